@@ -297,3 +297,135 @@ fn write_all(mut sink: Sink, messages: &Receiver<Message>, shared: &Shared) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::sample;
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Takes one permit for each write, or fails when there is an error to give.
+    struct Gated {
+        permits: Receiver<Option<io::ErrorKind>>,
+        written: Sender<Vec<u8>>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Ok(Some(kind)) = self.permits.recv() {
+                return Err(kind.into());
+            }
+            let _ = self.written.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated() -> (AccessLog, Sender<Option<io::ErrorKind>>, Receiver<Vec<u8>>) {
+        let (permit, permits) = channel();
+        let (written, lines) = channel();
+        let sink = Sink::Test(Box::new(Gated { permits, written }));
+        (AccessLog::with_sink(sink, AccessLogFormat::Json).unwrap(), permit, lines)
+    }
+
+    fn line_count(bytes: &[u8]) -> usize {
+        bytes.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    #[test]
+    fn off_keeps_nothing() {
+        let log = AccessLog::start(&AccessLogTarget::Off, AccessLogFormat::Json).unwrap();
+        let mut buffer = log.buffer();
+        assert!(!buffer.is_on());
+        buffer.record(&sample());
+        drop(buffer);
+        assert_eq!(log.dropped_lines(), 0);
+        assert!(log.close(PATIENCE));
+    }
+
+    #[test]
+    fn lines_go_out_on_a_tick_when_full_and_at_the_end() {
+        let (log, permit, written) = gated();
+        (0..10).for_each(|_| permit.send(None).unwrap());
+        let mut buffer = log.buffer();
+        buffer.tick();
+        buffer.record(&sample());
+        buffer.tick();
+        assert_eq!(line_count(&written.recv_timeout(PATIENCE).unwrap()), 1);
+        let mut lines = 0;
+        let full = loop {
+            buffer.record(&sample());
+            lines += 1;
+            if let Ok(bytes) = written.try_recv() {
+                break bytes;
+            }
+            assert!(lines < 100_000, "no buffer came");
+        };
+        assert!(full.len() >= BUFFER_BYTES && full.len() < BUFFER_BYTES + 1024, "{}", full.len());
+        drop(buffer);
+        drop(permit);
+        assert!(log.close(PATIENCE));
+        let rest: usize = written.try_iter().map(|bytes| line_count(&bytes)).sum();
+        assert_eq!(line_count(&full) + rest, lines);
+    }
+
+    #[test]
+    fn a_stuck_writer_costs_lines_and_never_time() {
+        let (log, permit, written) = gated();
+        let mut buffer = log.buffer();
+        let sent = QUEUED_BUFFERS_MAX as u64 + 50;
+        for _ in 0..sent {
+            buffer.record(&sample());
+            buffer.tick();
+        }
+        let dropped = log.dropped_lines();
+        // One buffer is in the writer's hands.
+        assert!((49..=50).contains(&dropped), "{dropped}");
+        drop(buffer);
+        (0..sent).for_each(|_| permit.send(None).unwrap());
+        assert!(log.close(PATIENCE));
+        assert_eq!(written.try_iter().map(|bytes| line_count(&bytes) as u64).sum::<u64>(), sent - dropped);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let (log, permit, written) = gated();
+        let mut buffer = log.buffer();
+        permit.send(Some(io::ErrorKind::StorageFull)).unwrap();
+        permit.send(None).unwrap();
+        buffer.record(&sample());
+        buffer.record(&sample());
+        buffer.tick();
+        buffer.record(&sample());
+        buffer.tick();
+        assert_eq!(line_count(&written.recv_timeout(PATIENCE).unwrap()), 1);
+        assert_eq!(log.dropped_lines(), 2);
+        drop(buffer);
+        assert!(log.close(PATIENCE));
+    }
+
+    #[test]
+    fn a_file_is_opened_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, moved) = (directory.path().join("access.log"), directory.path().join("access.log.1"));
+        let log = AccessLog::start(&AccessLogTarget::File(path.clone()), AccessLogFormat::Text).unwrap();
+        let mut buffer = log.buffer();
+        buffer.record(&sample());
+        buffer.tick();
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen();
+        buffer.record(&sample());
+        drop(buffer);
+        assert!(log.close(PATIENCE));
+        let lines = |path: &Path| line_count(&std::fs::read(path).unwrap());
+        assert_eq!(lines(&path) + lines(&moved), 2);
+        assert!(lines(&path) >= 1);
+        let missing = AccessLogTarget::File(directory.path().join("none/access.log"));
+        assert!(AccessLog::start(&missing, AccessLogFormat::Text).is_err());
+    }
+}
