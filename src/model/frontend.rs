@@ -1,8 +1,16 @@
 //! A frontend: a route and where it leads.
 
+use super::duration;
+use super::fields::{Fields, not_one_of, quote};
 use super::id::{BackendId, FrontendId, MiddlewareId};
+use super::middleware::field_name_error;
 use crate::expr::Route;
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+
+/// Longest `Settings.Timeouts.*`: 365 days.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A route expression, settings, and the backend it sends to.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,8 +23,8 @@ pub struct Frontend {
     pub priority: i64,
     /// A backend or an alias.
     pub backend: BackendId,
-    /// Everything else. Boxed sharing is the table's concern.
-    pub settings: FrontendSettings,
+    /// Everything else. Frontends whose settings are all default share one value.
+    pub settings: Arc<FrontendSettings>,
 }
 
 /// How a frontend treats its requests.
@@ -34,10 +42,163 @@ pub struct FrontendSettings {
     pub forwarded: bool,
     /// `RequestId` (new): header that carries a request id to the server, kept when a trusted client sent one.
     pub request_id: Option<Box<str>>,
-    /// `Middlewares` (new): shared middlewares by id, in order.
+    /// `Middlewares` (new): shared middlewares by id, in order, each once.
     pub middlewares: Vec<MiddlewareId>,
     /// `Timeouts.Response` (new): from the complete request to the answer's head; overrides the backend's `Read`.
     pub response_timeout: Option<Duration>,
     /// `Timeouts.Idle` (new): longest silence within a body, either way.
     pub idle_timeout: Option<Duration>,
+}
+
+impl FrontendSettings {
+    /// Settings to share; those that are all default are one value for the whole process.
+    pub fn shared(self) -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<FrontendSettings>> = LazyLock::new(Arc::default);
+        if self == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(self) }
+    }
+}
+
+pub(super) fn read(fields: &mut Fields<'_>, id: &FrontendId) -> Option<Frontend> {
+    fields.id_from_key("Id", id.as_str());
+    if let Some(kind) = fields.text("Type").filter(|kind| *kind != "http") {
+        fields.error("Type", not_one_of(kind, &["http"]));
+    }
+    let route = read_route(fields, "Route", true);
+    let priority = fields.integer("Priority", i64::MIN..=i64::MAX).unwrap_or(0);
+    let split = fields.value("Split").is_some();
+    let backend = match fields.value("BackendId") {
+        None if split => {
+            let reason = "is known but not offered by this version; name one backend in `BackendId`";
+            fields.error("Split", reason);
+            None
+        }
+        _ => read_backend_id(fields, "BackendId"),
+    };
+    if split && backend.is_some() {
+        fields.warning("Split", "is read and kept, but not acted on by this version; `BackendId` is used");
+    }
+    let settings = fields.object("Settings", read_settings).unwrap_or_default();
+    fields.inert(&["Maintenance"]);
+    Some(Frontend { id: id.clone(), route: route?, priority, backend: backend?, settings: settings.shared() })
+}
+
+/// The expression in a field; one that is not an expression is reported.
+pub(super) fn read_route(fields: &mut Fields<'_>, name: &'static str, required: bool) -> Option<Route> {
+    let text = if required {
+        fields.required_text(
+            name,
+            "an expression is expected, like `Host(\"shop.example\") && PathPrefix(\"/\")`",
+        )?
+    } else {
+        fields.text(name)?
+    };
+    match Route::parse(text) {
+        Ok(route) => Some(route),
+        Err(error) => {
+            fields.error(name, format!("is not an expression: {error}"));
+            None
+        }
+    }
+}
+
+/// A backend's id that must be there.
+pub(super) fn read_backend_id(fields: &mut Fields<'_>, name: &'static str) -> Option<BackendId> {
+    let text = fields.required_text(name, "the id of a backend is expected")?;
+    BackendId::try_from(text)
+        .map_err(|error| fields.error(name, format!("{} is no backend's id: {error}", quote(text))))
+        .ok()
+}
+
+fn read_settings(fields: &mut Fields<'_>) -> FrontendSettings {
+    let mut settings = FrontendSettings::default();
+    fields.object("Limits", |limits| {
+        // vulcand writes -1 for "no limit" too.
+        let bytes = limits.integer("MaxBodyBytes", -1..=i64::MAX).unwrap_or(0);
+        settings.body_bytes_max = u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+        // Bodies stream, so none is ever held in memory.
+        limits.satisfied(&["MaxMemBodyBytes"]);
+    });
+    settings.hostname = fields.text("Hostname").map(Into::into);
+    if let Some(hostname) = settings.hostname.as_deref().filter(|text| text.chars().any(char::is_control)) {
+        fields.error("Hostname", format!("is {}; a field value has no control characters", quote(hostname)));
+    }
+    settings.trust_forward_header = fields.boolean("TrustForwardHeader").unwrap_or(false);
+    settings.pass_host_header = fields.boolean("PassHostHeader").unwrap_or(false);
+    settings.forwarded = fields.boolean("Forwarded").unwrap_or(false);
+    settings.request_id = fields.text("RequestId").map(Into::into);
+    if let Some(error) = settings.request_id.as_deref().and_then(field_name_error) {
+        fields.error("RequestId", error);
+    }
+    for (path, text) in fields.texts("Middlewares") {
+        match MiddlewareId::try_from(text) {
+            Ok(id) if settings.middlewares.contains(&id) => {
+                fields.report().warning(path, format!("names {} again; each runs once", quote(text)));
+            }
+            Ok(id) => settings.middlewares.push(id),
+            Err(error) => fields.report().error(path, error.to_string()),
+        }
+    }
+    fields.object("Timeouts", |timeouts| {
+        settings.response_timeout = timeouts.duration("Response", TIMEOUT_MAX);
+        settings.idle_timeout = timeouts.duration("Idle", TIMEOUT_MAX);
+    });
+    fields.satisfied(&["Stream", "StreamFlushIntervalNanoSecs"]);
+    fields.inert(&["FailoverPredicate", "Retry", "ErrorPages"]);
+    settings
+}
+
+impl Frontend {
+    /// The value to write, in vulcand's spelling and without defaults.
+    pub fn to_value(&self) -> Value {
+        let mut value = Map::new();
+        value.insert("Type".into(), "http".into());
+        value.insert("BackendId".into(), self.backend.as_str().into());
+        value.insert("Route".into(), self.route.text().into());
+        if self.priority != 0 {
+            value.insert("Priority".into(), self.priority.into());
+        }
+        let settings = self.settings.to_map();
+        if !settings.is_empty() {
+            value.insert("Settings".into(), settings.into());
+        }
+        value.into()
+    }
+}
+
+impl FrontendSettings {
+    fn to_map(&self) -> Map<String, Value> {
+        let mut value = Map::new();
+        if let Some(bytes) = self.body_bytes_max {
+            value.insert("Limits".into(), json!({ "MaxBodyBytes": bytes }));
+        }
+        if let Some(hostname) = &self.hostname {
+            value.insert("Hostname".into(), (&**hostname).into());
+        }
+        for (name, set) in [
+            ("TrustForwardHeader", self.trust_forward_header),
+            ("PassHostHeader", self.pass_host_header),
+            ("Forwarded", self.forwarded),
+        ] {
+            if set {
+                value.insert(name.into(), true.into());
+            }
+        }
+        if let Some(name) = &self.request_id {
+            value.insert("RequestId".into(), (&**name).into());
+        }
+        if !self.middlewares.is_empty() {
+            let ids: Vec<&str> = self.middlewares.iter().map(MiddlewareId::as_str).collect();
+            value.insert("Middlewares".into(), ids.into());
+        }
+        let mut timeouts = Map::new();
+        for (name, timeout) in [("Response", self.response_timeout), ("Idle", self.idle_timeout)] {
+            if let Some(timeout) = timeout {
+                timeouts.insert(name.into(), duration::format(timeout).into());
+            }
+        }
+        if !timeouts.is_empty() {
+            value.insert("Timeouts".into(), timeouts.into());
+        }
+        value
+    }
 }

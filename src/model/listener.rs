@@ -1,9 +1,16 @@
 //! A listener: an address that accepts connections.
 
+use super::fields::{Fields, not_one_of, quote, show};
+use super::frontend::read_route;
 use super::id::ListenerId;
 use crate::expr::Route;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use serde_json::{Map, Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Longest path of a Unix socket, in bytes (`sun_path` with its end).
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// An address that accepts connections, with protocol, TLS settings and an optional scope.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,10 +38,11 @@ pub enum ListenerProtocol {
     Https,
 }
 
-/// Where a listener listens.
+/// Where a listener listens. Its text form, for flags, is `ADDRESS:PORT`, `:PORT` or `unix:/PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListenAddress {
-    /// `{"Network":"tcp","Address":"0.0.0.0:443"}`; `":443"` and `"localhost:443"` are read too.
+    /// `{"Network":"tcp","Address":"0.0.0.0:443"}`; `":443"` is every IPv4 address, `"localhost:443"` is 127.0.0.1,
+    /// `"[::]:443"` is every address. Port 0 takes a free one.
     Tcp(SocketAddr),
     /// `{"Network":"unix","Address":"/run/flipgate.sock"}`
     Unix(PathBuf),
@@ -64,4 +72,217 @@ pub enum TlsVersion {
     V1_2,
     /// RFC 8446
     V1_3,
+}
+
+impl TlsVersion {
+    const NAMES: [&'static str; 4] = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"];
+
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_2 => "VersionTLS12",
+            Self::V1_3 => "VersionTLS13",
+        }
+    }
+}
+
+/// Why a text is not an address to listen on, as a predicate that follows the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidListenAddress {
+    /// Not an IP address with a port.
+    #[error("is no address to listen on: `0.0.0.0:443`, `:443`, `localhost:443` or `[::]:443` is expected")]
+    Tcp,
+    /// Not an absolute path.
+    #[error("is no path of a socket: an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes is expected")]
+    Unix,
+}
+
+impl ListenAddress {
+    fn tcp(text: &str) -> Result<Self, InvalidListenAddress> {
+        let (host, port) = text.rsplit_once(':').ok_or(InvalidListenAddress::Tcp)?;
+        let any_of = |ip: Ipv4Addr| {
+            // `u16::from_str` takes a sign, an address does not.
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            port.parse().ok().filter(|_| digits).map(|port| SocketAddr::from((ip, port)))
+        };
+        let address = match host {
+            "" => any_of(Ipv4Addr::UNSPECIFIED),
+            _ if host.eq_ignore_ascii_case("localhost") => any_of(Ipv4Addr::LOCALHOST),
+            _ => text.parse().ok(),
+        };
+        address.map(Self::Tcp).ok_or(InvalidListenAddress::Tcp)
+    }
+
+    fn unix(text: &str) -> Result<Self, InvalidListenAddress> {
+        let valid =
+            Path::new(text).is_absolute() && text.len() <= SOCKET_PATH_BYTES_MAX && !text.contains('\0');
+        if valid { Ok(Self::Unix(text.into())) } else { Err(InvalidListenAddress::Unix) }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
+        match text.strip_prefix("unix:") {
+            Some(path) => Self::unix(path),
+            None => Self::tcp(text),
+        }
+    }
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+pub(super) fn read(fields: &mut Fields<'_>, id: &ListenerId) -> Option<Listener> {
+    fields.id_from_key("Id", id.as_str());
+    let protocol = match fields.required_text("Protocol", "`http` or `https` is expected") {
+        Some("http") => Some(ListenerProtocol::Http),
+        Some("https") => Some(ListenerProtocol::Https),
+        Some(other) => {
+            fields.error("Protocol", not_one_of(other, &["http", "https"]));
+            None
+        }
+        None => None,
+    };
+    if fields.value("Address").is_none() {
+        fields
+            .error("Address", "is missing: `{\"Network\":\"tcp\",\"Address\":\"0.0.0.0:443\"}` is expected");
+    }
+    let address = fields.object("Address", read_address).flatten();
+    let scope = read_route(fields, "Scope", false);
+    match fields.text("ProxyProtocol") {
+        None | Some("NONE") => {}
+        Some("PROXY_V1") => {
+            fields.warning("ProxyProtocol", "is read and kept, but not acted on by this version")
+        }
+        Some(other) => fields.error("ProxyProtocol", not_one_of(other, &["NONE", "PROXY_V1"])),
+    }
+    let mut tls = ListenerTls::default();
+    let mut h2c = false;
+    fields.object("Settings", |settings| {
+        if protocol == Some(ListenerProtocol::Http) && settings.value("TLS").is_some_and(|tls| !is_unset(tls))
+        {
+            settings.warning("TLS", "has no effect on a listener that speaks `http`");
+        }
+        settings.object("TLS", |fields| tls = read_tls(fields));
+        h2c = settings.boolean("H2C").unwrap_or(false);
+        if h2c && protocol == Some(ListenerProtocol::Https) {
+            settings.warning(
+                "H2C",
+                "has no effect on a listener that speaks `https`, where clients choose HTTP/2",
+            );
+            h2c = false;
+        }
+    });
+    Some(Listener { id: id.clone(), protocol: protocol?, address: address?, scope, tls, h2c })
+}
+
+fn is_unset(tls: &Value) -> bool {
+    tls.as_object().is_some_and(Map::is_empty)
+}
+
+fn read_address(fields: &mut Fields<'_>) -> Option<ListenAddress> {
+    let network = fields.text("Network").unwrap_or("tcp");
+    let text = fields.required_text("Address", "an address to listen on is expected, like `0.0.0.0:443`");
+    let parse = match network {
+        "tcp" => ListenAddress::tcp,
+        "unix" => ListenAddress::unix,
+        other => {
+            fields.error("Network", not_one_of(other, &["tcp", "unix"]));
+            return None;
+        }
+    };
+    let text = text?;
+    parse(text).map_err(|error| fields.error("Address", format!("{} {error}", quote(text)))).ok()
+}
+
+fn read_tls(fields: &mut Fields<'_>) -> ListenerTls {
+    let standard = ListenerTls::default();
+    let min_version = read_version(fields, "MinVersion").unwrap_or(standard.min_version);
+    let max_version = read_version(fields, "MaxVersion").unwrap_or(standard.max_version);
+    if min_version > max_version {
+        let (min, max) = (min_version.as_str(), max_version.as_str());
+        fields.error("MinVersion", format!("is {min}, above MaxVersion, which is {max}"));
+    }
+    let tickets_disabled = fields.boolean("SessionTicketsDisabled").unwrap_or(false);
+    if let Some(suites) =
+        fields.value("CipherSuites").filter(|value| value.as_array().is_none_or(|list| !list.is_empty()))
+    {
+        if suites.is_array() {
+            fields.warning(
+                "CipherSuites",
+                "is read and kept, but every sound cipher suite is offered, and no other",
+            );
+        } else {
+            fields.error("CipherSuites", format!("is {}; a list of names is expected", show(suites)));
+        }
+    }
+    // The cache and the verification are about connections to servers; vulcand writes them for listeners too.
+    fields.satisfied(&["SessionCache", "InsecureSkipVerify"]);
+    fields.inert(&["PreferServerCipherSuites"]);
+    ListenerTls { min_version, max_version, tickets_disabled }
+}
+
+fn read_version(fields: &mut Fields<'_>, name: &'static str) -> Option<TlsVersion> {
+    let text = fields.text(name)?;
+    match text {
+        "VersionTLS12" => Some(TlsVersion::V1_2),
+        "VersionTLS13" => Some(TlsVersion::V1_3),
+        "VersionTLS10" | "VersionTLS11" => {
+            fields.warning(name, format!("is {text}, which is broken; VersionTLS12 is used"));
+            Some(TlsVersion::V1_2)
+        }
+        other => {
+            fields.error(name, not_one_of(other, &TlsVersion::NAMES));
+            None
+        }
+    }
+}
+
+impl Listener {
+    /// The value to write, in vulcand's spelling and without defaults.
+    pub fn to_value(&self) -> Value {
+        let mut value = Map::new();
+        let protocol = match self.protocol {
+            ListenerProtocol::Http => "http",
+            ListenerProtocol::Https => "https",
+        };
+        value.insert("Protocol".into(), protocol.into());
+        let address = match &self.address {
+            ListenAddress::Tcp(address) => json!({ "Network": "tcp", "Address": address.to_string() }),
+            ListenAddress::Unix(path) => json!({ "Network": "unix", "Address": path.to_string_lossy() }),
+        };
+        value.insert("Address".into(), address);
+        if let Some(scope) = &self.scope {
+            value.insert("Scope".into(), scope.text().into());
+        }
+        let (mut settings, mut tls) = (Map::new(), Map::new());
+        let standard = ListenerTls::default();
+        if self.tls.min_version != standard.min_version {
+            tls.insert("MinVersion".into(), self.tls.min_version.as_str().into());
+        }
+        if self.tls.max_version != standard.max_version {
+            tls.insert("MaxVersion".into(), self.tls.max_version.as_str().into());
+        }
+        if self.tls.tickets_disabled {
+            tls.insert("SessionTicketsDisabled".into(), true.into());
+        }
+        if !tls.is_empty() {
+            settings.insert("TLS".into(), tls.into());
+        }
+        if self.h2c {
+            settings.insert("H2C".into(), true.into());
+        }
+        if !settings.is_empty() {
+            value.insert("Settings".into(), settings.into());
+        }
+        value.into()
+    }
 }

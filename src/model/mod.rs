@@ -5,7 +5,7 @@
 
 pub mod backend;
 pub mod duration;
-pub mod fields;
+mod fields;
 pub mod frontend;
 pub mod host;
 pub mod id;
@@ -14,16 +14,23 @@ pub mod listener;
 pub mod middleware;
 pub mod problem;
 pub mod server;
+pub mod template;
 
 pub use backend::{Backend, BackendSettings, KeepAlive, Timeouts};
 pub use frontend::{Frontend, FrontendSettings};
 pub use host::{Host, KeyPairSource};
 pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
-pub use key::{Kind, ObjectKey};
+pub use key::{InvalidKey, Kind, ObjectKey};
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
-pub use middleware::{HeadersSpec, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec};
+pub use middleware::{HeaderEdits, HeadersSpec, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec};
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use server::{Scheme, Server, ServerState, ServerUrl};
+
+use fields::{Fields, Report};
+use serde_json::Value;
+
+/// Longest value of an object, in bytes: what etcd takes in one request.
+pub const VALUE_BYTES_MAX: usize = 1_572_864;
 
 /// Any object of the table in its valid form.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,4 +56,68 @@ pub enum Strictness {
     Stored,
     /// Written through our own verbs or API: an unknown field is an error that names the nearest known one.
     Written,
+}
+
+/// What reading a value gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// `None` if and only if at least one finding is an error.
+    pub object: Option<Object>,
+    /// Errors first.
+    pub findings: Vec<Finding>,
+}
+
+impl Object {
+    /// Reads the JSON text of a value, whatever bytes it holds.
+    pub fn parse(key: &ObjectKey, value: &[u8], strictness: Strictness) -> Parsed {
+        let refuse = |reason: String| Parsed {
+            object: None,
+            findings: vec![Finding { field: String::new(), reason, severity: Severity::Error }],
+        };
+        if value.len() > VALUE_BYTES_MAX {
+            return refuse(format!("has {} bytes; at most {VALUE_BYTES_MAX} are read", value.len()));
+        }
+        if value.iter().all(u8::is_ascii_whitespace) {
+            return refuse("is empty; a JSON object is expected".to_owned());
+        }
+        match serde_json::from_slice(value) {
+            Ok(value) => Self::parse_value(key, &value, strictness),
+            // The message ends with line and column.
+            Err(error) => refuse(format!("is not JSON: {error}")),
+        }
+    }
+
+    /// Reads a value that is JSON already.
+    pub fn parse_value(key: &ObjectKey, value: &Value, strictness: Strictness) -> Parsed {
+        let report = Report::new(strictness);
+        let object = Fields::read(&report, "", value, |fields| match key {
+            ObjectKey::Listener(id) => listener::read(fields, id).map(Self::Listener),
+            ObjectKey::Host(name) => host::read(fields, name).map(Self::Host),
+            ObjectKey::Frontend(id) => frontend::read(fields, id).map(Self::Frontend),
+            ObjectKey::OwnMiddleware(_, id) | ObjectKey::SharedMiddleware(id) => {
+                middleware::read(fields, id).map(Self::Middleware)
+            }
+            ObjectKey::Backend(id) => backend::read(fields, id).map(Self::Backend),
+            ObjectKey::Server(backend, id) => server::read(fields, backend, id).map(Self::Server),
+        });
+        let object = object.flatten().filter(|_| !report.has_errors());
+        if object.is_none() && !report.has_errors() {
+            // No reader gives nothing without a reason; if one did, its object must not vanish silently.
+            report.error("", "cannot be read");
+        }
+        Parsed { object, findings: report.into_findings() }
+    }
+
+    /// The value to write: vulcand's spelling, without defaults. A host's carries its key pair: it is for a store,
+    /// never for an answer or a log.
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Listener(listener) => listener.to_value(),
+            Self::Host(host) => host.to_value(),
+            Self::Frontend(frontend) => frontend.to_value(),
+            Self::Middleware(middleware) => middleware.to_value(),
+            Self::Backend(backend) => backend.to_value(),
+            Self::Server(server) => server.to_value(),
+        }
+    }
 }
