@@ -594,3 +594,13 @@ fn a_damaged_hello_is_refused() {
         assert!(server.process_new_packets().is_err());
     }
 }
+
+#[test]
+fn the_development_certificate_can_be_served() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+    let source = KeyPairSource::Files { cert: "dev-localhost.crt".into(), key: "dev-localhost.key".into() };
+    let certificate = Certificate::load(&source, &SealKeys::none(), Some(&dir)).unwrap();
+    for host in ["localhost", "*.localhost", "shop.localhost"] {
+        assert!(certificate.covers(&name(host)), "{host}");
+    }
+}
