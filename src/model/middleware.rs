@@ -210,9 +210,8 @@ fn read_redirect(fields: &mut Fields<'_>) -> Option<RedirectSpec> {
     if (RedirectSpec { code: 302, ..spec.clone() }) == RedirectSpec::default()
         && !fields.report().has_errors()
     {
-        let path = fields.path_of("");
         let reason = "changes nothing: one of Scheme, Host, Port, Path, PrefixFrom and DropQuery is expected";
-        fields.report().error(path.trim_end_matches('.'), reason);
+        fields.report().error(fields.path(), reason);
     }
     Some(spec)
 }
@@ -311,9 +310,9 @@ fn read_edit_values(
     several: bool,
 ) {
     let report = fields.report();
-    let prefix = fields.path_of("");
+    let parent = fields.path().to_owned();
     for (name, value) in fields.all() {
-        let path = format!("{prefix}{}", name.chars().take(60).collect::<String>());
+        let path = format!("{parent}.{}", name.chars().take(60).collect::<String>());
         if let Some(reason) = edit_name_error(name, host_allowed) {
             report.error(path, reason);
             continue;
