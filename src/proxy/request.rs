@@ -44,8 +44,7 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
             client: passage.client.ip(),
             lookup: head,
         };
-        let scope = table.listener(&passage.client.listener.id).and_then(|listener| listener.scope.as_ref());
-        if scope.is_some_and(|scope| !crate::route::matches(scope, &query)) {
+        if !table.is_in_scope(&passage.client.listener.id, &query) {
             return Decision::Fail(Failure::of(Reason::NoRoute));
         }
         match table.find(&query, &mut params) {
@@ -62,8 +61,9 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     }
     headers::prepare(passage, settings);
     if !frontend.chain.is_empty() {
-        let path = passage.head.path().to_owned();
-        let context = RequestContext { scheme: passage.client.scheme(), params: &params };
+        let (host, path) = (passage.head.host().to_owned(), passage.head.path().to_owned());
+        let param = |name: &str| params.get(name, &host, &path);
+        let context = RequestContext { scheme: passage.client.scheme(), param: &param };
         let verdict = frontend.chain.on_request(&mut passage.head, &context);
         if path != passage.head.path() {
             passage.path = PathAsSent::Was(path.into());

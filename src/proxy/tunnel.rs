@@ -1,6 +1,6 @@
 //! A connection that changed protocols: bytes go both ways as they are, until both sides have ended.
 
-use super::worker::Worker;
+use super::worker::{Worker, until_drain};
 use crate::message::RequestHead;
 use crate::wire::Wire;
 use std::future::poll_fn;
@@ -11,7 +11,8 @@ const ALLOWED: [&str; 1] = ["websocket"];
 
 /// Whether the request asks for a protocol that is let through.
 pub(super) fn is_allowed(head: &RequestHead) -> bool {
-    head.upgrade_token().is_some_and(|token| ALLOWED.iter().any(|allowed| token.eq_ignore_ascii_case(allowed)))
+    head.upgrade_token()
+        .is_some_and(|token| ALLOWED.iter().any(|allowed| token.eq_ignore_ascii_case(allowed)))
 }
 
 /// One direction of a tunnel.
@@ -29,10 +30,8 @@ pub(super) async fn between_wires(worker: &Worker, client: &Wire, server: &Wire)
     let timeout = worker.settings().tunnel_timeout;
     timer.set(timeout);
     let (mut inward, mut outward) = (Direction::default(), Direction::default());
-    let mut draining = std::pin::pin!(async {
-        // A process that drains ends its tunnels; an error means that it is gone already.
-        let _ = worker.shared.draining.clone().wait_for(|draining| *draining).await;
-    });
+    let mut watching = worker.shared.draining.clone();
+    let mut draining = std::pin::pin!(until_drain(&mut watching));
     poll_fn(|cx| {
         let before = inward.bytes + outward.bytes;
         let polled = (inward.poll(cx, client, server), outward.poll(cx, server, client));
