@@ -230,11 +230,8 @@ impl Facts {
                 }
                 self.chunked = true;
             }
-            Known::Host => {
-                if self.host.replace(at).is_some() {
-                    return Err(HeadProblem::HostRepeated);
-                }
-            }
+            Known::Host if self.host.is_some() => return Err(HeadProblem::HostRepeated),
+            Known::Host => self.host = Some(at),
             Known::Connection => self.note_connection(value)?,
             Known::Upgrade => self.upgrade_repeated |= self.upgrade.replace(at).is_some(),
             Known::Expect => {
