@@ -128,7 +128,9 @@ proptest! {
     fn an_accepted_soup_is_clean_upstream(raw in soup()) {
         let mut buffer = raw;
         let read = RequestHead::read(&mut buffer, &mut Scan::default(), &mut Spare::default(), &Limits::default());
-        if let Ok(Some(mut head)) = read {
+        if let Ok(Some(mut head)) = read
+            && !head.host().is_empty()
+        {
             head.fields.remove_hop_by_hop();
             let again = read_request(&forward(&head)).unwrap();
             prop_assert_eq!((again.target(), again.body), (head.target(), head.body));

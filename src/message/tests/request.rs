@@ -188,7 +188,7 @@ fn every_line_ends_with_crlf() {
 fn request_lines_are_exact() {
     for (line, problem) in [
         ("GET  / HTTP/1.1", P::Target),
-        ("GET /  HTTP/1.1", P::Version),
+        ("GET /  HTTP/1.1", P::RequestLine),
         ("GET\t/ HTTP/1.1", P::Method),
         ("GET /\tHTTP/1.1", P::Target),
         ("GET /\x0bHTTP/1.1", P::Target),
@@ -196,19 +196,19 @@ fn request_lines_are_exact() {
         ("GET / HTTP/1.1 ", P::BareCarriageReturn),
         ("GET /", P::Target),
         ("GET", P::Method),
-        ("GET / ", P::Version),
+        ("GET / ", P::RequestLine),
         ("GET HTTP/1.1", P::Target),
-        ("GET / x HTTP/1.1", P::Version),
+        ("GET / x HTTP/1.1", P::RequestLine),
         ("G(T / HTTP/1.1", P::Method),
         ("G\u{e9}T / HTTP/1.1", P::Method),
         ("\x16\x03\x01\x02 / HTTP/1.1", P::Method),
         ("GET / HTTP/1.2", P::Version),
         ("GET / HTTP/2.0", P::Version),
         ("GET / HTTP/1.10", P::BareCarriageReturn),
-        ("GET / http/1.1", P::Version),
+        ("GET / http/1.1", P::RequestLine),
         ("GET / HTTP/0.9", P::Version),
-        ("GET / HTTP/11", P::Version),
-        ("GET / ICE/1.0", P::Version),
+        ("GET / HTTP/11", P::RequestLine),
+        ("GET / ICE/1.0", P::RequestLine),
         ("PRI * HTTP/2.0", P::Version),
     ] {
         check(format!("{line}\r\nHost: a\r\n\r\n"), Err(problem));
@@ -231,6 +231,9 @@ fn a_bad_beginning_is_refused_before_its_end() {
         (b"GET / HTTP/1.1\n", P::BareLineFeed),
         (b"GET / HTTP/3.0\r\n", P::Version),
         (b"GET / HTTP/1.1\r\nHost: a\n", P::BareLineFeed),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n", P::FieldName),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n", P::FieldName),
+        (b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n", P::FieldValue),
     ] {
         let mut buffer = raw.to_vec();
         let read =
