@@ -294,7 +294,7 @@ fn find(
         return Ok(Some(found));
     }
     let Some(end) = scan.find_end(buffer)? else {
-        scan.judge_incomplete(buffer, limits)?;
+        scan.judge_request(buffer, limits)?;
         return Ok(None);
     };
     slots.clear();
