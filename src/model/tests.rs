@@ -536,7 +536,10 @@ fn middlewares() {
             "e Middleware.Port: is 70000; from 0 to 65535 is allowed",
         ],
     );
-    for host in ["a/b", "a:80", "a@b", "a b", "http://a", "a\r\nb", "[::1", "[x]", "-", "a..b"] {
+    for host in [
+        "a/b", "a:80", "a@b", "a b", "http://a", "a\r\nb", "[::1", "[x]", "-", "a..b", "<a>", "a.<b>",
+        "<a>-x",
+    ] {
         bad("redirect", &serde_json::json!({ "Host": host }).to_string(), &["e Middleware.Host: "]);
     }
     for path in ["a", "//evil", "/a b", "/a?b", "/a#b", "/\\evil", "/a\r\n", "<a>", "/ü", "/<", "/<a-b>"] {
