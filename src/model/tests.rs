@@ -491,17 +491,28 @@ fn middlewares() {
     same("rewrite", r#"{"Regexp":"^(.*)$","Replacement":"$1","Redirect":true}"#);
     check(
         key,
-        r#"{"Id":"m","Priority":1,"Type":"rewrite","Middleware":{"Regexp":"a","Replacement":"{{.Request}}","RewriteBody":true,"Redirect":false}}"#,
-        Some(r#"{"Priority":1,"Type":"rewrite","Middleware":{"Regexp":"a","Replacement":"{{.Request}}"}}"#),
-        &["w Middleware.Replacement: has `{{`", "w Middleware.RewriteBody: is read and kept"],
+        r#"{"Id":"m","Priority":1,"Type":"rewrite","Middleware":{"Regexp":"a","Replacement":"","RewriteBody":true,"Redirect":false}}"#,
+        Some(r#"{"Priority":1,"Type":"rewrite","Middleware":{"Regexp":"a","Replacement":""}}"#),
+        &["w Middleware.RewriteBody: is read and kept"],
     );
+    bad("rewrite", "{}", &["e Middleware.Regexp: is missing"]);
+    same("rewrite", r#"{"Regexp":"(?P<a>x)(y)","Replacement":"${a}$2$$"}"#);
+    let replacement = |text: &str, reason: &str| {
+        let spec = serde_json::json!({ "Regexp": "(a)(?P<b>)", "Replacement": text }).to_string();
+        bad("rewrite", &spec, &[&format!("e Middleware.Replacement: {reason}")]);
+    };
+    replacement("http://a/{{.Request}}", "has `{{`, but templates are never evaluated");
+    replacement("$3", "\"$3\" names the group `3`, which the regexp does not have");
+    replacement("$1x", "\"$1x\" names the group `1x`");
+    replacement("${c}", "\"${c}\" names the group `c`");
+    replacement("a$", "\"a$\" has a `$` without a group behind it");
+    for text in ["a\r\nb", "a b", "ü", "a#b", "\\evil", "\u{0}"] {
+        replacement(text, &format!("is {text:?}; a URL has only visible ASCII characters"));
+    }
     bad(
         "rewrite",
-        r#"{"Replacement":"\r\n"}"#,
-        &[
-            "e Middleware.Regexp: is missing",
-            r#"e Middleware.Replacement: is "\r\n"; a URL has no control characters"#,
-        ],
+        r#"{"Regexp":"(a","Replacement":"$1"}"#,
+        &["e Middleware.Regexp: is not a regular expression: "],
     );
 
     same("redirect", r#"{"Scheme":"https"}"#);
@@ -525,7 +536,10 @@ fn middlewares() {
             "e Middleware.Port: is 70000; from 0 to 65535 is allowed",
         ],
     );
-    for host in ["a/b", "a:80", "a@b", "a b", "http://a", "a\r\nb", "[::1", "[x]", "-", "a..b"] {
+    for host in [
+        "a/b", "a:80", "a@b", "a b", "http://a", "a\r\nb", "[::1", "[x]", "-", "a..b", "<a>", "a.<b>",
+        "<a>-x",
+    ] {
         bad("redirect", &serde_json::json!({ "Host": host }).to_string(), &["e Middleware.Host: "]);
     }
     for path in ["a", "//evil", "/a b", "/a?b", "/a#b", "/\\evil", "/a\r\n", "<a>", "/ü", "/<", "/<a-b>"] {
@@ -622,7 +636,7 @@ fn middlewares() {
 
 #[test]
 fn what_is_written_is_read_strictly() {
-    let value = r#"{"BackendId":"b","Rote":"x","Route":"y","Settings":{"PassHostHeaders":true,"Limits":{"MaxBodyByte":1}}}"#;
+    let value = r#"{"BackendId":"b","Rote":"x","Route":"Path(`/`)","Settings":{"PassHostHeaders":true,"Limits":{"MaxBodyByte":1}}}"#;
     let parsed = parse(FRONTEND, value, Strictness::Written);
     assert_eq!(
         shown(&parsed.findings),
