@@ -164,7 +164,11 @@ fn prepare(
     let settings = passage.frontend.as_ref().map(|frontend| &frontend.object.settings);
     let pass_host = settings.is_some_and(|settings| settings.pass_host_header);
     let options = RequestWrite {
-        host: if pass_host { None } else { Some(&server.authority) },
+        host: match &passage.host {
+            Some(host) => Some(host),
+            None if pass_host => None,
+            None => Some(&server.authority),
+        },
         body: head.body,
         upgrade: if upgrade { head.upgrade_token() } else { None },
         trailers: head.trailers_accepted,

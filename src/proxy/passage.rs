@@ -19,6 +19,8 @@ pub(super) struct Passage {
     pub head: RequestHead,
     /// The path as the client sent it: the log tells it also after a rewrite.
     pub path: PathAsSent,
+    /// What the server sees as `Host`, where a middleware chose it.
+    pub host: Option<Box<str>>,
     pub id: u64,
     pub started: Instant,
     pub revision: Revision,
@@ -48,6 +50,7 @@ impl Passage {
             client,
             head,
             path: PathAsSent::Unchanged,
+            host: None,
             started: Instant::now(),
             revision: Revision(0),
             frontend: None,

@@ -3,8 +3,9 @@
 use super::error::Failure;
 use super::headers;
 use super::passage::{Passage, PathAsSent};
-use crate::message::{BodyLength, Method, RequestHead};
+use crate::message::{BodyLength, Known, Method, RequestHead};
 use crate::middleware::{Reply, RequestContext, Verdict};
+use crate::model::FrontendSettings;
 use crate::route::{Lookup, Params, Query};
 use crate::table::Table;
 use crate::telemetry::Reason;
@@ -63,13 +64,15 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     if !frontend.chain.is_empty() {
         let (host, path) = (passage.head.host().to_owned(), passage.head.path().to_owned());
         let param = |name: &str| params.get(name, &host, &path);
-        let context = RequestContext { scheme: passage.client.scheme(), param: &param };
+        let context = RequestContext { scheme: scheme(passage, settings), params: &param };
         let verdict = frontend.chain.on_request(&mut passage.head, &context);
         if path != passage.head.path() {
             passage.path = PathAsSent::Was(path.into());
         }
-        if let Verdict::Reply(reply) = verdict {
-            return Decision::Reply(reply);
+        match verdict {
+            Verdict::Continue => {}
+            Verdict::ContinueTo(host) => passage.host = Some(host),
+            Verdict::Reply(reply) => return Decision::Reply(reply),
         }
     }
     match table.backend(&frontend.object.backend) {
@@ -78,6 +81,15 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
             Decision::Forward(backend.clone())
         }
         None => Decision::Fail(Failure::of(Reason::NoBackend)),
+    }
+}
+
+/// What the client used, also where a trusted proxy before us ended its TLS.
+fn scheme(passage: &Passage, settings: &FrontendSettings) -> &'static str {
+    let told = passage.head.fields.known(Known::XForwardedProto);
+    match told {
+        Some(b"https" | b"wss") if settings.trust_forward_header => "https",
+        _ => passage.client.scheme(),
     }
 }
 

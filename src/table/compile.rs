@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One object's new form in force; `None` where it is gone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Change {
     /// A listener.
     Listener(ListenerId, Option<Arc<model::Listener>>),
@@ -184,8 +184,9 @@ impl Next {
         let Some(old) = self.table.frontends.get(id).cloned() else { return };
         let own = self.table.own_middlewares.get(id);
         let shared = old.object.settings.middlewares.iter();
-        let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.object.as_deref());
-        let chain = Chain::compile(shared, own.iter().flat_map(|own| own.values().map(|object| &**object)));
+        let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.object.clone());
+        let own = own.iter().flat_map(|own| own.values().cloned());
+        let chain = Chain::compile(&shared.chain(own).collect::<Vec<_>>());
         let frontend =
             Arc::new(Frontend { object: old.object.clone(), chain, counters: old.counters.clone() });
         self.table.router.insert(id, &frontend.object.route, frontend.object.priority, frontend.clone());
