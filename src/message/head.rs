@@ -5,14 +5,14 @@ use std::mem::MaybeUninit;
 use httparse::{Error, Header};
 
 use super::error::HeadProblem;
-use super::fields::{Slot, Span};
+use super::fields::{Slot, Span, State};
 use super::known::{Class, Known};
 use super::spare::Spare;
 use super::syntax;
 use super::{BodyLength, Limits, Version};
 
 /// Longest method in bytes.
-const METHOD_BYTES_MAX: usize = 32;
+pub(super) const METHOD_BYTES_MAX: usize = 32;
 /// Empty lines that may stand before a request (RFC 9112 section 2.2).
 const LEADING_LINES_MAX: u8 = 2;
 /// Bytes of a request line besides its target: method, spaces, version, end of line.
@@ -192,6 +192,14 @@ pub(super) fn span(whole: &[u8], part: &[u8]) -> Span {
     Span::new(offset(whole, part), part.len())
 }
 
+/// How a field's line lies, whose name ends at `name_end`. httparse saw the colon there, and LF behind every CR.
+fn state(bytes: &[u8], name_end: usize, value: Span) -> State {
+    let as_written = value.start as usize == name_end + 2
+        && bytes.get(name_end + 1) == Some(&b' ')
+        && bytes.get(value.end()) == Some(&b'\r');
+    if as_written { State::Line } else { State::Parts }
+}
+
 /// What the fields of a head say about its framing and its connection.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -241,7 +249,7 @@ impl Facts {
                 value_length: value.length,
                 name_length,
                 known,
-                live: true,
+                state: state(bytes, name_start + header.name.len(), value),
             });
             present |= known.bit();
             if known != Known::Other {
