@@ -1,7 +1,27 @@
 //! Where objects live: etcd, a directory, memory. One trait, one conformance suite.
 //!
 //! A store has two areas. *Routing* is what proxies, ours or vulcand, follow for routes; *state* is everything else
-//! that the fleet shares. Keys are relative to the area's root and have no leading slash.
+//! that the fleet shares. Keys are relative to the area's root and have no leading slash. Both areas count with one
+//! revision.
+//!
+//! A follower gets whole revisions: [`Event::Snapshot`] first, then one [`Event::Batch`] for each revision that touched
+//! its area. Whatever may have lost a change (compaction, a restored backup, a wiped store) is answered by another
+//! snapshot, never by silence.
+//!
+//! What a store offers beyond that stands in [`Capabilities`]; [`conformance`] is what all of them promise.
+
+mod check;
+#[doc(hidden)]
+pub mod conformance;
+pub mod directory;
+#[cfg(feature = "etcd")]
+pub mod etcd;
+mod log;
+pub mod memory;
+mod open;
+
+pub use check::{KEY_BYTES_MAX, unreadable};
+pub use open::{EtcdAccess, InvalidStoreUrl, OpenError, StoreOptions, StoreUrl, open};
 
 use crate::model::Revision;
 use bytes::Bytes;
@@ -22,9 +42,10 @@ pub enum Area {
 pub struct Entry {
     /// Relative to the area's root, exactly as stored: `frontends/shop/frontend`.
     pub key: Box<str>,
-    /// As stored.
+    /// As stored. YAML in a directory arrives as JSON; a file that cannot be read as either arrives as what
+    /// [`unreadable`] recognises.
     pub value: Bytes,
-    /// Compared by expectations: etcd's modification revision, a content hash in a directory.
+    /// Compared by expectations: etcd's modification revision, a content hash in a directory. Never 0.
     pub version: u64,
     /// Orders objects by age: etcd's creation revision; in a directory the revision at which the file appeared.
     pub created: u64,
@@ -75,7 +96,8 @@ pub enum Event {
         /// One sentence.
         reason: String,
     },
-    /// The store answered (again) and nothing was missed up to `revision`. Sent after `Lost` and then at least every 5 s.
+    /// The store answered (again) and nothing was missed up to `revision`: what the events so far make is the area at
+    /// that revision. Sent after every snapshot and `Lost`, and then at least every 5 s.
     InSync {
         /// The store's revision as last seen, at least that of the last event.
         revision: Revision,
@@ -180,7 +202,8 @@ pub trait Store: Send + Sync + 'static {
     fn location(&self) -> String;
     /// What it offers.
     fn capabilities(&self) -> Capabilities;
-    /// Follows an area for ever: reconnects, lists again after every break that may have lost something.
+    /// Follows an area for ever: reconnects, lists again after every break that may have lost something. Starts a task,
+    /// so it is called within a Tokio runtime.
     fn follow(&self, area: Area) -> Feed;
     /// Everything in an area now.
     fn list(&self, area: Area) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
@@ -192,4 +215,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(Revision, Option<Entry>), StoreError>>;
     /// Writes all or nothing; the answer is the revision at which the writes are visible.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Revision, StoreError>>;
+    /// One sentence if the prefix is empty while its twin with or without the leading slash is not: the usual mistake
+    /// of those who come from an older API of etcd.
+    fn twin_prefix(&self) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }

@@ -1,1 +1,19 @@
-//! To be written.
+//! What the process tells about itself: counters and their exposition, the access log, and the log of events.
+//!
+//! The request path writes into memory that its worker alone writes to; everything else reads from another thread.
+
+pub mod access_log;
+pub mod counters;
+#[cfg(feature = "cli")]
+pub mod logs;
+pub mod metrics;
+pub mod reason;
+mod record;
+
+pub use access_log::{AccessLog, AccessLogBuffer, AccessLogFormat, AccessLogTarget};
+pub use counters::{
+    BackendCounters, DurationHistogram, FrontendCounters, ListenerCounters, RefusedCounters, WorkerSlots,
+};
+pub use metrics::{FrontendLabels, Scrape};
+pub use reason::Reason;
+pub use record::AccessRecord;
