@@ -4,3 +4,4 @@
 //! and swaps the table; the journal keeps the image on disk for the day the store is away.
 
 pub mod image;
+pub mod journal;
