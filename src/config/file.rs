@@ -84,7 +84,8 @@ impl Reader<'_> {
         let elsewhere = SETTINGS.iter().map(|setting| setting.flag);
         let tables = TABLES.into_iter().filter(|_| table.is_empty());
         let flag = written.replace('_', "-");
-        let near = nearest(&flag, here).or_else(|| nearest(&flag, elsewhere)).or_else(|| nearest(written, tables));
+        let near =
+            nearest(&flag, here).or_else(|| nearest(&flag, elsewhere)).or_else(|| nearest(written, tables));
         let place = if table.is_empty() { String::new() } else { format!(" of [{table}]") };
         let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         self.problem(offset, format!("`{written}` is no setting{place}{hint}"));
@@ -106,11 +107,11 @@ impl Reader<'_> {
                 items.iter().filter(|item| scalar(item)).flat_map(|item| self.texts(key, item)).collect()
             }
             other => {
-                let message = format!("`{key}` is a text, a number or a list of texts, not a {}", other.type_str());
+                let message =
+                    format!("`{key}` is a text, a number or a list of texts, not a {}", other.type_str());
                 self.problem(value.span().start, message);
                 Vec::new()
             }
         }
     }
 }
-

@@ -226,6 +226,30 @@ impl Config {
     }
 }
 
+/// Reads the file that `--config` or `FLIPGATE_CONFIG` names, else [`DEFAULT_FILE`], which need not exist.
+///
+/// # Errors
+/// The file cannot be read, with its path.
+pub fn read_file(given: Option<&Path>) -> Result<Option<(PathBuf, String)>, ConfigFileError> {
+    let path = given.unwrap_or(Path::new(DEFAULT_FILE));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some((path.to_owned(), text))),
+        Err(error) if given.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ConfigFileError { path: path.to_owned(), error }),
+    }
+}
+
+/// A file of settings cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", path.display())]
+pub struct ConfigFileError {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub error: std::io::Error,
+}
+
 struct Layers<E> {
     flags: Partial,
     env: E,
@@ -241,7 +265,9 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             store: self.store(),
             secrets_dir: self.optional("secrets-dir", path),
             data_dir: self.value("data-dir", path),
-            workers: self.optional("workers", |text| count(text, 1, WORKERS_MAX)).unwrap_or(cores.min(WORKERS_MAX)),
+            workers: self
+                .optional("workers", |text| count(text, 1, WORKERS_MAX))
+                .unwrap_or(cores.min(WORKERS_MAX)),
             default_listener: self.value("default-listener", on_or_off),
             listeners: self.listeners(),
             drain_delay: self.value("drain-delay", duration),
@@ -301,17 +327,18 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
 
     /// Lower layers first, so that higher ones win id by id.
     fn listeners(&mut self) -> BTreeMap<ListenerId, ListenerOverride> {
-        let layers = [self.from_file("listener"), self.from_env("listener"), self.from_flags("listener")];
+        let layers =
+            [self.file_values("listener"), self.variable_values("listener"), self.flag_values("listener")];
         let given: Vec<_> = layers.into_iter().flatten().collect();
         given.into_iter().filter_map(|(text, origin)| self.read(&text, origin, listener)).collect()
     }
 
-    fn from_flags(&self, flag: &'static str) -> Vec<(String, Origin)> {
+    fn flag_values(&self, flag: &'static str) -> Vec<(String, Origin)> {
         let values = self.flags.values.get(flag).into_iter().flatten();
         values.map(|text| (text.clone(), Origin::Flag(flag))).collect()
     }
 
-    fn from_env(&self, flag: &'static str) -> Vec<(String, Origin)> {
+    fn variable_values(&self, flag: &'static str) -> Vec<(String, Origin)> {
         let Some(setting) = Setting::of(flag) else { return Vec::new() };
         let variable = setting.variable();
         let text = (self.env)(&variable).unwrap_or_default();
@@ -320,18 +347,23 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
         parts.map(|part| (part.to_owned(), Origin::Variable(variable.clone()))).collect()
     }
 
-    fn from_file(&self, flag: &'static str) -> Vec<(String, Origin)> {
+    fn file_values(&self, flag: &'static str) -> Vec<(String, Origin)> {
         self.file.get(flag).cloned().unwrap_or_default()
     }
 
     /// The values of the highest layer that has any.
     fn given(&self, flag: &'static str) -> Vec<(String, Origin)> {
-        let flags = self.from_flags(flag);
-        let env = if flags.is_empty() { self.from_env(flag) } else { flags };
-        if env.is_empty() { self.from_file(flag) } else { env }
+        let flags = self.flag_values(flag);
+        let env = if flags.is_empty() { self.variable_values(flag) } else { flags };
+        if env.is_empty() { self.file_values(flag) } else { env }
     }
 
-    fn read<T>(&mut self, text: &str, origin: Origin, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    fn read<T>(
+        &mut self,
+        text: &str,
+        origin: Origin,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         match parse(text) {
             Ok(value) => Some(value),
             Err(reason) => {
@@ -403,7 +435,8 @@ fn count(text: &str, least: usize, most: usize) -> Result<usize, String> {
 /// `65536`, `64KiB`, `1MiB`
 fn bytes(text: &str, least: usize, most: usize) -> Result<usize, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("", 1)];
-    let mut parts = units.iter().filter_map(|(unit, scale)| Some((text.strip_suffix(unit)?.trim_end(), *scale)));
+    let mut parts =
+        units.iter().filter_map(|(unit, scale)| Some((text.strip_suffix(unit)?.trim_end(), *scale)));
     let number = parts.next().and_then(|(digits, scale)| digits.parse::<usize>().ok()?.checked_mul(scale));
     let number = number.filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("is no size from {least} to {most} bytes, like `65536` or `64KiB`"))

@@ -41,34 +41,68 @@ pub const SETTINGS: &[Setting] = &[
     one("store", "store", "URL", "", "Where objects live: dir:PATH or etcd://HOST:PORT,HOST:PORT"),
     one("store", "prefix", "PREFIX", "/flipgate", "Prefix of the objects' keys, taken literally"),
     one("store", "state-prefix", "PREFIX", "/flipgate.state", "Prefix of what is shared and not routing"),
-    one("store", "etcd-ca", "FILE", "", "PEM file with the authorities that etcd's certificate may come from"),
+    one(
+        "store",
+        "etcd-ca",
+        "FILE",
+        "",
+        "PEM file with the authorities that etcd's certificate may come from",
+    ),
     one("store", "etcd-cert", "FILE", "", "PEM file with the certificate shown to etcd"),
     one("store", "etcd-key", "FILE", "", "PEM file with that certificate's private key"),
     one("store", "etcd-user", "NAME", "", "User name at etcd"),
     one("store", "etcd-password-file", "FILE", "", "File with that user's password"),
-    many("store", "seal-key-file", "FILE", "File with a key that opens sealed key pairs; the first one seals"),
+    many(
+        "store",
+        "seal-key-file",
+        "FILE",
+        "File with a key that opens sealed key pairs; the first one seals",
+    ),
     one("", "secrets-dir", "DIR", "", "Directory below which files named by objects lie"),
     one("", "data-dir", "DIR", "/var/lib/flipgate", "Directory for what must survive a restart"),
     one("", "workers", "N", "", "Threads that move traffic; default: one for each core"),
     one("", "default-listener", "on|off", "off", "Listen on 0.0.0.0:8181 as vulcand does"),
-    many("listeners", "listener", "ID=ADDRESS|off", "Another address for a stored listener on this machine, or none"),
+    many(
+        "listeners",
+        "listener",
+        "ID=ADDRESS|off",
+        "Another address for a stored listener on this machine, or none",
+    ),
     one("", "drain-delay", "DURATION", "5s", "Time between saying not ready and refusing new connections"),
     one("", "drain-timeout", "DURATION", "25s", "Longest time that open requests get to end once draining"),
     one("", "require-table", "DURATION", "", "Exit with 3 when no table is served within this time"),
     one("admin", "admin", "ADDRESS|off", "127.0.0.1:8182", "Address of the admin API"),
-    one("admin", "admin-token-file", "FILE", "", "File with tokens for the admin API: lines of `read TOKEN` or `write TOKEN`"),
+    one(
+        "admin",
+        "admin-token-file",
+        "FILE",
+        "",
+        "File with tokens for the admin API: lines of `read TOKEN` or `write TOKEN`",
+    ),
     many("admin", "admin-trusted", "NETWORK", "Private network that may use the admin API without a token"),
     one("health", "health", "ADDRESS|off", "off", "Address that answers only /healthz, /readyz and /metrics"),
     one("limits", "max-head-bytes", "BYTES", "64KiB", "Largest head of a message"),
     one("limits", "max-header-fields", "N", "100", "Most header fields of a message"),
     one("limits", "head-timeout", "DURATION", "10s", "Longest time for a request's head to arrive"),
     one("limits", "body-timeout", "DURATION", "60s", "Longest silence within a request's or answer's body"),
-    one("limits", "idle-timeout", "DURATION", "75s", "Longest time that a connection may wait for its next request"),
+    one(
+        "limits",
+        "idle-timeout",
+        "DURATION",
+        "75s",
+        "Longest time that a connection may wait for its next request",
+    ),
     one("limits", "tunnel-timeout", "DURATION", "1h", "Longest silence of an upgraded connection"),
     one("limits", "max-connections", "N", "50000", "Most connections open downstream"),
     one("access_log", "access-log", "stdout|FILE|off", "off", "Where the access log goes"),
     one("access_log", "access-log-format", "json|text", "json", "How a line of the access log looks"),
-    one("log", "log-level", "LEVEL", "info", "Which events are logged: error, warn, info, debug, or by module"),
+    one(
+        "log",
+        "log-level",
+        "LEVEL",
+        "info",
+        "Which events are logged: error, warn, info, debug, or by module",
+    ),
     one("log", "log-format", "text|json", "text", "How an event looks"),
 ];
 
@@ -89,7 +123,8 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
     if word.len() > 64 {
         return None;
     }
-    let distances = known.map(|known| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), known), known));
+    let distances =
+        known.map(|known| (strsim::damerau_levenshtein(&word.to_ascii_lowercase(), known), known));
     let near = distances.filter(|(distance, known)| *distance <= 1 + known.len().min(word.len()) / 4);
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }

@@ -20,7 +20,10 @@ fn messages(file: &str) -> Vec<String> {
 fn nothing_given_is_the_default() {
     let config = Config::resolve(Partial::default(), |_| None, None).unwrap();
     assert_eq!(config.store.url, None);
-    assert_eq!((config.store.prefix.as_str(), config.store.state_prefix.as_str()), ("/flipgate", "/flipgate.state"));
+    assert_eq!(
+        (config.store.prefix.as_str(), config.store.state_prefix.as_str()),
+        ("/flipgate", "/flipgate.state")
+    );
     assert_eq!(config.admin.address, Some(([127, 0, 0, 1], 8182).into()));
     assert_eq!((config.health, config.require_table), (None, None));
     assert_eq!(config.drain_delay, Duration::from_secs(5));
@@ -89,7 +92,10 @@ access-log-format = "text"
     assert!(config.default_listener);
     assert_eq!(config.require_table, Some(Duration::from_secs(30)));
     assert_eq!(config.store.url.as_deref(), Some("etcd://10.0.0.1:2379,10.0.0.2:2379"));
-    assert_eq!(config.store.etcd_user_and_password_file, Some(("flipgate".into(), "/run/secrets/etcd".into())));
+    assert_eq!(
+        config.store.etcd_user_and_password_file,
+        Some(("flipgate".into(), "/run/secrets/etcd".into()))
+    );
     assert_eq!(config.store.seal_key_files, [PathBuf::from("/a"), PathBuf::from("/b")]);
     let listeners: Vec<_> = config.listeners.iter().map(|(id, o)| (id.as_str(), o.clone())).collect();
     let address = |text: &str| ListenerOverride::Address(text.parse().unwrap());
@@ -106,9 +112,15 @@ access-log-format = "text"
 #[test]
 fn what_is_wrong_is_named_with_its_line() {
     let cases: &[(&str, &str)] = &[
-        ("workers = 4\ndrain-dely = '5s'", "flipgate.toml:2: `drain-dely` is no setting; did you mean `drain-delay`?"),
+        (
+            "workers = 4\ndrain-dely = '5s'",
+            "flipgate.toml:2: `drain-dely` is no setting; did you mean `drain-delay`?",
+        ),
         ("[stroe]\nstore = 'x'", "flipgate.toml:1: `stroe` is no setting; did you mean `store`?"),
-        ("[log]\n\nlog-levl = 'info'", "flipgate.toml:3: `log-levl` is no setting of [log]; did you mean `log-level`?"),
+        (
+            "[log]\n\nlog-levl = 'info'",
+            "flipgate.toml:3: `log-levl` is no setting of [log]; did you mean `log-level`?",
+        ),
         ("[log]\nzzz = 1", "flipgate.toml:2: `zzz` is no setting of [log]"),
         ("log-level = 'info'", "flipgate.toml:1: `log-level` belongs in the table [log]"),
         ("[log]\nworkers = 1", "flipgate.toml:2: `workers` belongs at the top, before any table"),
@@ -116,10 +128,19 @@ fn what_is_wrong_is_named_with_its_line() {
         ("workers = 1.5", "flipgate.toml:1: `workers` is a text, a number or a list of texts, not a float"),
         ("workers = 0", "flipgate.toml:1: \"0\" is no whole number from 1 to 1024"),
         ("default-listener = 'yes'", "flipgate.toml:1: \"yes\" is neither `on` nor `off`"),
-        ("[health]\nhealth = 'unix:/x'", "flipgate.toml:2: \"unix:/x\" is neither an address with a port, like `127.0.0.1:8182`, nor `off`"),
+        (
+            "[health]\nhealth = 'unix:/x'",
+            "flipgate.toml:2: \"unix:/x\" is neither an address with a port, like `127.0.0.1:8182`, nor `off`",
+        ),
         ("[store]\netcd-cert = '/a'", "flipgate.toml:2: `etcd-cert` needs `etcd-key` as well"),
-        ("[admin]\nadmin-trusted = 'private'", "flipgate.toml:2: \"private\" is no network, like `10.0.0.0/8`"),
-        ("[limits]\nmax-head-bytes = '64kb'", "flipgate.toml:2: \"64kb\" is no size from 1024 to 1048576 bytes, like `65536` or `64KiB`"),
+        (
+            "[admin]\nadmin-trusted = 'private'",
+            "flipgate.toml:2: \"private\" is no network, like `10.0.0.0/8`",
+        ),
+        (
+            "[limits]\nmax-head-bytes = '64kb'",
+            "flipgate.toml:2: \"64kb\" is no size from 1024 to 1048576 bytes, like `65536` or `64KiB`",
+        ),
     ];
     for (file, message) in cases {
         assert_eq!(messages(file), [*message], "{file}");

@@ -187,6 +187,14 @@ impl RequestHead {
         self.path_length = memchr::memchr(b'?', target).unwrap_or(target.len()) as u32;
     }
 
+    /// Makes the request ask for another protocol, where its own stack has taken that off the head.
+    pub fn ask_upgrade(&mut self, token: &str) {
+        let start = self.fields.bytes.len();
+        self.fields.bytes.extend_from_slice(token.as_bytes());
+        self.upgrade_token = Span::new(start, token.len());
+        self.upgrade = true;
+    }
+
     /// The method's text.
     pub fn method(&self) -> &str {
         self.fields.text(self.method)
@@ -286,7 +294,7 @@ fn find(
         return Ok(Some(found));
     }
     let Some(end) = scan.find_end(buffer)? else {
-        scan.judge_incomplete(buffer, limits)?;
+        scan.judge_request(buffer, limits)?;
         return Ok(None);
     };
     slots.clear();

@@ -11,6 +11,7 @@ const HOST: u8 = 8;
 /// An ASCII capital.
 const UPPER: u8 = 16;
 
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler only")]
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut at = 0;

@@ -118,7 +118,13 @@ impl RequestBody {
 
 impl Upload {
     /// `head` is the serialised head; `length` says how the body is framed towards the server.
-    pub fn new(head: Vec<u8>, source: RequestBody, to: Rc<Wire>, length: BodyLength, body_bytes_max: Option<u64>) -> Self {
+    pub fn new(
+        head: Vec<u8>,
+        source: RequestBody,
+        to: Rc<Wire>,
+        length: BodyLength,
+        body_bytes_max: Option<u64>,
+    ) -> Self {
         let ended = source.is_empty();
         Self {
             source,
@@ -238,7 +244,9 @@ impl Upload {
             let framing = self.pending.get(self.written..).unwrap_or_default();
             let count = match (&mut self.data, &self.source) {
                 (data, _) if data.is_empty() && framing.is_empty() && self.tail.is_empty() => break,
-                (data, _) if data.is_empty() && self.tail.is_empty() => ready!(self.to.poll_write(cx, framing))?,
+                (data, _) if data.is_empty() && self.tail.is_empty() => {
+                    ready!(self.to.poll_write(cx, framing))?
+                }
                 (Data::OnWire(count), RequestBody::Wire(wire, _)) => {
                     let input = wire.input();
                     let data = input.bytes().get(..*count).unwrap_or_default();

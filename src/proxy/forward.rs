@@ -87,7 +87,9 @@ pub(super) async fn send(
     let mut last = Failure::of(Reason::NoServer);
     while tried.len() < SERVERS_TRIED_MAX {
         let again = fresh_for.take();
-        let Some(server) = again.as_ref().or_else(|| backend.pick(worker.index, &tried)).cloned() else { break };
+        let Some(server) = again.as_ref().or_else(|| backend.pick(worker.index, &tried)).cloned() else {
+            break;
+        };
         passage.attempt(&server);
         let clock = timer.take().unwrap_or_else(|| worker.timer());
         let idle = if again.is_none() { worker.pool.borrow_mut().take(&server) } else { None };
@@ -162,13 +164,17 @@ fn prepare(
     let settings = passage.frontend.as_ref().map(|frontend| &frontend.object.settings);
     let pass_host = settings.is_some_and(|settings| settings.pass_host_header);
     let options = RequestWrite {
-        host: if pass_host { None } else { Some(&server.authority) },
+        host: match &passage.host {
+            Some(host) => Some(host),
+            None if pass_host => None,
+            None => Some(&server.authority),
+        },
         body: head.body,
         upgrade: if upgrade { head.upgrade_token() } else { None },
         trailers: head.trailers_accepted,
         expect_continue: head.expect_continue && !body.is_empty(),
     };
-    let mut text = passage.worker.spare.borrow_mut().take_text();
+    let mut text = passage.worker.spare.borrow_mut().buffer();
     head.write_http1(&mut text, &options);
     let most = settings.and_then(|settings| settings.body_bytes_max);
     let mut upload = Upload::new(text, body, wire.clone(), head.body, most);
@@ -183,7 +189,10 @@ fn prepare(
 }
 
 impl Exchange {
-    #[expect(clippy::too_many_arguments, reason = "an exchange is made in one place, from what that place has")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an exchange is made in one place, from what that place has"
+    )]
     fn new(
         worker: &Rc<Worker>,
         backend: &Backend,
@@ -215,7 +224,8 @@ impl Exchange {
             upload_seen: 0,
             body_bytes: 0,
             reused,
-            idle_connections_max: (keep_alive.idle_connections_max as usize).div_ceil(worker.shared.board.workers()),
+            idle_connections_max: (keep_alive.idle_connections_max as usize)
+                .div_ceil(worker.shared.board.workers()),
             idle_age: keep_alive.period,
         }
     }
@@ -379,7 +389,7 @@ impl Exchange {
                 self.body_bytes = upload.body_bytes();
                 let text = self.upload.take().map(Upload::into_text);
                 if let Some(text) = text {
-                    self.worker.spare.borrow_mut().put_text(text);
+                    self.worker.spare.borrow_mut().keep_buffer(text);
                 }
             }
         }

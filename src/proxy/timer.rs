@@ -134,9 +134,11 @@ mod tests {
         tokio::task::spawn_local(async move { ticking.run().await });
         let timer = timers.timer();
         timer.set(Duration::from_millis(500));
-        let early = tokio::time::timeout(Duration::from_millis(480), timer.bound(std::future::pending::<()>()));
+        let early =
+            tokio::time::timeout(Duration::from_millis(480), timer.bound(std::future::pending::<()>()));
         assert!(early.await.is_err());
-        let late = tokio::time::timeout(Duration::from_millis(100), timer.bound(std::future::pending::<()>()));
+        let late =
+            tokio::time::timeout(Duration::from_millis(100), timer.bound(std::future::pending::<()>()));
         assert_eq!(late.await, Ok(None));
         timer.clear();
         assert_eq!(timer.bound(std::future::ready(7)).await, Some(7));

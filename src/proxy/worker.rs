@@ -59,7 +59,7 @@ pub(super) struct Shared {
     pub draining: watch::Receiver<bool>,
 }
 
-type TableCache = arc_swap::Cache<Arc<BoardPointer>, Arc<Table>>;
+type TableCache = arc_swap::Cache<BoardPointer, Arc<Table>>;
 
 /// Lets the cache reach through the board to its pointer.
 pub(super) struct BoardPointer(Arc<Board>);
@@ -70,6 +70,11 @@ impl std::ops::Deref for BoardPointer {
     fn deref(&self) -> &ArcSwap<Table> {
         self.0.pointer()
     }
+}
+
+/// Ready once the process drains, or is gone.
+pub(super) async fn until_drain(draining: &mut watch::Receiver<bool>) {
+    let _ = draining.wait_for(|draining| *draining).await;
 }
 
 /// One worker's own things; never leaves its thread.
@@ -89,7 +94,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub fn new(index: usize, shared: Arc<Shared>, access_log: AccessLogBuffer) -> Rc<Self> {
-        let table = TableCache::new(Arc::new(BoardPointer(shared.board.clone())));
+        let table = TableCache::new(BoardPointer(shared.board.clone()));
         Rc::new(Self {
             index,
             timers: Rc::default(),
@@ -195,7 +200,7 @@ impl Worker {
     }
 
     async fn keep_house(&self) {
-        let mut interval = tokio::time::interval(crate::telemetry::FLUSH_INTERVAL);
+        let mut interval = tokio::time::interval(crate::telemetry::access_log::FLUSH_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut swept = Instant::now();
         loop {
