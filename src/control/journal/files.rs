@@ -99,7 +99,8 @@ impl State {
     /// Takes every whole revision of a file. An error says that there was more; what was taken stands.
     fn read(&mut self, path: &Path, generation: u64, kind: FileKind) -> Result<(), Damage> {
         let file = File::open(path).map_err(|error| Damage::Unreadable(0, error))?;
-        let mut frames = Frames { file: BufReader::with_capacity(64 * 1024, file), offset: 0, payload: Vec::new() };
+        let mut frames =
+            Frames { file: BufReader::with_capacity(64 * 1024, file), offset: 0, payload: Vec::new() };
         match frames.next()? {
             Some(Payload::Header { generation: found, kind: of }) if found == generation && of == kind => {}
             _ => return Err(Damage::At(0)),
@@ -110,7 +111,9 @@ impl State {
             let start = frames.offset;
             match frames.next()? {
                 Some(Payload::Record(record)) => pending.push(record),
-                Some(Payload::Commit { revision, frames }) if usize::try_from(frames) == Ok(pending.len()) => {
+                Some(Payload::Commit { revision, frames })
+                    if usize::try_from(frames) == Ok(pending.len()) =>
+                {
                     for Record { key, kept } in pending.drain(..) {
                         match kept {
                             Some(kept) => self.objects.insert(key, kept),

@@ -198,7 +198,8 @@ fn spawn(writer: writer::Writer, receiver: Receiver<Message>) -> io::Result<Join
 /// enough, and none is better than no service.
 fn lock(dir: &Path) -> Result<Option<File>, JournalError> {
     let path = dir.join("lock");
-    let writable = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let writable =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let is_writable = writable.is_ok();
     let Ok(mut file) = writable.or_else(|_| File::open(&path)) else { return Ok(None) };
     match file.try_lock() {
@@ -216,7 +217,10 @@ fn lock(dir: &Path) -> Result<Option<File>, JournalError> {
         }
     }
     if is_writable {
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "the process id cannot be noted");
         }

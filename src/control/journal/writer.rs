@@ -79,7 +79,12 @@ impl Writer {
             self.retry_at = None;
             self.health.want_base();
         }
-        if self.open.as_ref().and_then(|open| open.unsynced_since).is_some_and(|since| since.elapsed() >= SYNC_AFTER) {
+        if self
+            .open
+            .as_ref()
+            .and_then(|open| open.unsynced_since)
+            .is_some_and(|since| since.elapsed() >= SYNC_AFTER)
+        {
             self.sync();
         }
     }
