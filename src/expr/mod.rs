@@ -1,25 +1,29 @@
-//! The expression language of routes.
+//! The expression language: which requests a frontend takes.
+//!
+//! One lexer, [`lexer`], serves every grammar of this kind. [`Route`] is the grammar of routes:
+//!
+//! ```text
+//! Host("shop.example.com") && (Path("/items/<int:id>") || PathPrefix("/static")) && !Cookie("beta", "1")
+//! ```
+//!
+//! Strings are Go's: `"..."` with escapes, or back quotes without. `&&` binds tighter than `||`, `!` tighter than both.
+//! Parameters stand in `Path`, `PathPrefix` and `Host`: `<name>` (or `<string:name>`) is one segment or label and never
+//! empty, `<int:name>` is decimal digits, `<path:name>` is the rest of the path, may be empty, and comes last.
 
-/// A parsed route expression.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route(Box<str>);
+mod dnf;
+mod error;
+pub mod lexer;
+mod matcher;
+mod parser;
+mod pattern;
+mod route;
+pub mod shape;
 
-/// Why a text is not an expression.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an expression is missing")]
-pub struct ExprError;
+pub use error::ExprError;
+pub use matcher::{Matcher, Term};
+pub use pattern::{COMPILED_BYTES_MAX, Captures, InvalidPattern, PATTERN_BYTES_MAX, Pattern};
+pub use route::{ALTERNATIVES_MAX, Alternative, NESTING_MAX, Route, TEXT_BYTES_MAX};
+pub use shape::{HostPattern, Names, PathPattern, Span, Spans};
 
-impl Route {
-    /// Parses an expression.
-    ///
-    /// # Errors
-    /// The text is not an expression.
-    pub fn parse(text: &str) -> Result<Self, ExprError> {
-        if text.is_empty() { Err(ExprError) } else { Ok(Self(text.into())) }
-    }
-
-    /// As written.
-    pub fn text(&self) -> &str {
-        &self.0
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -149,6 +149,11 @@ impl<'v> Fields<'v> {
         self.report
     }
 
+    /// Where this object stands; empty at the top.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// `name` with the path of this object before it.
     pub(super) fn path_of(&self, name: &str) -> String {
         join(&self.path, name)
@@ -156,7 +161,9 @@ impl<'v> Fields<'v> {
 
     /// The value of a field, whatever its type; null counts as absent.
     pub(super) fn value(&mut self, name: &'static str) -> Option<&'v Value> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let slot = self.slots.iter_mut().find(|slot| slot.name.eq_ignore_ascii_case(name))?;
         slot.used = true;
         Some(slot.value).filter(|value| !value.is_null())

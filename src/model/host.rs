@@ -119,7 +119,7 @@ fn read_key_pair_object(fields: &mut Fields<'_>) -> Option<KeyPairSource> {
     if forms.into_iter().filter(|form| *form).count() != 1 {
         let reason =
             "needs exactly one of `Cert` with `Key`, `CertFile` with `KeyFile`, `Encryption` with `Value`";
-        fields.report().error(fields.path_of("").trim_end_matches('.'), reason);
+        fields.report().error(fields.path(), reason);
         return None;
     }
     if let [true, ..] = forms {

@@ -3,7 +3,8 @@
 use super::fields::{Fields, not_one_of, quote, show};
 use super::id::MiddlewareId;
 use super::server::{Scheme, is_host_name};
-use super::template::{Piece, Template};
+use super::template::{Part, Piece, Replacement, Template};
+use crate::expr::Pattern;
 use serde_json::{Map, Value};
 use std::net::Ipv6Addr;
 
@@ -73,10 +74,10 @@ pub enum MiddlewareSpec {
 /// never evaluated, whatever it contains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RewriteSpec {
-    /// Searched anywhere in the URL; compiled when the table is.
-    pub regexp: Box<str>,
-    /// `$1`, `${name}`, `$$`.
-    pub replacement: Box<str>,
+    /// Searched anywhere in the URL; every match is replaced.
+    pub regexp: Pattern,
+    /// `$1`, `${name}`, `$$`; its own text has only bytes that may stand in a URL.
+    pub replacement: Replacement,
     /// Answer 302 with the new URL instead of forwarding.
     pub redirect: bool,
 }
@@ -155,17 +156,36 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middlew
 
 fn read_rewrite(fields: &mut Fields<'_>) -> Option<RewriteSpec> {
     let regexp = fields.required_text("Regexp", "a regular expression on `scheme://host/target` is expected");
-    let replacement = fields.text_or_empty("Replacement").unwrap_or_default();
+    let regexp = regexp.and_then(|text| match Pattern::new(text) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            fields.error("Regexp", format!("is {error}"));
+            None
+        }
+    });
+    let text = fields.text_or_empty("Replacement").unwrap_or_default();
     let redirect = fields.boolean("Redirect").unwrap_or(false);
     fields.inert(&["RewriteBody"]);
-    if replacement.contains("{{") {
-        fields
-            .warning("Replacement", "has `{{`: templates are not evaluated, the text is taken as it stands");
+    if text.contains("{{") {
+        fields.error("Replacement", "has `{{`, but templates are never evaluated; `$1` and `${name}` are");
     }
-    if replacement.chars().any(char::is_control) {
-        fields.error("Replacement", format!("is {}; a URL has no control characters", quote(replacement)));
+    let regexp = regexp?;
+    let replacement = Replacement::parse(text, regexp.group_count(), |name| regexp.has_group(name));
+    let replacement = match replacement {
+        Ok(replacement) => replacement,
+        Err(error) => {
+            fields.error("Replacement", format!("{} {error}", quote(text)));
+            return None;
+        }
+    };
+    let is_url = |part: &Part| match part {
+        Part::Text(text) => text.bytes().all(|byte| is_path_byte(byte) || b"?\"{|}^[]".contains(&byte)),
+        Part::Group(_) | Part::Named(_) => true,
+    };
+    if !replacement.parts().iter().all(is_url) {
+        fields.error("Replacement", format!("is {}; a URL has only visible ASCII characters", quote(text)));
     }
-    Some(RewriteSpec { regexp: regexp?.into(), replacement: replacement.into(), redirect })
+    Some(RewriteSpec { regexp, replacement, redirect })
 }
 
 fn read_redirect(fields: &mut Fields<'_>) -> Option<RedirectSpec> {
@@ -210,9 +230,8 @@ fn read_redirect(fields: &mut Fields<'_>) -> Option<RedirectSpec> {
     if (RedirectSpec { code: 302, ..spec.clone() }) == RedirectSpec::default()
         && !fields.report().has_errors()
     {
-        let path = fields.path_of("");
         let reason = "changes nothing: one of Scheme, Host, Port, Path, PrefixFrom and DropQuery is expected";
-        fields.report().error(path.trim_end_matches('.'), reason);
+        fields.report().error(fields.path(), reason);
     }
     Some(spec)
 }
@@ -311,9 +330,9 @@ fn read_edit_values(
     several: bool,
 ) {
     let report = fields.report();
-    let prefix = fields.path_of("");
+    let parent = fields.path().to_owned();
     for (name, value) in fields.all() {
-        let path = format!("{prefix}{}", name.chars().take(60).collect::<String>());
+        let path = format!("{parent}.{}", name.chars().take(60).collect::<String>());
         if let Some(reason) = edit_name_error(name, host_allowed) {
             report.error(path, reason);
             continue;
@@ -395,8 +414,8 @@ impl Middleware {
 impl RewriteSpec {
     fn to_map(&self) -> Map<String, Value> {
         let mut value = Map::new();
-        value.insert("Regexp".into(), (&*self.regexp).into());
-        value.insert("Replacement".into(), (&*self.replacement).into());
+        value.insert("Regexp".into(), self.regexp.as_str().into());
+        value.insert("Replacement".into(), self.replacement.text().into());
         if self.redirect {
             value.insert("Redirect".into(), true.into());
         }

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod duration;
+pub mod edit;
 mod fields;
 pub mod frontend;
 pub mod host;
@@ -121,3 +122,6 @@ impl Object {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

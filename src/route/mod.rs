@@ -1,1 +1,17 @@
-//! To be written.
+//! Which frontend takes a request.
+//!
+//! [`Router`] is the index over the routes of all frontends, and [`ShardedMap`] the map by which a table finds its
+//! objects. Both are persistent: a clone costs nothing, and an edit of a clone copies the few nodes on its way and
+//! shares all others with the original.
+//!
+//! Among the routes that match a request, the first by [`Rank`] wins.
+
+mod query;
+mod rank;
+mod router;
+mod sharded;
+
+pub use query::{Lookup, NoLookup, Params, Query};
+pub use rank::{HostRank, PathRank, Rank};
+pub use router::{Ranked, Router};
+pub use sharded::ShardedMap;
