@@ -12,12 +12,13 @@ use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Most tokens of a file.
-pub const TOKENS_MAX: usize = 1_000;
+const TOKENS_MAX: usize = 1_000;
 
 /// Longest token, in bytes.
-pub const TOKEN_BYTES_MAX: usize = 4_096;
+const TOKEN_BYTES_MAX: usize = 4_096;
 
 /// What a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +95,9 @@ impl Tokens {
     fn role(&self, presented: &str) -> Option<Role> {
         let presented = hash(presented);
         let fits = |known: &[u8; 32]| verify_slices_are_equal(known, &presented).is_ok();
-        self.0.iter().fold(None, |found, (role, known)| if fits(known) { found.max(Some(*role)) } else { found })
+        self.0
+            .iter()
+            .fold(None, |found, (role, known)| if fits(known) { found.max(Some(*role)) } else { found })
     }
 }
 
@@ -158,9 +161,13 @@ impl Access {
     pub fn reload(&self) -> Result<(), AccessError> {
         let Some(path) = &self.token_file else { return Ok(()) };
         let text = std::fs::read_to_string(path)
+            .map(Zeroizing::new)
             .map_err(|error| AccessError::File { path: path.clone(), error })?;
-        let tokens = Tokens::parse(&text)
-            .map_err(|(line, reason)| AccessError::Line { path: path.clone(), line, reason })?;
+        let tokens = Tokens::parse(&text).map_err(|(line, reason)| AccessError::Line {
+            path: path.clone(),
+            line,
+            reason,
+        })?;
         self.tokens.store(Arc::new(tokens));
         Ok(())
     }
@@ -224,7 +231,8 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let host = headers.get(header::HOST).map(|host| host.as_bytes());
-    let origin = origin.as_bytes().splitn(2, |byte| *byte == b'/').nth(1).and_then(|rest| rest.strip_prefix(b"/"));
+    let origin =
+        origin.as_bytes().splitn(2, |byte| *byte == b'/').nth(1).and_then(|rest| rest.strip_prefix(b"/"));
     origin.is_none() || origin != host
 }
 
@@ -235,7 +243,11 @@ mod tests {
     fn access(tokens: &str, trusted: &[&str]) -> Access {
         Access {
             token_file: None,
-            tokens: ArcSwap::from_pointee(if tokens.is_empty() { Tokens::default() } else { Tokens::parse(tokens).unwrap() }),
+            tokens: ArcSwap::from_pointee(if tokens.is_empty() {
+                Tokens::default()
+            } else {
+                Tokens::parse(tokens).unwrap()
+            }),
             trusted: trusted.iter().map(|network| network.parse().unwrap()).collect(),
             hosts: vec!["gate.internal".into()],
         }
@@ -278,7 +290,9 @@ mod tests {
     fn without_tokens_the_place_decides() {
         let access = access("", &["10.0.0.0/8"]);
         let host = |host: &'static str| [("host", host)];
-        for known in ["localhost", "localhost:8182", "a.localhost", "127.0.0.1:8182", "[::1]:8182", "GATE.internal"] {
+        for known in
+            ["localhost", "localhost:8182", "a.localhost", "127.0.0.1:8182", "[::1]:8182", "GATE.internal"]
+        {
             check(&access, "127.0.0.1", Role::Write, &host(known), 200);
         }
         for rebound in ["evil.example", "evil.example:8182", "localhost.evil.example", "", "a b"] {

@@ -1,6 +1,6 @@
 //! Answers: JSON, and every error as `{"message": ...}`.
 
-use crate::model::{Finding, Problem};
+use crate::model::{Finding, Problem, Revision};
 use crate::store::StoreError;
 use crate::telemetry::rfc3339;
 use axum::Json;
@@ -25,6 +25,14 @@ impl Failure {
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(name.into(), value.into());
         self
+    }
+
+    /// The problems of an invalid object; any other failure stays one.
+    pub(super) fn into_problems(mut self) -> Result<Vec<Value>, Self> {
+        match self.fields.remove("problems") {
+            Some(Value::Array(problems)) => Ok(problems),
+            _ => Err(self),
+        }
     }
 
     /// 422 with what is wrong with one object or several.
@@ -76,6 +84,21 @@ pub(super) fn problem(problem: &Problem) -> Value {
         "since": rfc3339(problem.since),
         "inForce": problem.in_force,
     })
+}
+
+/// What a write came to.
+pub(super) fn written(revision: Revision, warnings: Vec<Value>) -> Response {
+    let answer = json!({ "revision": revision });
+    let answer = if warnings.is_empty() { answer } else { with(answer, "warnings", warnings) };
+    Json(answer).into_response()
+}
+
+/// An object with one more field.
+pub(super) fn with(mut object: Value, name: &str, value: impl Into<Value>) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.into(), value.into());
+    }
+    object
 }
 
 /// A version as a JSON number where every reader keeps it exact, as text beyond.
