@@ -44,6 +44,7 @@ pub mod config;
 pub mod message;
 pub mod telemetry;
 pub mod tls;
+pub mod wire;
 
 pub mod middleware;
 pub mod route;

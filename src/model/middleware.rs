@@ -272,7 +272,15 @@ fn redirect_host_error(host: &Template) -> Option<&'static str> {
         })
         .collect();
     let valid = is_host_name(&filled) || filled.parse::<std::net::Ipv4Addr>().is_ok();
-    (!valid).then_some("is no host: a name without scheme, port or path is expected")
+    if !valid {
+        return Some("is no host: a name without scheme, port or path is expected");
+    }
+    // Otherwise a request could choose the domain it is sent to.
+    let open = host.pieces().iter().enumerate().rfind(|(_, piece)| matches!(piece, Piece::Parameter(_)));
+    let closed = open.is_none_or(
+        |(index, _)| matches!(host.pieces().get(index + 1), Some(Piece::Text(text)) if text.contains('.')),
+    );
+    (!closed).then_some("ends in a parameter; a domain is expected behind the last one")
 }
 
 fn redirect_path_error(path: &Template) -> Option<&'static str> {

@@ -1,11 +1,10 @@
 //! The server's side: what a listener offers its clients.
 
-use super::resolver::Resolver;
 use super::tickets::TicketRing;
 use crate::model::{ListenerTls, TlsVersion};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
-use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::{SupportedProtocolVersion, version};
 use std::sync::{Arc, LazyLock};
 
@@ -33,7 +32,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// (RFC 8470: a replayed request is not safe to forward).
 pub fn server_config(
     tls: &ListenerTls,
-    resolver: Arc<Resolver>,
+    resolver: Arc<dyn ResolvesServerCert>,
     tickets: Arc<TicketRing>,
 ) -> Arc<ServerConfig> {
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions(tls));

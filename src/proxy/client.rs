@@ -1,0 +1,49 @@
+//! A client's connection, as its requests see it.
+
+use super::listeners::Listener;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Both ends of an accepted connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// The client's; none over a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// Ours.
+    pub local: Option<SocketAddr>,
+}
+
+/// What is known of a client for all its requests on one connection.
+pub(super) struct Client {
+    pub listener: Arc<Listener>,
+    pub addresses: Addresses,
+    /// The address as text, for headers; `unknown` over a Unix socket.
+    pub address_text: Box<str>,
+    /// Set once the handshake is done.
+    pub tls: Option<TlsSession>,
+}
+
+/// What a handshake settled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TlsSession {
+    /// `TLSv1.3`
+    pub version: &'static str,
+}
+
+impl Client {
+    pub fn new(listener: Arc<Listener>, addresses: Addresses) -> Self {
+        let address_text = match addresses.peer {
+            Some(peer) => peer.ip().to_canonical().to_string(),
+            None => "unknown".to_owned(),
+        };
+        Self { listener, addresses, address_text: address_text.into(), tls: None }
+    }
+
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.addresses.peer.map(|peer| peer.ip().to_canonical())
+    }
+
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}

@@ -1,0 +1,70 @@
+//! An accepted connection: TLS where the listener speaks it, then HTTP/1.1 or HTTP/2.
+
+use super::client::{Client, TlsSession};
+use super::listeners::Accepted;
+use super::worker::Worker;
+use crate::wire::{Stream, Wire};
+use std::rc::Rc;
+use tokio_rustls::TlsAcceptor;
+
+/// What an HTTP/2 client says first when it needs no negotiation (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, socket: Accepted) {
+    let Some(config) = client.listener.tls.clone() else {
+        let wire = Wire::new(Stream::Plain(socket));
+        if client.listener.object.h2c && speaks_http2(&worker, &wire).await {
+            return worker.serve_http2(Rc::new(client), wire).await;
+        }
+        return worker.serve_http1(Rc::new(client), wire).await;
+    };
+    let timer = worker.timer();
+    timer.set(worker.settings().handshake_timeout);
+    let handshake = TlsAcceptor::from(config).accept(socket);
+    let stream = match timer.bound(handshake).await {
+        Some(Ok(stream)) => stream,
+        Some(Err(error)) => {
+            tracing::debug!(listener = %client.listener.id, %error, "handshake failed");
+            return;
+        }
+        None => return,
+    };
+    drop(timer);
+    let (_, session) = stream.get_ref();
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    };
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    client.tls = Some(TlsSession { version });
+    let wire = Wire::new(Stream::TlsServer(Box::new(stream)));
+    if http2 {
+        worker.serve_http2(Rc::new(client), wire).await;
+    } else {
+        worker.serve_http1(Rc::new(client), wire).await;
+    }
+}
+
+/// Whether the first bytes are HTTP/2's preface; they stay in the wire's input either way.
+async fn speaks_http2(worker: &Worker, wire: &Wire) -> bool {
+    let timer = worker.timer();
+    timer.set(worker.settings().head_timeout);
+    loop {
+        {
+            let input = wire.input();
+            let seen = input.bytes();
+            let length = seen.len().min(PREFACE.len());
+            if seen.get(..length) != PREFACE.get(..length) {
+                return false;
+            }
+            if length == PREFACE.len() {
+                return true;
+            }
+        }
+        match timer.bound(wire.fill()).await {
+            Some(Ok(1..)) => {}
+            _ => return false,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What the proxy says about the client to the server, and takes away from what the client says of itself.
+
+use super::passage::Passage;
+use crate::message::{Known, RequestHead, Version};
+use crate::model::FrontendSettings;
+
+/// Fields that only a trusted client may set.
+const FORWARDED: [Known; 7] = [
+    Known::XForwardedFor,
+    Known::XForwardedProto,
+    Known::XForwardedHost,
+    Known::XForwardedPort,
+    Known::XForwardedServer,
+    Known::XRealIp,
+    Known::Forwarded,
+];
+
+/// Removes what concerned only the client's connection (RFC 9110 section 7.6.1) and sets the forwarding fields as
+/// vulcand does: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `-Server` and `X-Real-Ip`; `Forwarded` (RFC 7239) and
+/// a request id where the frontend asks for them.
+pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
+    let websocket = passage.head.upgrade;
+    let head = &mut passage.head;
+    head.fields.remove_hop_by_hop();
+    if !settings.trust_forward_header {
+        FORWARDED.into_iter().for_each(|known| head.fields.remove_known(known));
+    }
+    let client = &*passage.client.address_text;
+    let secure = passage.client.tls.is_some();
+    append(head, "X-Forwarded-For", client);
+    keep_or_set(head, Known::XRealIp, "X-Real-Ip", |out| out.extend_from_slice(client.as_bytes()));
+    keep_or_set(head, Known::XForwardedProto, "X-Forwarded-Proto", |out| {
+        out.extend_from_slice(match (websocket, secure) {
+            (false, false) => b"http",
+            (false, true) => b"https",
+            (true, false) => b"ws",
+            (true, true) => b"wss",
+        });
+    });
+    let port = port_of(head.authority(), secure);
+    keep_or_set(head, Known::XForwardedPort, "X-Forwarded-Port", |out| {
+        out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
+    });
+    set_from_authority(head);
+    if let Some(hostname) = &settings.hostname {
+        head.fields.set_with("X-Forwarded-Server", |out| out.extend_from_slice(hostname.as_bytes()));
+    }
+    if settings.forwarded {
+        add_forwarded(passage);
+    }
+    if let Some(name) = &settings.request_id {
+        let id = passage.id_text();
+        let fields = &mut passage.head.fields;
+        if !settings.trust_forward_header || fields.get(name).is_none() {
+            fields.set_with(name, |out| out.extend_from_slice(id.as_str().as_bytes()));
+        }
+    }
+}
+
+fn keep_or_set(head: &mut RequestHead, known: Known, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+    if !head.fields.contains(known) {
+        head.fields.set_with(name, write);
+    }
+}
+
+/// Adds to what a trusted client said, or begins the list.
+fn append(head: &mut RequestHead, name: &str, value: &str) {
+    let before = head.fields.known_all(Known::XForwardedFor).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    head.fields.set_with(name, |out| {
+        for earlier in before {
+            out.extend_from_slice(&earlier);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(value.as_bytes());
+    });
+}
+
+fn set_from_authority(head: &mut RequestHead) {
+    if head.fields.contains(Known::XForwardedHost) || head.authority().is_empty() {
+        return;
+    }
+    let authority = smallvec::SmallVec::<[u8; 64]>::from_slice(head.authority().as_bytes());
+    head.fields.set_with("X-Forwarded-Host", |out| out.extend_from_slice(&authority));
+}
+
+/// The port the client meant: the one it named, or its scheme's.
+fn port_of(authority: &str, secure: bool) -> u16 {
+    let named = authority.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
+    named.and_then(|(_, port)| port.parse().ok()).unwrap_or(if secure { 443 } else { 80 })
+}
+
+/// Adds our element (RFC 7239 section 4); IPv6 addresses are quoted and bracketed.
+fn add_forwarded(passage: &mut Passage) {
+    let before = passage.head.fields.known(Known::Forwarded).map(<[u8]>::to_vec);
+    let host = passage.head.authority().to_owned();
+    let scheme = passage.client.scheme();
+    let client = &passage.client.address_text;
+    passage.head.fields.set_with("Forwarded", |out| {
+        if let Some(before) = before {
+            out.extend_from_slice(&before);
+            out.extend_from_slice(b", ");
+        }
+        let element = match client.contains(':') {
+            true => format!("for=\"[{client}]\";host=\"{host}\";proto={scheme}"),
+            false => format!("for={client};host=\"{host}\";proto={scheme}"),
+        };
+        out.extend_from_slice(element.as_bytes());
+    });
+}
+
+/// Whether the client's connection can stay open after the answer, as far as its version goes.
+pub(super) fn may_stay_open(head: &RequestHead) -> bool {
+    head.keep_alive && head.version != Version::H2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port_of;
+
+    #[test]
+    fn the_port_is_the_one_the_client_meant() {
+        let check = |authority, secure, port| assert_eq!(port_of(authority, secure), port, "{authority}");
+        check("a.example", false, 80);
+        check("a.example", true, 443);
+        check("a.example:8080", true, 8080);
+        check("[::1]", false, 80);
+        check("[::1]:81", false, 81);
+        check("", true, 443);
+    }
+}

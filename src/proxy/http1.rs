@@ -1,0 +1,440 @@
+//! A client's HTTP/1.1 connection: one task, one request after the other.
+
+use super::body::RequestBody;
+use super::client::Client;
+use super::error::{Failure, body_of};
+use super::forward::{self, Exchange, Next};
+use super::passage::Passage;
+use super::pump::{Ended, Pump};
+use super::request::{Decision, decide};
+use super::timer::Timer;
+use super::worker::Worker;
+use super::{headers, tunnel};
+use crate::message::{
+    BodyDecoder, BodyLength, Decoded, HeadError, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
+};
+use crate::middleware::Reply;
+use crate::telemetry::Reason;
+use crate::wire::Wire;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+/// What becomes of a connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// It takes the next request.
+    Open,
+    /// It is closed once the client had the chance to read the answer.
+    Close,
+    /// It is cut: what the client got must not look complete, or it is gone.
+    Cut,
+}
+
+/// What came is not a request that can be answered by a server.
+struct Refusal {
+    failure: Failure,
+    problem: &'static str,
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        let reason = match error.status {
+            414 | 431 => Reason::HeadTooLarge,
+            _ => Reason::BadRequest,
+        };
+        Self { failure: Failure::with_status(reason, error.status), problem: error.reason.as_str() }
+    }
+}
+
+/// Serves the connection until it ends.
+pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>) {
+    let timer = worker.timer();
+    loop {
+        let head = match read_head(&worker, &wire, &timer).await {
+            Ok(Some(head)) => head,
+            Ok(None) => break,
+            Err(refusal) => {
+                refuse(&worker, &wire, refusal).await;
+                linger(&worker, &wire, &timer).await;
+                break;
+            }
+        };
+        let passage = Passage::begin(worker.clone(), client.clone(), head);
+        match answer(passage, &wire, &timer).await {
+            After::Open => wire.shrink(),
+            After::Close => {
+                linger(&worker, &wire, &timer).await;
+                break;
+            }
+            After::Cut => return,
+        }
+    }
+    // The last word under TLS; a client that is gone does not need it.
+    let _ = poll_fn(|cx| match wire.poll_shutdown(cx) {
+        Poll::Pending => Poll::Ready(Ok(())),
+        ready => ready,
+    })
+    .await;
+}
+
+/// The next request's head. `None`: the client is done, was idle too long, or the process drains.
+async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option<RequestHead>, Refusal> {
+    let mut scan = Scan::default();
+    let limits = &worker.settings().limits;
+    let mut begun = !wire.input().is_empty();
+    timer.set(if begun { worker.settings().head_timeout } else { worker.settings().keep_alive_timeout });
+    loop {
+        {
+            let mut input = wire.input();
+            if !input.is_empty() {
+                if !begun {
+                    begun = true;
+                    timer.set(worker.settings().head_timeout);
+                }
+                let head =
+                    RequestHead::read(input.front(), &mut scan, &mut worker.spare.borrow_mut(), limits)?;
+                if head.is_some() {
+                    timer.clear();
+                    return Ok(head);
+                }
+            }
+        }
+        let filled = if begun { timer.bound(wire.fill()).await } else { timer.bound_idle(wire.fill()).await };
+        match filled {
+            Some(Ok(1..)) => {}
+            None if begun => {
+                let failure = Failure::with_status(Reason::BadRequest, 408);
+                return Err(Refusal { failure, problem: "the head did not come in time" });
+            }
+            _ => return Ok(None),
+        }
+    }
+}
+
+/// Answers one request; the passage ends, and is logged, when the answer has.
+async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Timer) -> After {
+    let worker = passage.worker.clone();
+    let mut body = RequestBody::on_wire(wire, passage.head.body, &worker.settings().limits);
+    let waits = passage.head.expect_continue && wire.input().is_empty();
+    match decide(&mut passage) {
+        Decision::Fail(failure) => {
+            let open = reply(&mut passage, wire, Answer::Failure(failure), body.is_empty()).await;
+            drained(&worker, wire, &mut body, waits, timer, open).await
+        }
+        Decision::Reply(answer) => {
+            let open = reply(&mut passage, wire, Answer::Reply(answer), body.is_empty()).await;
+            drained(&worker, wire, &mut body, waits, timer, open).await
+        }
+        Decision::Forward(backend) => {
+            let upgrade = passage.head.upgrade && body.is_empty() && tunnel::is_allowed(&passage.head);
+            match forward::send(&mut passage, &backend, body, Some(wire.clone()), upgrade).await {
+                Ok((exchange, first)) => deliver(passage, exchange, first, wire).await,
+                Err(failure) => fail(&mut passage, wire, failure).await,
+            }
+        }
+    }
+}
+
+/// Tells the client of a failure whose request body may be half read: the connection does not stay.
+async fn fail(passage: &mut Passage, wire: &Wire, failure: Failure) -> After {
+    if failure.status == 0 {
+        passage.reason = Some(failure.reason);
+        return After::Cut;
+    }
+    let whole = forward::is_bodiless(passage.head.body);
+    reply(passage, wire, Answer::Failure(failure), whole).await
+}
+
+/// An answer of the proxy's own.
+enum Answer {
+    Failure(Failure),
+    Reply(Reply),
+}
+
+/// Writes an answer of the proxy's own. `whole`: nothing of the request is left to be read.
+async fn reply(passage: &mut Passage, wire: &Wire, answer: Answer, whole: bool) -> After {
+    let worker = passage.worker.clone();
+    let (mut head, body) = match answer {
+        Answer::Failure(failure) => {
+            passage.reason = Some(failure.reason);
+            let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
+            let (kind, body) = body_of(failure, passage.id);
+            head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
+            (head, body)
+        }
+        Answer::Reply(reply) => {
+            let mut head = ResponseHead::new(reply.status, &mut worker.spare.borrow_mut());
+            if let Some(location) = &reply.location {
+                head.fields.set_with("Location", |out| out.extend_from_slice(location.as_bytes()));
+            }
+            (head, Vec::new())
+        }
+    };
+    if let Some(frontend) = &passage.frontend {
+        frontend.chain.on_response(&mut head);
+    }
+    passage.status = head.status;
+    let open = whole && headers::may_stay_open(&passage.head) && !worker.is_draining();
+    head.answer_to(passage.head.method_kind);
+    let mut out = worker.spare.borrow_mut().buffer();
+    head.write_http1(
+        &mut out,
+        &framing(&passage.head, BodyLength::Known(body.len() as u64), !open, &worker.date()),
+    );
+    if passage.head.method_kind != crate::message::Method::Head {
+        out.extend_from_slice(&body);
+        passage.bytes_out = body.len() as u64;
+    }
+    let written = write(passage, wire, &out).await;
+    worker.spare.borrow_mut().keep_buffer(out);
+    head.recycle(&mut worker.spare.borrow_mut());
+    match (written, open) {
+        (false, _) => After::Cut,
+        (true, true) => After::Open,
+        (true, false) => After::Close,
+    }
+}
+
+/// Writes `bytes` within the idle timeout.
+async fn write(passage: &Passage, wire: &Wire, bytes: &[u8]) -> bool {
+    let timer = passage.worker.timer();
+    timer.set(passage.worker.settings().idle_timeout);
+    matches!(timer.bound(wire.write_all(bytes)).await, Some(Ok(())))
+}
+
+fn framing<'a>(
+    request: &RequestHead,
+    body: BodyLength,
+    close: bool,
+    date: &'a [u8; 29],
+) -> ResponseWrite<'a> {
+    ResponseWrite {
+        body,
+        close,
+        keep_alive_10: !close && request.version == Version::H10,
+        upgrade: None,
+        date: Some(date),
+    }
+}
+
+/// Brings a server's answer to the client: interim heads, then the final one with its body, or a tunnel.
+async fn deliver(mut passage: Passage, mut exchange: Exchange, first: Next, wire: &Rc<Wire>) -> After {
+    let mut next = first;
+    let mut head = loop {
+        match next {
+            Next::Head(head) if head.status == 101 => {
+                return switch(passage, exchange, head, wire).await;
+            }
+            Next::Head(head) if head.is_interim() => {
+                if head.status == 100 {
+                    exchange.release_body();
+                }
+                if passage.head.version == Version::H11 && !interim(&passage, wire, &head).await {
+                    return After::Cut;
+                }
+                head.recycle(&mut passage.worker.spare.borrow_mut());
+            }
+            Next::Continue => {
+                exchange.release_body();
+                if wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
+                    return After::Cut;
+                }
+            }
+            Next::Head(head) => break head,
+        }
+        next = match exchange.next().await {
+            Ok(next) => next,
+            Err(failure) => {
+                passage.failed(failure.reason);
+                return fail(&mut passage, wire, failure).await;
+            }
+        };
+    };
+    passage.answered(head.status);
+    passage.status = head.status;
+    exchange.commit();
+    let server_keeps = head.keep_alive;
+    head.fields.remove_hop_by_hop();
+    if let Some(frontend) = &passage.frontend {
+        frontend.chain.on_response(&mut head);
+    }
+    let (length, chunked) = outward(&head, passage.head.version);
+    let request_keeps = headers::may_stay_open(&passage.head) && length != BodyLength::UntilClose;
+    let close = !request_keeps || !exchange.is_sent() || passage.worker.is_draining();
+    let worker = passage.worker.clone();
+    let mut out = worker.spare.borrow_mut().buffer();
+    head.write_http1(&mut out, &framing(&passage.head, length, close, &worker.date()));
+    let decoder = BodyDecoder::new(head.body, &worker.settings().limits);
+    let (ended, bytes, out) = Pump::new(&mut exchange, wire, decoder, chunked, out).run().await;
+    passage.bytes_out = bytes;
+    passage.bytes_in = exchange.body_bytes();
+    {
+        let mut spare = worker.spare.borrow_mut();
+        spare.keep_buffer(out);
+        head.recycle(&mut spare);
+    }
+    match ended {
+        Ended::Complete => {
+            exchange.finish(server_keeps);
+            if close { After::Close } else { After::Open }
+        }
+        Ended::Truncated => cut(&mut passage, Reason::UpstreamTruncated),
+        Ended::Silent => cut(&mut passage, Reason::UpstreamTimeout),
+        Ended::ClientGone => cut(&mut passage, Reason::ClientGone),
+    }
+}
+
+fn cut(passage: &mut Passage, reason: Reason) -> After {
+    passage.reason = Some(reason);
+    After::Cut
+}
+
+/// How an answer's body is framed towards the client, and whether that is in chunks.
+fn outward(head: &ResponseHead, version: Version) -> (BodyLength, bool) {
+    match head.body {
+        BodyLength::Chunked | BodyLength::UntilClose if version == Version::H11 => {
+            (BodyLength::Chunked, true)
+        }
+        BodyLength::Chunked | BodyLength::UntilClose => (BodyLength::UntilClose, false),
+        length => (length, false),
+    }
+}
+
+/// Passes an interim answer on (RFC 9110 section 15.2).
+async fn interim(passage: &Passage, wire: &Wire, head: &ResponseHead) -> bool {
+    let mut out = passage.worker.spare.borrow_mut().buffer();
+    let options = ResponseWrite {
+        body: BodyLength::None,
+        close: false,
+        keep_alive_10: false,
+        upgrade: None,
+        date: None,
+    };
+    head.write_http1(&mut out, &options);
+    let written = write(passage, wire, &out).await;
+    passage.worker.spare.borrow_mut().keep_buffer(out);
+    written
+}
+
+/// The server changed protocols: from here on bytes go both ways as they are.
+async fn switch(
+    mut passage: Passage,
+    mut exchange: Exchange,
+    mut head: ResponseHead,
+    wire: &Rc<Wire>,
+) -> After {
+    passage.answered(head.status);
+    let asked = passage.head.upgrade && tunnel::is_allowed(&passage.head);
+    let agreed = head
+        .upgrade_token()
+        .zip(passage.head.upgrade_token())
+        .is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+    if !asked || !agreed {
+        passage.failed(Reason::BadAnswer);
+        return fail(&mut passage, wire, Failure::of(Reason::BadAnswer)).await;
+    }
+    passage.status = head.status;
+    exchange.commit();
+    let token = head.upgrade_token().map(str::to_owned);
+    head.fields.remove_hop_by_hop();
+    let mut out = passage.worker.spare.borrow_mut().buffer();
+    let options = ResponseWrite {
+        body: BodyLength::None,
+        close: false,
+        keep_alive_10: false,
+        upgrade: token.as_deref(),
+        date: None,
+    };
+    head.write_http1(&mut out, &options);
+    if !write(&passage, wire, &out).await {
+        return cut(&mut passage, Reason::ClientGone);
+    }
+    let (inward, outward) = tunnel::between_wires(&passage.worker, wire, &exchange.wire).await;
+    passage.bytes_in = inward;
+    passage.bytes_out = outward;
+    After::Cut
+}
+
+/// Refuses what is not a request: nothing of it reached a server.
+async fn refuse(worker: &Worker, wire: &Wire, refusal: Refusal) {
+    let Refusal { failure, problem } = refusal;
+    worker.shared.refused.at(worker.index).record(failure.reason);
+    tracing::debug!(problem, status = failure.status, "request refused");
+    let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
+    let (kind, body) = body_of(failure, worker.next_request_id());
+    head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
+    let mut out = Vec::new();
+    let date = worker.date();
+    let length = BodyLength::Known(body.len() as u64);
+    head.write_http1(
+        &mut out,
+        &ResponseWrite { body: length, close: true, keep_alive_10: false, upgrade: None, date: Some(&date) },
+    );
+    out.extend_from_slice(&body);
+    let timer = worker.timer();
+    timer.set(worker.settings().idle_timeout);
+    // Whether it arrives is the client's affair now.
+    let _ = timer.bound(wire.write_all(&out)).await;
+}
+
+/// Reads what is left of an unwanted body, up to a limit, so that the connection can go on or the answer is not lost
+/// in a reset (RFC 9112 section 9.6).
+///
+/// `waits`: the client sends its body only when it is told to, which it is not.
+async fn drained(
+    worker: &Worker,
+    wire: &Rc<Wire>,
+    body: &mut RequestBody,
+    waits: bool,
+    timer: &Timer,
+    after: After,
+) -> After {
+    let RequestBody::Wire(_, decoder) = body else { return after };
+    if after == After::Cut || waits {
+        return after;
+    }
+    let mut left = worker.settings().drain_bytes_max;
+    timer.set(worker.settings().head_timeout);
+    loop {
+        let needs_more = {
+            let mut input = wire.input();
+            match decoder.decode(input.bytes()) {
+                Ok(Decoded::Data { skip, length }) => {
+                    input.consume(skip + length);
+                    left = match left.checked_sub(length as u64) {
+                        Some(left) => left,
+                        None => return After::Close,
+                    };
+                    false
+                }
+                Ok(Decoded::NeedMore { skip }) => {
+                    input.consume(skip);
+                    true
+                }
+                Ok(Decoded::End { .. }) | Err(_) => return After::Close,
+            }
+        };
+        if needs_more && !matches!(timer.bound(wire.fill()).await, Some(Ok(1..))) {
+            return After::Cut;
+        }
+    }
+}
+
+/// Closes our side and reads on for a moment, so that the client reads the answer before it sees a reset.
+async fn linger(worker: &Worker, wire: &Wire, timer: &Timer) {
+    timer.set(std::time::Duration::from_secs(1));
+    if !matches!(timer.bound(wire.shutdown()).await, Some(Ok(()))) {
+        return;
+    }
+    let mut left = worker.settings().drain_bytes_max;
+    while let Some(Ok(count @ 1..)) = timer.bound(wire.fill()).await {
+        let mut input = wire.input();
+        let all = input.bytes().len();
+        input.consume(all);
+        left = match left.checked_sub(count as u64) {
+            Some(left) => left,
+            None => return,
+        };
+    }
+}

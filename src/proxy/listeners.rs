@@ -1,0 +1,389 @@
+//! Listeners follow the table: sockets are bound, moved and closed as listeners come, change and go.
+//!
+//! One task binds for all workers, each of which gets a socket of its own in one `SO_REUSEPORT` group. Before a group
+//! is opened the address is bound once without that option, so that an address that somebody else holds is a problem
+//! that is listed, and not a silent share of somebody else's traffic.
+
+use super::client::Addresses;
+use super::worker::{Command, Shared, until_drain};
+use crate::model::{self, InForce, ListenAddress, ListenerId, ListenerProtocol, Problem, Severity};
+use crate::table::{Table, Topic};
+use crate::telemetry::{ListenerCounters, WorkerSlots};
+use crate::tls::{TicketRings, server_config};
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+
+/// Connections the kernel may hold for us before we accept them.
+const BACKLOG: i32 = 4096;
+
+/// A listener as connections see it.
+pub(super) struct Listener {
+    pub id: ListenerId,
+    pub object: Arc<model::Listener>,
+    pub tls: Option<Arc<ServerConfig>>,
+    counters: Arc<WorkerSlots<ListenerCounters>>,
+}
+
+/// A socket for one worker.
+pub(super) struct Opened {
+    pub listener: Arc<Listener>,
+    pub socket: Acceptor,
+}
+
+/// A socket that accepts.
+pub(super) enum Acceptor {
+    Tcp(RawTcp),
+    Unix(RawUnix),
+}
+
+/// Bound by the coordinator, registered with the worker's event loop at its first accept.
+pub(super) enum RawTcp {
+    Bound(std::net::TcpListener),
+    Registered(TcpListener),
+}
+
+/// As [`RawTcp`].
+pub(super) enum RawUnix {
+    Bound(std::os::unix::net::UnixListener),
+    Registered(UnixListener),
+}
+
+/// An accepted connection's end in the operating system.
+pub(super) type Accepted = crate::wire::Socket;
+
+impl Acceptor {
+    pub async fn accept(&mut self) -> io::Result<(Accepted, Addresses)> {
+        match self {
+            Self::Tcp(raw) => {
+                if let RawTcp::Bound(bound) = raw {
+                    *raw = RawTcp::Registered(TcpListener::from_std(bound.try_clone()?)?);
+                }
+                let RawTcp::Registered(listener) = raw else {
+                    return Err(io::ErrorKind::NotConnected.into());
+                };
+                let (stream, peer) = listener.accept().await?;
+                // Only tunes: a connection without it works.
+                let _ = stream.set_nodelay(true);
+                let addresses = Addresses { peer: Some(peer), local: stream.local_addr().ok() };
+                Ok((Accepted::Tcp(stream), addresses))
+            }
+            Self::Unix(raw) => {
+                if let RawUnix::Bound(bound) = raw {
+                    *raw = RawUnix::Registered(UnixListener::from_std(bound.try_clone()?)?);
+                }
+                let RawUnix::Registered(listener) = raw else {
+                    return Err(io::ErrorKind::NotConnected.into());
+                };
+                let (stream, _) = listener.accept().await?;
+                Ok((Accepted::Unix(stream), Addresses { peer: None, local: None }))
+            }
+        }
+    }
+}
+
+/// Counts one open connection until it is dropped.
+pub(super) struct OpenConnection {
+    listener: Arc<Listener>,
+    worker: usize,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.listener.counters.at(self.worker).closed();
+    }
+}
+
+impl Listener {
+    /// The way in of an embedding program, which has no address.
+    pub fn embedded(id: ListenerId) -> Self {
+        let object = model::Listener {
+            id: id.clone(),
+            protocol: ListenerProtocol::Http,
+            address: ListenAddress::Unix(std::path::PathBuf::new()),
+            scope: None,
+            tls: model::ListenerTls::default(),
+            h2c: false,
+        };
+        Self { id, object: Arc::new(object), tls: None, counters: Arc::new(WorkerSlots::new(0)) }
+    }
+
+    /// Counts a connection as open.
+    pub fn enter(self: &Arc<Self>, worker: usize) -> OpenConnection {
+        self.counters.at(worker).opened();
+        OpenConnection { listener: self.clone(), worker }
+    }
+}
+
+/// What became of each listener, for status and tests.
+#[derive(Default)]
+pub struct Bound {
+    open: Mutex<BTreeMap<ListenerId, Open>>,
+    changed: watch::Sender<u64>,
+}
+
+struct Open {
+    listener: Arc<Listener>,
+    address: ListenAddress,
+}
+
+impl Bound {
+    /// Listeners that accept connections, with the address that was bound (the real port where 0 was asked for).
+    pub fn addresses(&self) -> BTreeMap<ListenerId, ListenAddress> {
+        self.lock().iter().map(|(id, open)| (id.clone(), open.address.clone())).collect()
+    }
+
+    /// Counts changes of [`addresses`](Self::addresses).
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Runs `look` over every open listener's counters.
+    pub fn for_each_counters(&self, mut look: impl FnMut(&ListenerId, &WorkerSlots<ListenerCounters>)) {
+        for (id, open) in self.lock().iter() {
+            look(id, &open.listener.counters);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ListenerId, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What this machine's operator says about a stored listener's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Override {
+    /// Listens here instead.
+    Address(ListenAddress),
+    /// Does not listen.
+    Off,
+}
+
+/// Follows the table for ever.
+pub(super) struct Coordinator {
+    pub shared: Arc<Shared>,
+    pub workers: Vec<mpsc::Sender<Command>>,
+    pub overrides: BTreeMap<ListenerId, Override>,
+    pub bound: Arc<Bound>,
+    pub tickets: Arc<TicketRings>,
+}
+
+impl Coordinator {
+    pub async fn run(self) {
+        let mut swaps = self.shared.board.swaps();
+        let mut draining = self.shared.draining.clone();
+        loop {
+            let table = self.shared.board.table();
+            self.follow(&table).await;
+            drop(table);
+            tokio::select! {
+                changed = swaps.changed() => if changed.is_err() { return },
+                () = until_drain(&mut draining) => {
+                    for id in self.bound.addresses().into_keys() {
+                        self.close(&id).await;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Opens, moves and closes until the sockets are as the table says.
+    async fn follow(&self, table: &Table) {
+        let mut wanted = BTreeMap::new();
+        for (id, object) in table.listeners().iter() {
+            match self.overrides.get(id) {
+                Some(Override::Off) => {}
+                Some(Override::Address(address)) => {
+                    wanted.insert(id, model::Listener { address: address.clone(), ..(**object).clone() });
+                }
+                None => {
+                    wanted.insert(id, (**object).clone());
+                }
+            }
+        }
+        let open: BTreeMap<_, _> =
+            self.bound.lock().iter().map(|(id, o)| (id.clone(), o.listener.clone())).collect();
+        for id in open.keys().filter(|id| !wanted.contains_key(*id)) {
+            self.close(id).await;
+        }
+        for (id, object) in wanted {
+            let old = open.get(id);
+            if old.is_some_and(|old| *old.object == object) {
+                continue;
+            }
+            self.open(id, object, old).await;
+        }
+    }
+
+    /// Opens a listener, or where it stays at its address only hands out its new settings. One that moves goes on at
+    /// its old address until the new one is bound.
+    async fn open(&self, id: &ListenerId, object: model::Listener, old: Option<&Arc<Listener>>) {
+        let topic = Topic { key: model::ObjectKey::Listener(id.clone()).to_string(), aspect: "bind" };
+        let stays = old.is_some_and(|old| old.object.address == object.address);
+        let sockets = if stays { Ok(None) } else { bind(&object.address, self.workers.len()).map(Some) };
+        let sockets = match sockets {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                tracing::error!(listener = %id, %error, "cannot listen");
+                let in_force = if old.is_some() { InForce::Previous } else { InForce::None };
+                let revision = self.shared.board.table().revision;
+                self.shared
+                    .board
+                    .report(topic.clone(), problem(topic.key, &object, &error, in_force, revision));
+                return;
+            }
+        };
+        self.shared.board.clear(&topic);
+        let tls = (object.protocol == ListenerProtocol::Https).then(|| {
+            let resolver = Arc::new(TableResolver(self.shared.board.clone()));
+            server_config(&object.tls, resolver, self.tickets.ring(&object.tls))
+        });
+        let counters = match old {
+            Some(old) => old.counters.clone(),
+            None => Arc::new(WorkerSlots::new(self.workers.len())),
+        };
+        let listener = Arc::new(Listener { id: id.clone(), object: Arc::new(object), tls, counters });
+        let Some(sockets) = sockets else {
+            for worker in &self.workers {
+                let _ = worker.send(Command::Update(listener.clone())).await;
+            }
+            if let Some(open) = self.bound.lock().get_mut(id) {
+                open.listener = listener;
+            }
+            return;
+        };
+        for (worker, socket) in self.workers.iter().zip(sockets.sockets) {
+            let opened = Opened { listener: listener.clone(), socket };
+            let _ = worker.send(Command::Listen(opened)).await;
+        }
+        tracing::info!(listener = %id, address = ?sockets.address, "listening");
+        self.bound.lock().insert(id.clone(), Open { listener, address: sockets.address });
+        self.bound.changed.send_modify(|count| *count += 1);
+    }
+
+    async fn close(&self, id: &ListenerId) {
+        for worker in &self.workers {
+            let _ = worker.send(Command::Close(id.clone())).await;
+        }
+        self.bound.lock().remove(id);
+        self.bound.changed.send_modify(|count| *count += 1);
+        let key = model::ObjectKey::Listener(id.clone()).to_string();
+        self.shared.board.clear(&Topic { key, aspect: "bind" });
+    }
+}
+
+fn problem(
+    key: String,
+    object: &model::Listener,
+    error: &io::Error,
+    in_force: InForce,
+    revision: model::Revision,
+) -> Problem {
+    let place = match &object.address {
+        ListenAddress::Tcp(address) => address.to_string(),
+        ListenAddress::Unix(path) => path.display().to_string(),
+    };
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process listens there; stop it, or move this listener with --listener"
+        }
+        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+        _ => "choose another address with --listener",
+    };
+    Problem {
+        key,
+        field: "Address.Address".to_owned(),
+        reason: format!("cannot listen on {place}: {error}; {advice}"),
+        severity: Severity::Error,
+        revision,
+        since: SystemTime::now(),
+        in_force,
+    }
+}
+
+/// Shows the certificates of the table in force, so that they change with it and no connection drops.
+struct TableResolver(Arc<crate::table::Board>);
+
+impl std::fmt::Debug for TableResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TableResolver")
+    }
+}
+
+impl ResolvesServerCert for TableResolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.table().certificates().resolve(hello.server_name())
+    }
+}
+
+/// One bound socket a worker, all on the same address.
+struct Sockets {
+    address: ListenAddress,
+    sockets: Vec<Acceptor>,
+}
+
+fn bind(address: &ListenAddress, workers: usize) -> io::Result<Sockets> {
+    match address {
+        ListenAddress::Tcp(address) => bind_tcp(*address, workers),
+        ListenAddress::Unix(path) => bind_unix(path, workers),
+    }
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
+    if address.port() != 0 {
+        // Fails where another process listens, even one with SO_REUSEPORT.
+        let probe = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        probe.set_reuse_address(true)?;
+        only_v6(&probe, address)?;
+        probe.bind(&address.into())?;
+        probe.listen(1)?;
+    }
+    let mut bound = address;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = RawSocket::new(Domain::for_address(bound), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        only_v6(&socket, bound)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&bound.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = std::net::TcpListener::from(socket);
+        bound = socket.local_addr()?;
+        sockets.push(Acceptor::Tcp(RawTcp::Bound(socket)));
+    }
+    Ok(Sockets { address: ListenAddress::Tcp(bound), sockets })
+}
+
+/// `[::]` takes IPv4 too, as most expect of it.
+fn only_v6(socket: &RawSocket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() && address.ip().is_unspecified() { socket.set_only_v6(false) } else { Ok(()) }
+}
+
+fn bind_unix(path: &Path, workers: usize) -> io::Result<Sockets> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = std::os::unix::net::UnixListener::bind(path)?;
+    socket.set_nonblocking(true)?;
+    let sockets = (0..workers).map(|_| Ok(Acceptor::Unix(RawUnix::Bound(socket.try_clone()?))));
+    Ok(Sockets {
+        address: ListenAddress::Unix(path.to_owned()),
+        sockets: sockets.collect::<io::Result<_>>()?,
+    })
+}

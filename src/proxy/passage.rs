@@ -1,0 +1,169 @@
+//! One request on its way through the proxy: what was decided about it, and its one line in the log at the end.
+
+use super::client::Client;
+use super::worker::Worker;
+use crate::message::{RequestHead, Version};
+use crate::model::Revision;
+use crate::table::Frontend;
+use crate::telemetry::counters::Outcome;
+use crate::telemetry::{AccessRecord, Reason};
+use crate::upstream::{Backend, BackendGuard, Server, ServerGuard};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A request from its complete head to its answer's last byte. Dropping it writes the log line and counts it.
+pub(super) struct Passage {
+    pub worker: Rc<Worker>,
+    pub client: Rc<Client>,
+    pub head: RequestHead,
+    /// The path as the client sent it: the log tells it also after a rewrite.
+    pub path: PathAsSent,
+    /// What the server sees as `Host`, where a middleware chose it.
+    pub host: Option<Box<str>>,
+    pub id: u64,
+    pub started: Instant,
+    pub revision: Revision,
+    pub frontend: Option<Arc<Frontend>>,
+    pub backend: Option<(Arc<Backend>, BackendGuard)>,
+    pub server: Option<(Arc<Server>, ServerGuard)>,
+    pub attempts: u32,
+    pub attempt_started: Option<Instant>,
+    pub upstream_us: Option<u64>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub status: u16,
+    pub reason: Option<Reason>,
+}
+
+/// The path before any middleware; kept apart only when one changed it.
+pub(super) enum PathAsSent {
+    Unchanged,
+    Was(Box<str>),
+}
+
+impl Passage {
+    pub fn begin(worker: Rc<Worker>, client: Rc<Client>, head: RequestHead) -> Self {
+        Self {
+            id: worker.next_request_id(),
+            worker,
+            client,
+            head,
+            path: PathAsSent::Unchanged,
+            host: None,
+            started: Instant::now(),
+            revision: Revision(0),
+            frontend: None,
+            backend: None,
+            server: None,
+            attempts: 0,
+            attempt_started: None,
+            upstream_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            status: 0,
+            reason: None,
+        }
+    }
+
+    /// A new attempt at `server` begins.
+    pub fn attempt(&mut self, server: &Arc<Server>) {
+        self.attempts += 1;
+        self.attempt_started = Some(Instant::now());
+        self.server = Some((server.clone(), server.enter()));
+    }
+
+    /// The attempt's answer has its head.
+    pub fn answered(&mut self, status: u16) {
+        if let Some(started) = self.attempt_started {
+            self.upstream_us = Some(started.elapsed().as_micros() as u64);
+        }
+        self.count_attempt(Outcome::Status(status));
+    }
+
+    /// The attempt failed.
+    pub fn failed(&mut self, reason: Reason) {
+        self.count_attempt(Outcome::Failed(reason));
+    }
+
+    fn count_attempt(&self, outcome: Outcome) {
+        if let Some((backend, _)) = &self.backend {
+            backend.counters().at(self.worker.index).record(outcome);
+        }
+    }
+
+    /// The request's id as it stands in headers, answers and the log.
+    pub fn id_text(&self) -> IdText {
+        id_text(self.id)
+    }
+}
+
+/// Sixteen hexadecimal digits.
+pub(super) struct IdText([u8; 16]);
+
+impl IdText {
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+pub(super) fn id_text(id: u64) -> IdText {
+    let mut text = [0; 16];
+    for (place, digit) in text.iter_mut().rev().enumerate() {
+        let nibble = (id >> (4 * place)) as u8 & 0xF;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    }
+    IdText(text)
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        let duration_us = self.started.elapsed().as_micros() as u64;
+        let worker = &self.worker;
+        let counters = match &self.frontend {
+            Some(frontend) => frontend.counters.at(worker.index),
+            None => worker.shared.unmatched.at(worker.index),
+        };
+        if self.status == 0 && self.reason.is_none() {
+            self.reason = Some(Reason::ClientGone);
+        }
+        counters.record(if self.status == 0 { 499 } else { self.status }, duration_us);
+        if let Some(reason) = self.reason {
+            worker.shared.refused.at(worker.index).record(reason);
+        }
+        let mut log = worker.access_log.borrow_mut();
+        if !log.is_on() {
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        log.record(&AccessRecord {
+            time_unix_micros: now.saturating_sub(duration_us),
+            id: self.id_text().as_str(),
+            client: self.client.ip(),
+            listener: self.client.listener.id.as_str(),
+            protocol: match self.head.version {
+                Version::H10 => "HTTP/1.0",
+                Version::H11 => "HTTP/1.1",
+                Version::H2 => "HTTP/2",
+            },
+            tls: self.client.tls.map(|tls| tls.version),
+            method: self.head.method(),
+            host: self.head.host(),
+            path: match &self.path {
+                PathAsSent::Unchanged => self.head.path(),
+                PathAsSent::Was(path) => path,
+            },
+            status: self.status,
+            reason: self.reason,
+            frontend: self.frontend.as_ref().map(|frontend| frontend.object.id.as_str()),
+            backend: self.backend.as_ref().map(|(backend, _)| backend.id.as_str()),
+            server: self.server.as_ref().map(|(server, _)| server.id.as_str()),
+            attempts: self.attempts,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration_us,
+            upstream_us: self.upstream_us,
+            revision: self.revision.0,
+        });
+    }
+}

@@ -1,0 +1,44 @@
+//! What the data plane is told at its start: limits and times, each with a name and a default.
+
+use crate::message::Limits;
+use std::time::Duration;
+
+/// Limits and times of the data plane.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Sizes of heads, trailers and chunk extensions.
+    pub limits: Limits,
+    /// From a connection's first byte, or an answer's end, to the next request's first byte; default 75 s. The
+    /// connection is closed.
+    pub keep_alive_timeout: Duration,
+    /// From a head's first byte to its last; default 10 s. Answered 408.
+    pub head_timeout: Duration,
+    /// Longest silence within a body, either way; default 60 s. The connection is cut.
+    pub idle_timeout: Duration,
+    /// From accepting to the end of the TLS handshake; default 10 s.
+    pub handshake_timeout: Duration,
+    /// Longest silence of a tunnel such as a WebSocket; default 1 h.
+    pub tunnel_timeout: Duration,
+    /// How long a client that asked may be left waiting for `100 Continue`; default 1 s.
+    pub continue_timeout: Duration,
+    /// How many bytes of an unwanted request body are read so that the client sees the answer; default 256 KiB.
+    pub drain_bytes_max: u64,
+    /// HTTP/2: most streams at once on a connection; default 100.
+    pub http2_streams_max: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            keep_alive_timeout: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(10),
+            tunnel_timeout: Duration::from_secs(3600),
+            continue_timeout: Duration::from_secs(1),
+            drain_bytes_max: 256 * 1024,
+            http2_streams_max: 100,
+        }
+    }
+}

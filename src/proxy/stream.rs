@@ -1,0 +1,286 @@
+//! A request that arrives as a stream of its own: over HTTP/2, or from an embedding program. Its answer is an `http`
+//! response whose body moves the rest of the request while it is polled.
+
+use super::body::{Aborted, RequestBody};
+use super::client::Client;
+use super::error::{Failure, body_of};
+use super::forward::{self, Exchange, Next};
+use super::passage::Passage;
+use super::request::{Decision, decide};
+use super::worker::Worker;
+use crate::message::{BodyDecoder, Decoded, HeadError, RequestHead, ResponseHead};
+use crate::middleware::Reply;
+use crate::telemetry::Reason;
+use crate::wire::BODY_ROOM;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// The body of an answer. Dropping it before its end tells the server that nobody listens.
+pub(super) enum AnswerBody {
+    /// An answer of the proxy's own.
+    Own(Option<Bytes>, Option<Box<Passage>>),
+    /// A server's.
+    Server(Box<ServerBody>),
+}
+
+/// A server's answer on its way.
+pub(super) struct ServerBody {
+    passage: Passage,
+    /// Taken at the end.
+    exchange: Option<Exchange>,
+    decoder: BodyDecoder,
+    server_keeps: bool,
+}
+
+/// What the server wants to speak after `101`: the exchange, for a tunnel.
+pub(super) struct Switched {
+    pub passage: Passage,
+    pub exchange: Exchange,
+    pub head: ResponseHead,
+}
+
+/// How a stream is answered.
+pub(super) enum Answer {
+    /// With a response.
+    Response(http::Response<AnswerBody>),
+    /// With another protocol.
+    Switched(Box<Switched>),
+}
+
+/// Answers one request.
+pub(super) async fn answer(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    head: Result<RequestHead, HeadError>,
+    body: RequestBody,
+    upgrade: bool,
+) -> Answer {
+    let head = match head {
+        Ok(head) => head,
+        Err(error) => return Answer::Response(refuse(worker, &error)),
+    };
+    let mut passage = Passage::begin(worker.clone(), client.clone(), head);
+    let backend = match decide(&mut passage) {
+        Decision::Forward(backend) => backend,
+        Decision::Fail(failure) => return Answer::Response(fail(passage, failure)),
+        Decision::Reply(reply) => return Answer::Response(own(passage, reply)),
+    };
+    let (mut exchange, mut next) = match forward::send(&mut passage, &backend, body, None, upgrade).await {
+        Ok(sent) => sent,
+        Err(failure) => return Answer::Response(fail(passage, failure)),
+    };
+    loop {
+        match next {
+            Next::Head(head) if head.status == 101 && upgrade => {
+                passage.answered(101);
+                passage.status = 101;
+                exchange.commit();
+                return Answer::Switched(Box::new(Switched { passage, exchange, head }));
+            }
+            Next::Head(head) if head.status == 101 => {
+                passage.failed(Reason::BadAnswer);
+                return Answer::Response(fail(passage, Failure::of(Reason::BadAnswer)));
+            }
+            // `http` bodies ask for `100 Continue` by being polled; other interim answers hyper cannot send.
+            Next::Head(head) if head.is_interim() => {
+                if head.status == 100 {
+                    exchange.release_body();
+                }
+                head.recycle(&mut worker.spare.borrow_mut());
+            }
+            Next::Continue => exchange.release_body(),
+            Next::Head(head) => return Answer::Response(forwarded(passage, exchange, head)),
+        }
+        next = match exchange.next().await {
+            Ok(next) => next,
+            Err(failure) => {
+                passage.failed(failure.reason);
+                return Answer::Response(fail(passage, failure));
+            }
+        };
+    }
+}
+
+fn forwarded(
+    mut passage: Passage,
+    mut exchange: Exchange,
+    mut head: ResponseHead,
+) -> http::Response<AnswerBody> {
+    passage.answered(head.status);
+    passage.status = head.status;
+    exchange.commit();
+    let server_keeps = head.keep_alive;
+    head.fields.remove_hop_by_hop();
+    if let Some(frontend) = &passage.frontend {
+        frontend.chain.on_response(&mut head);
+    }
+    let worker = passage.worker.clone();
+    let decoder = BodyDecoder::new(head.body, &worker.settings().limits);
+    let mut response = head.to_http();
+    if !response.headers().contains_key(http::header::DATE)
+        && let Ok(date) = http::HeaderValue::from_bytes(&worker.date())
+    {
+        response.headers_mut().insert(http::header::DATE, date);
+    }
+    head.recycle(&mut worker.spare.borrow_mut());
+    exchange.timer.set(exchange.idle_timeout());
+    let body = ServerBody { passage, exchange: Some(exchange), decoder, server_keeps };
+    response.map(|()| AnswerBody::Server(Box::new(body)))
+}
+
+fn fail(mut passage: Passage, failure: Failure) -> http::Response<AnswerBody> {
+    passage.reason = Some(failure.reason);
+    let status = if failure.status == 0 { 499 } else { failure.status };
+    let mut head = ResponseHead::new(status, &mut passage.worker.spare.borrow_mut());
+    let (kind, body) = body_of(failure, passage.id);
+    head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
+    respond(passage, head, body)
+}
+
+fn own(passage: Passage, reply: Reply) -> http::Response<AnswerBody> {
+    let mut head = ResponseHead::new(reply.status, &mut passage.worker.spare.borrow_mut());
+    if let Some(location) = &reply.location {
+        head.fields.set_with("Location", |out| out.extend_from_slice(location.as_bytes()));
+    }
+    respond(passage, head, Vec::new())
+}
+
+fn respond(mut passage: Passage, mut head: ResponseHead, body: Vec<u8>) -> http::Response<AnswerBody> {
+    if let Some(frontend) = &passage.frontend {
+        frontend.chain.on_response(&mut head);
+    }
+    passage.status = head.status;
+    let is_head = passage.head.method_kind == crate::message::Method::Head;
+    let body = if is_head { Vec::new() } else { body };
+    passage.bytes_out = body.len() as u64;
+    let response = head.to_http();
+    head.recycle(&mut passage.worker.spare.borrow_mut());
+    response.map(|()| AnswerBody::Own(Some(body.into()), Some(Box::new(passage))))
+}
+
+fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
+    worker.shared.refused.at(worker.index).record(Reason::BadRequest);
+    let failure = Failure::with_status(Reason::BadRequest, error.status);
+    let (kind, body) = body_of(failure, worker.next_request_id());
+    let mut response = http::Response::new(AnswerBody::Own(Some(body.into()), None));
+    *response.status_mut() =
+        http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
+
+impl ServerBody {
+    /// The next data or trailers. What comes after an error is nothing.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        exchange.poll_upload_beside(cx);
+        self.passage.bytes_in = exchange.body_bytes();
+        let wire = exchange.wire.clone();
+        loop {
+            let mut input = wire.input();
+            match self.decoder.decode(input.bytes()) {
+                Ok(Decoded::Data { skip, length }) => {
+                    input.consume(skip);
+                    let data = Bytes::copy_from_slice(input.bytes().get(..length).unwrap_or_default());
+                    input.consume(length);
+                    self.passage.bytes_out += length as u64;
+                    exchange.timer.set(exchange.idle_timeout());
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(Decoded::End { skip, trailers }) => {
+                    input.consume(skip);
+                    drop(input);
+                    self.finish();
+                    let trailers = trailers.map(|trailers| Ok(Frame::trailers(trailers.to_http())));
+                    return Poll::Ready(trailers);
+                }
+                Ok(Decoded::NeedMore { skip }) => input.consume(skip),
+                Err(_) => {
+                    drop(input);
+                    return self.abort(Reason::BadAnswer);
+                }
+            }
+            drop(input);
+            match wire.poll_fill_room(cx, BODY_ROOM) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    if self.decoder.on_eof().is_err() {
+                        return self.abort(Reason::UpstreamTruncated);
+                    }
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    ready!(exchange.timer.poll(cx));
+                    return self.abort(Reason::UpstreamTimeout);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.passage.bytes_in = exchange.body_bytes();
+            exchange.finish(self.server_keeps);
+        }
+    }
+
+    fn abort(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.exchange = None;
+        self.passage.reason = Some(reason);
+        Poll::Ready(Some(Err(Aborted)))
+    }
+
+    fn is_end(&self) -> bool {
+        self.exchange.is_none()
+    }
+}
+
+impl Drop for ServerBody {
+    fn drop(&mut self) {
+        if self.exchange.is_some() && !self.decoder.is_end() {
+            self.passage.reason = Some(Reason::ClientGone);
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match self.get_mut() {
+            Self::Own(body, _) => {
+                Poll::Ready(body.take().filter(|body| !body.is_empty()).map(|b| Ok(Frame::data(b))))
+            }
+            Self::Server(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body, _) => body.as_ref().is_none_or(Bytes::is_empty),
+            Self::Server(body) => body.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Server(body) => {
+                body.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Aborted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the message was broken off")
+    }
+}
+
+impl std::error::Error for Aborted {}

@@ -1,0 +1,187 @@
+//! Deadlines that cost a store to set: a worker's one coarse tick looks at all of them.
+//!
+//! Every connection or stream of a worker has one [`Timer`], which has at most one deadline at a time. A deadline
+//! passes at the first tick at or after it, so up to [`TICK`] late, never early.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// How often deadlines are looked at.
+pub const TICK: Duration = Duration::from_millis(20);
+
+/// A worker's timers.
+#[derive(Default)]
+pub struct Timers {
+    slots: RefCell<Vec<Option<Rc<Slot>>>>,
+    free: RefCell<Vec<usize>>,
+    ticks: Cell<u64>,
+    draining: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// In ticks; 0 is none.
+    deadline: Cell<u64>,
+    passed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// One deadline at a time, of one task.
+pub struct Timer {
+    timers: Rc<Timers>,
+    index: usize,
+    slot: Rc<Slot>,
+}
+
+impl Timers {
+    /// A timer without a deadline.
+    pub fn timer(self: &Rc<Self>) -> Timer {
+        let slot = Rc::new(Slot::default());
+        let mut slots = self.slots.borrow_mut();
+        let index = self.free.borrow_mut().pop().unwrap_or(slots.len());
+        match slots.get_mut(index) {
+            Some(place) => *place = Some(slot.clone()),
+            None => slots.push(Some(slot.clone())),
+        }
+        Timer { timers: self.clone(), index, slot }
+    }
+
+    /// From now on idle waits end at once, those that wait now included.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for slot in self.slots.borrow().iter().flatten() {
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Whether [`drain`](Self::drain) was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Wakes those whose deadline is `now` ticks after the start or earlier.
+    fn tick(&self, now: u64) {
+        self.ticks.set(now);
+        for slot in self.slots.borrow().iter().flatten() {
+            let deadline = slot.deadline.get();
+            if deadline != 0 && deadline <= now {
+                slot.deadline.set(0);
+                slot.passed.set(true);
+                if let Some(waker) = slot.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    /// Ticks for ever.
+    pub async fn run(&self) {
+        let started = Instant::now();
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            interval.tick().await;
+            self.tick((started.elapsed().as_millis() / TICK.as_millis()) as u64);
+        }
+    }
+}
+
+impl Timer {
+    /// Sets the deadline to `after` from now, in place of any other.
+    pub fn set(&self, after: Duration) {
+        let ticks = after.as_millis().div_ceil(TICK.as_millis()) as u64;
+        self.slot.passed.set(false);
+        self.slot.deadline.set(self.timers.ticks.get() + ticks + 1);
+    }
+
+    /// Takes the deadline back.
+    pub fn clear(&self) {
+        self.slot.deadline.set(0);
+        self.slot.passed.set(false);
+    }
+
+    /// Ready once the deadline has passed, until the next `set` or `clear`.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.slot.passed.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.slot.waker.borrow_mut();
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// As [`poll`](Self::poll), and ready too once the worker drains.
+    pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.poll(cx);
+        if self.timers.draining.get() { Poll::Ready(()) } else { polled }
+    }
+
+    /// As [`bound`](Self::bound), and `None` too once the worker drains.
+    pub async fn bound_idle<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => self.poll_idle(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// Runs `future` until it is done or the deadline has passed (`None`).
+    pub async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => self.poll(cx).map(|()| None),
+        })
+        .await
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if let Some(place) = self.timers.slots.borrow_mut().get_mut(self.index) {
+            *place = None;
+            self.timers.free.borrow_mut().push(self.index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true, flavor = "local")]
+    async fn a_deadline_passes_at_its_time_and_not_before() {
+        let timers = Rc::new(Timers::default());
+        let ticking = timers.clone();
+        tokio::task::spawn_local(async move { ticking.run().await });
+        let timer = timers.timer();
+        timer.set(Duration::from_millis(500));
+        let early =
+            tokio::time::timeout(Duration::from_millis(480), timer.bound(std::future::pending::<()>()));
+        assert!(early.await.is_err());
+        let late =
+            tokio::time::timeout(Duration::from_millis(100), timer.bound(std::future::pending::<()>()));
+        assert_eq!(late.await, Ok(None));
+        timer.clear();
+        assert_eq!(timer.bound(std::future::ready(7)).await, Some(7));
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let timers = Rc::new(Timers::default());
+        for _ in 0..10 {
+            drop(timers.timer());
+        }
+        assert_eq!(timers.slots.borrow().len(), 1);
+    }
+}

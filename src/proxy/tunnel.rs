@@ -1,0 +1,81 @@
+//! A connection that changed protocols: bytes go both ways as they are, until both sides have ended.
+
+use super::worker::Worker;
+use crate::message::RequestHead;
+use crate::wire::Wire;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+/// Protocols a client may change to. Others are served as plain requests (RFC 9110 section 7.8).
+const ALLOWED: [&str; 1] = ["websocket"];
+
+/// Whether the request asks for a protocol that is let through.
+pub(super) fn is_allowed(head: &RequestHead) -> bool {
+    head.upgrade_token()
+        .is_some_and(|token| ALLOWED.iter().any(|allowed| token.eq_ignore_ascii_case(allowed)))
+}
+
+/// One direction of a tunnel.
+#[derive(Default)]
+struct Direction {
+    bytes: u64,
+    ended: bool,
+    shut: bool,
+}
+
+/// Copies until both sides have ended, one broke, or nothing moved for the tunnel timeout. Returns the bytes from the
+/// client and to it.
+pub(super) async fn between_wires(worker: &Worker, client: &Wire, server: &Wire) -> (u64, u64) {
+    let timer = worker.timer();
+    let timeout = worker.settings().tunnel_timeout;
+    timer.set(timeout);
+    let (mut inward, mut outward) = (Direction::default(), Direction::default());
+    poll_fn(|cx| {
+        let before = inward.bytes + outward.bytes;
+        let polled = (inward.poll(cx, client, server), outward.poll(cx, server, client));
+        if inward.bytes + outward.bytes != before {
+            timer.set(timeout);
+        }
+        match polled {
+            (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(()),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
+            // A process that drains ends its tunnels.
+            _ => timer.poll_idle(cx),
+        }
+    })
+    .await;
+    (inward.bytes, outward.bytes)
+}
+
+impl Direction {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &Wire, to: &Wire) -> Poll<Result<(), ()>> {
+        loop {
+            if self.shut {
+                return Poll::Ready(Ok(()));
+            }
+            let count = {
+                let input = from.input();
+                if input.is_empty() { 0 } else { ready!(to.poll_write(cx, input.bytes())).map_err(drop)? }
+            };
+            if count > 0 {
+                from.input().consume(count);
+                self.bytes += count as u64;
+                continue;
+            }
+            if self.ended {
+                ready!(to.poll_shutdown(cx)).map_err(drop)?;
+                self.shut = true;
+                continue;
+            }
+            match from.poll_fill_room(cx, 16 * 1024) {
+                Poll::Ready(Ok(0)) => self.ended = true,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
+                Poll::Pending => {
+                    ready!(to.poll_flush(cx)).map_err(drop)?;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! A worker: one thread with its own event loop, its own sockets and its own connections to servers.
+
+use super::client::Client;
+use super::gate::GateRequest;
+use super::listeners::{Acceptor, Listener, Opened};
+use super::settings::Settings;
+use super::timer::{Timer, Timers};
+use super::{gate, http1, http2};
+use crate::message::Spare;
+use crate::table::{Board, Inbox, Note, Table};
+use crate::telemetry::{AccessLogBuffer, FrontendCounters, RefusedCounters, WorkerSlots};
+use crate::upstream::Pool;
+use arc_swap::ArcSwap;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+/// Commands that wait for a worker.
+pub(super) const COMMANDS_MAX: usize = 1024;
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What a worker is told to do by the data plane's own threads.
+pub(super) enum Command {
+    /// Accept on a socket; a listener of that id that moved stops accepting on its old one.
+    Listen(Opened),
+    /// New connections of a listener that did not move get its new settings.
+    Update(Arc<Listener>),
+    /// Stop accepting on a listener's socket; connections stay.
+    Close(crate::model::ListenerId),
+    /// A request of an embedding program.
+    Gate(GateRequest),
+    /// Stop accepting, and end once every connection has.
+    Drain,
+}
+
+/// A socket that this worker accepts on, until it is dropped.
+struct Accepting {
+    current: Rc<RefCell<Arc<Listener>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What all workers share.
+pub(super) struct Shared {
+    pub board: Arc<Board>,
+    pub settings: Settings,
+    /// Requests that no frontend took.
+    pub unmatched: WorkerSlots<FrontendCounters>,
+    pub refused: WorkerSlots<RefusedCounters>,
+    /// True once the process drains.
+    pub draining: watch::Receiver<bool>,
+}
+
+type TableCache = arc_swap::Cache<BoardPointer, Arc<Table>>;
+
+/// Lets the cache reach through the board to its pointer.
+pub(super) struct BoardPointer(Arc<Board>);
+
+impl std::ops::Deref for BoardPointer {
+    type Target = ArcSwap<Table>;
+
+    fn deref(&self) -> &ArcSwap<Table> {
+        self.0.pointer()
+    }
+}
+
+/// Ready once the process drains, or is gone.
+pub(super) async fn until_drain(draining: &mut watch::Receiver<bool>) {
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+/// One worker's own things; never leaves its thread.
+pub(super) struct Worker {
+    pub index: usize,
+    pub shared: Arc<Shared>,
+    pub timers: Rc<Timers>,
+    pub pool: RefCell<Pool>,
+    pub spare: RefCell<Spare>,
+    pub access_log: RefCell<AccessLogBuffer>,
+    pub tasks: TaskTracker,
+    table: RefCell<TableCache>,
+    date: RefCell<(u64, [u8; 29])>,
+    requests: Cell<u64>,
+    seed: u64,
+}
+
+impl Worker {
+    pub fn new(index: usize, shared: Arc<Shared>, access_log: AccessLogBuffer) -> Rc<Self> {
+        let table = TableCache::new(BoardPointer(shared.board.clone()));
+        Rc::new(Self {
+            index,
+            timers: Rc::default(),
+            pool: RefCell::default(),
+            spare: RefCell::default(),
+            access_log: RefCell::new(access_log),
+            tasks: TaskTracker::new(),
+            table: RefCell::new(table),
+            date: RefCell::new((0, [b' '; 29])),
+            requests: Cell::new(0),
+            seed: rand::random(),
+            shared,
+        })
+    }
+
+    /// Looks at the table in force, checking that it is the newest.
+    pub fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+        look(self.table.borrow_mut().load())
+    }
+
+    /// A timer of this worker.
+    pub fn timer(&self) -> Timer {
+        self.timers.timer()
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.timers.is_draining()
+    }
+
+    /// A number that no other request of this process has, and other processes hardly.
+    pub fn next_request_id(&self) -> u64 {
+        let number = self.requests.get() + 1;
+        self.requests.set(number);
+        // An odd multiplier keeps the numbers apart and spreads them.
+        self.seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// The `Date` of now (RFC 9110 section 6.6.1).
+    pub fn date(&self) -> [u8; 29] {
+        self.date.borrow().1
+    }
+
+    fn refresh_date(&self) {
+        let now = std::time::SystemTime::now();
+        let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut date = self.date.borrow_mut();
+        if date.0 != seconds {
+            *date = (seconds, super::date::imf_fixdate(seconds));
+        }
+    }
+
+    /// Serves until it is told to drain and every connection has ended.
+    pub async fn run(self: Rc<Self>, mut inbox: Inbox, mut commands: mpsc::Receiver<Command>) {
+        self.refresh_date();
+        let ticking = self.clone();
+        let ticks = tokio::task::spawn_local(async move { ticking.timers.run().await });
+        let housekeeping = self.clone();
+        let house = tokio::task::spawn_local(async move { housekeeping.keep_house().await });
+        let mut accepting = HashMap::new();
+        loop {
+            tokio::select! {
+                biased;
+                note = inbox.recv() => match note {
+                    Some(Note::Swapped { generation }) => {
+                        self.with_table(|_| ());
+                        self.shared.board.acknowledge(self.index, generation);
+                    }
+                    None => break,
+                },
+                command = commands.recv() => match command {
+                    Some(Command::Listen(Opened { listener, socket })) => {
+                        let id = listener.id.clone();
+                        let current = Rc::new(RefCell::new(listener));
+                        let task = tokio::task::spawn_local(self.clone().accept(current.clone(), socket));
+                        accepting.insert(id, Accepting { current, task });
+                    }
+                    Some(Command::Update(listener)) => {
+                        if let Some(accepting) = accepting.get(&listener.id) {
+                            *accepting.current.borrow_mut() = listener;
+                        }
+                    }
+                    Some(Command::Close(id)) => {
+                        accepting.remove(&id);
+                    }
+                    Some(Command::Gate(request)) => {
+                        self.tasks.spawn_local(gate::serve(self.clone(), request));
+                    }
+                    Some(Command::Drain) | None => break,
+                },
+            }
+        }
+        commands.close();
+        self.timers.drain();
+        drop(accepting);
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.shared.board.retire(self.index);
+        ticks.abort();
+        house.abort();
+        self.access_log.borrow_mut().tick();
+    }
+
+    async fn keep_house(&self) {
+        let mut interval = tokio::time::interval(crate::telemetry::access_log::FLUSH_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut swept = Instant::now();
+        loop {
+            interval.tick().await;
+            self.refresh_date();
+            self.access_log.borrow_mut().tick();
+            let now = Instant::now();
+            if now.duration_since(swept) >= SWEEP {
+                swept = now;
+                self.pool.borrow_mut().sweep(now);
+            }
+        }
+    }
+
+    async fn accept(self: Rc<Self>, current: Rc<RefCell<Arc<Listener>>>, mut socket: Acceptor) {
+        loop {
+            match socket.accept().await {
+                Ok((stream, addresses)) => {
+                    let worker = self.clone();
+                    let listener = current.borrow().clone();
+                    self.tasks.spawn_local(async move {
+                        let open = listener.enter(worker.index);
+                        let client = Client::new(listener, addresses);
+                        super::connection::serve(worker, client, stream).await;
+                        drop(open);
+                    });
+                }
+                // Out of descriptors, or the client was gone already: others must not suffer, nor the processor.
+                Err(error) => {
+                    tracing::warn!(listener = %current.borrow().id, %error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    }
+
+    /// Serves a plain or decrypted connection as HTTP/1.1 until it ends.
+    pub async fn serve_http1(self: Rc<Self>, client: Rc<Client>, wire: crate::wire::Wire) {
+        http1::serve(self, client, Rc::new(wire)).await;
+    }
+
+    /// Serves a connection as HTTP/2 until it ends.
+    pub async fn serve_http2(self: Rc<Self>, client: Rc<Client>, wire: crate::wire::Wire) {
+        http2::serve(self, client, wire).await;
+    }
+}

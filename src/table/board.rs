@@ -1,0 +1,161 @@
+//! The one place where a table is swapped, and what workers and the control plane tell each other around it.
+
+use super::Table;
+use crate::model::{Problem, Revision};
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, watch};
+
+/// Notes that wait for a worker; one that does not answer for so many swaps is behind on everything else too, and the
+/// publisher waits for it.
+const INBOX_NOTES_MAX: usize = 64;
+
+/// What a worker is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// A table was swapped in; answer with [`Board::acknowledge`] after loading it.
+    Swapped {
+        /// Counts swaps.
+        generation: u64,
+    },
+}
+
+/// A worker's end of its queue of notes.
+pub type Inbox = mpsc::Receiver<Note>;
+
+/// How far all workers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// Every worker uses a table of this revision or later. Before the first table: 0.
+    pub served: Revision,
+    /// Counts swaps; 0 before the first table.
+    pub generation: u64,
+}
+
+/// What a runtime problem is about; one problem a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Topic {
+    /// Key of the object, or empty.
+    pub key: String,
+    /// Tells apart problems of one object.
+    pub aspect: &'static str,
+}
+
+/// The table in force and what stands around it. Shared by all threads.
+pub struct Board {
+    table: ArcSwap<Table>,
+    generation: AtomicU64,
+    inboxes: Vec<mpsc::Sender<Note>>,
+    acknowledged: Vec<AtomicU64>,
+    revisions: Mutex<BTreeMap<u64, Revision>>,
+    marks: watch::Sender<Marks>,
+    swaps: watch::Sender<u64>,
+    problems: Mutex<BTreeMap<Topic, Problem>>,
+}
+
+impl Board {
+    /// A board over an empty table, with the inbox of each of `workers` workers.
+    pub fn new(workers: usize) -> (Arc<Self>, Vec<Inbox>) {
+        let (inboxes, receivers) = (0..workers).map(|_| mpsc::channel(INBOX_NOTES_MAX)).unzip();
+        let board = Self {
+            table: ArcSwap::from_pointee(Table::empty(workers)),
+            generation: AtomicU64::new(0),
+            inboxes,
+            acknowledged: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            revisions: Mutex::default(),
+            marks: watch::Sender::new(Marks::default()),
+            swaps: watch::Sender::new(0),
+            problems: Mutex::default(),
+        };
+        (Arc::new(board), receivers)
+    }
+
+    /// The pointer that workers cache.
+    pub fn pointer(&self) -> &ArcSwap<Table> {
+        &self.table
+    }
+
+    /// The table in force.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// Swaps the table in and tells every worker. From its return on, no request loads an older table; that every
+    /// worker is past the older ones is what [`Marks`] say later. Tables are published by one task alone.
+    pub async fn publish(&self, table: Arc<Table>) -> u64 {
+        let generation = self.generation.load(Ordering::Relaxed) + 1;
+        lock(&self.revisions).insert(generation, table.revision);
+        let previous = self.table.swap(table);
+        self.generation.store(generation, Ordering::Release);
+        self.swaps.send_replace(generation);
+        for inbox in &self.inboxes {
+            // A worker whose inbox is gone has ended, and serves nothing.
+            let _ = inbox.send(Note::Swapped { generation }).await;
+        }
+        drop(previous);
+        generation
+    }
+
+    /// A worker says that it loads `generation` or later from now on.
+    pub fn acknowledge(&self, worker: usize, generation: u64) {
+        if let Some(slot) = self.acknowledged.get(worker) {
+            slot.fetch_max(generation, Ordering::AcqRel);
+        }
+        let all = self.acknowledged.iter().map(|slot| slot.load(Ordering::Acquire)).min().unwrap_or(0);
+        if all == 0 || self.marks.borrow().generation >= all {
+            return;
+        }
+        let mut revisions = lock(&self.revisions);
+        let Some(served) = revisions.get(&all).copied() else { return };
+        *revisions = revisions.split_off(&all);
+        self.marks.send_if_modified(|marks| {
+            let news = marks.generation < all;
+            if news {
+                *marks = Marks { served, generation: all };
+            }
+            news
+        });
+    }
+
+    /// A worker has ended, and need not be waited for.
+    pub fn retire(&self, worker: usize) {
+        self.acknowledge(worker, u64::MAX >> 1);
+    }
+
+    /// How far all workers are; changes wake the receiver.
+    pub fn marks(&self) -> watch::Receiver<Marks> {
+        self.marks.subscribe()
+    }
+
+    /// Counts swaps; changes wake the receiver.
+    pub fn swaps(&self) -> watch::Receiver<u64> {
+        self.swaps.subscribe()
+    }
+
+    /// Lists a problem that only running shows, such as an address that is taken; replaces the topic's former one.
+    pub fn report(&self, topic: Topic, problem: Problem) {
+        lock(&self.problems).insert(topic, problem);
+    }
+
+    /// Takes a problem off the list.
+    pub fn clear(&self, topic: &Topic) {
+        lock(&self.problems).remove(topic);
+    }
+
+    /// The problems that only running showed.
+    pub fn problems(&self) -> Vec<Problem> {
+        lock(&self.problems).values().cloned().collect()
+    }
+}
+
+/// These locks guard plain values that no panic can leave half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,53 @@
+//! What a table serves, as `GET /v3/routes` and `flipgate explain` show it.
+
+use super::Table;
+use crate::model::{BackendId, FrontendId, ServerId, ServerState};
+
+/// One route of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedRoute {
+    /// From 1, best first.
+    pub rank: usize,
+    /// Whose it is.
+    pub frontend: FrontendId,
+    /// The alternative's expression.
+    pub route: String,
+    /// The frontend's.
+    pub priority: i64,
+    /// As the frontend names it.
+    pub backend: BackendId,
+    /// The real backend behind it, or none.
+    pub resolved: Option<BackendId>,
+    /// The servers of that one, by id.
+    pub servers: Vec<ListedServer>,
+}
+
+/// One server of a listed route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedServer {
+    /// From the key.
+    pub id: ServerId,
+    /// `http://10.2.3.4:8080`
+    pub url: String,
+    /// As stored.
+    pub state: ServerState,
+    /// Whether it gets requests.
+    pub healthy: bool,
+    /// Requests that have not ended, over all workers.
+    pub in_flight: u32,
+}
+
+impl Table {
+    /// The servers behind a backend id, and the real backend's id.
+    pub fn listed_servers(&self, backend: &BackendId) -> (Option<BackendId>, Vec<ListedServer>) {
+        let Some(backend) = self.backend(backend) else { return (None, Vec::new()) };
+        let servers = backend.servers().iter().map(|server| ListedServer {
+            id: server.id.clone(),
+            url: server.url.to_string(),
+            state: server.state,
+            healthy: server.takes_requests(),
+            in_flight: server.in_flight(),
+        });
+        (Some(backend.id.clone()), servers.collect())
+    }
+}
