@@ -22,7 +22,7 @@ mod transactions;
 pub use access::{Access, AccessError, Role};
 pub use extract::BODY_BYTES_MAX;
 pub use observe::{ROUTES_MAX, WAIT_MAX};
-pub use running::{ConfirmError, RouteView, Routes, Running, ServerView, State};
+pub use running::{ConfirmError, ListenerView, RouteView, Routes, Running, ServerView, State};
 pub use serve::{CONNECTIONS_MAX, serve};
 
 use crate::store::Store;

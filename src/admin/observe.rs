@@ -73,6 +73,8 @@ fn status_view(admin: &Admin, state: &RunningState) -> Value {
             "connected": state.connected,
             "since": rfc3339(state.since),
         },
+        "hash": format!("{:016x}", state.hash),
+        "listeners": state.listeners,
         "ready": state.not_ready.is_none(),
         "stale": state.stale,
         "held": state.held,

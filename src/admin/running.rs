@@ -34,6 +34,12 @@ pub struct State {
     pub connected: bool,
     /// Since when it does, or does not.
     pub since: SystemTime,
+    /// Why it does not answer, for people.
+    pub reason: Option<String>,
+    /// Order-free sum of the hashes of all objects in force; members that serve the same have the same.
+    pub hash: u64,
+    /// Listeners that accept connections.
+    pub listeners: Vec<ListenerView>,
     /// Why no traffic should be sent here; none: it should.
     pub not_ready: Option<String>,
     /// What is served may be older than what the store holds.
@@ -46,6 +52,15 @@ pub struct State {
     pub errors: usize,
     /// Problems of objects that are.
     pub warnings: usize,
+}
+
+/// A listener that accepts connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListenerView {
+    /// From the key.
+    pub id: String,
+    /// As bound: `127.0.0.1:8080` or `unix:/run/flipgate.sock`.
+    pub address: String,
 }
 
 /// Routes of one table.
