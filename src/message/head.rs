@@ -5,18 +5,20 @@ use std::mem::MaybeUninit;
 use httparse::{Error, Header};
 
 use super::error::HeadProblem;
-use super::fields::{Slot, Span};
+use super::fields::{Slot, Span, State};
 use super::known::{Class, Known};
 use super::spare::Spare;
 use super::syntax;
 use super::{BodyLength, Limits, Version};
 
 /// Longest method in bytes.
-const METHOD_BYTES_MAX: usize = 32;
+pub(super) const METHOD_BYTES_MAX: usize = 32;
 /// Empty lines that may stand before a request (RFC 9112 section 2.2).
 const LEADING_LINES_MAX: u8 = 2;
 /// Bytes of a request line besides its target: method, spaces, version, end of line.
 const LINE_BYTES: usize = METHOD_BYTES_MAX + 12;
+/// Most options in the `Connection` fields of a head: each is compared with every field.
+const CONNECTION_OPTIONS_MAX: usize = 32;
 /// Heads with up to this many fields are parsed without an allocation.
 pub(super) const FIELDS_ON_STACK: usize = 128;
 
@@ -192,12 +194,21 @@ pub(super) fn span(whole: &[u8], part: &[u8]) -> Span {
     Span::new(offset(whole, part), part.len())
 }
 
+/// How a field's line lies, whose name ends at `name_end`. httparse saw the colon there, and LF behind every CR.
+fn state(bytes: &[u8], name_end: usize, value: Span) -> State {
+    let as_written = value.start as usize == name_end + 2
+        && bytes.get(name_end + 1) == Some(&b' ')
+        && bytes.get(value.end()) == Some(&b'\r');
+    if as_written { State::Line } else { State::Parts }
+}
+
 /// What the fields of a head say about its framing and its connection.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) content_length: Option<u64>,
     pub(super) chunked: bool,
     pub(super) host: Option<Span>,
+    connection_options: usize,
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade_option: bool,
@@ -241,7 +252,7 @@ impl Facts {
                 value_length: value.length,
                 name_length,
                 known,
-                live: true,
+                state: state(bytes, name_start + header.name.len(), value),
             });
             present |= known.bit();
             if known != Known::Other {
@@ -287,6 +298,10 @@ impl Facts {
 
     fn note_connection(&mut self, value: &[u8]) -> Result<(), HeadProblem> {
         for option in syntax::members(value) {
+            self.connection_options += 1;
+            if self.connection_options > CONNECTION_OPTIONS_MAX {
+                return Err(HeadProblem::ConnectionOption);
+            }
             match option.len() {
                 5 => self.close |= option.eq_ignore_ascii_case(b"close"),
                 7 => self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade"),

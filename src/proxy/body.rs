@@ -17,7 +17,7 @@ const COPY_MAX: usize = 4096;
 const REPLAY_MAX: usize = 64 * 1024;
 
 /// Where a request's body comes from.
-pub enum RequestBody {
+pub(super) enum RequestBody {
     /// There is none.
     Empty,
     /// A client's HTTP/1.1 connection; its head was already taken off.
@@ -34,7 +34,7 @@ pub struct Aborted;
 
 /// Why a body did not arrive whole at the server.
 #[derive(Debug)]
-pub enum UploadError {
+pub(super) enum UploadError {
     /// The client went away or said that it will not finish.
     ClientGone,
     /// The client's framing is broken.
@@ -46,7 +46,7 @@ pub enum UploadError {
 }
 
 /// Moves a request, head and body, to a server.
-pub struct Upload {
+pub(super) struct Upload {
     source: RequestBody,
     to: Rc<Wire>,
     chunked: bool,
@@ -188,11 +188,6 @@ impl Upload {
     /// Whether the source has given all it had.
     pub fn is_source_ended(&self) -> bool {
         self.ended
-    }
-
-    /// Whether everything was written.
-    pub fn is_done(&self) -> bool {
-        self.ended && self.pending.is_empty() && self.data.is_empty() && self.tail.is_empty()
     }
 
     /// Body bytes taken from the source so far.

@@ -8,7 +8,7 @@ use super::passage::Passage;
 use super::pump::{Ended, Pump};
 use super::request::{Decision, decide};
 use super::timer::Timer;
-use super::worker::{Worker, until_drain};
+use super::worker::Worker;
 use super::{headers, tunnel};
 use crate::message::{
     BodyDecoder, BodyLength, Decoded, HeadError, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
@@ -81,7 +81,6 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>
 /// The next request's head. `None`: the client is done, was idle too long, or the process drains.
 async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option<RequestHead>, Refusal> {
     let mut scan = Scan::default();
-    let mut draining = worker.shared.draining.clone();
     let limits = &worker.settings().limits;
     let mut begun = !wire.input().is_empty();
     timer.set(if begun { worker.settings().head_timeout } else { worker.settings().keep_alive_timeout });
@@ -101,15 +100,7 @@ async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option
                 }
             }
         }
-        let filled = if begun {
-            timer.bound(wire.fill()).await
-        } else {
-            tokio::select! {
-                biased;
-                filled = timer.bound(wire.fill()) => filled,
-                () = until_drain(&mut draining) => return Ok(None),
-            }
-        };
+        let filled = if begun { timer.bound(wire.fill()).await } else { timer.bound_idle(wire.fill()).await };
         match filled {
             Some(Ok(1..)) => {}
             None if begun => {
@@ -125,14 +116,15 @@ async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option
 async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Timer) -> After {
     let worker = passage.worker.clone();
     let mut body = RequestBody::on_wire(wire, passage.head.body, &worker.settings().limits);
+    let waits = passage.head.expect_continue && wire.input().is_empty();
     match decide(&mut passage) {
         Decision::Fail(failure) => {
             let open = reply(&mut passage, wire, Answer::Failure(failure), body.is_empty()).await;
-            drained(&worker, wire, &mut body, timer, open).await
+            drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Reply(answer) => {
             let open = reply(&mut passage, wire, Answer::Reply(answer), body.is_empty()).await;
-            drained(&worker, wire, &mut body, timer, open).await
+            drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Forward(backend) => {
             let upgrade = passage.head.upgrade && body.is_empty() && tunnel::is_allowed(&passage.head);
@@ -388,16 +380,19 @@ async fn refuse(worker: &Worker, wire: &Wire, refusal: Refusal) {
 
 /// Reads what is left of an unwanted body, up to a limit, so that the connection can go on or the answer is not lost
 /// in a reset (RFC 9112 section 9.6).
+///
+/// `waits`: the client sends its body only when it is told to, which it is not.
 async fn drained(
     worker: &Worker,
     wire: &Rc<Wire>,
     body: &mut RequestBody,
+    waits: bool,
     timer: &Timer,
     after: After,
 ) -> After {
     let RequestBody::Wire(_, decoder) = body else { return after };
-    if after == After::Cut {
-        return After::Cut;
+    if after == After::Cut || waits {
+        return after;
     }
     let mut left = worker.settings().drain_bytes_max;
     timer.set(worker.settings().head_timeout);

@@ -132,7 +132,10 @@ impl Proxy {
     /// Returns whether all ended in time.
     pub async fn drain(self, deadline: Duration) -> bool {
         self.draining.send_replace(true);
-        drop(self.commands);
+        for commands in &self.commands {
+            // A worker that has ended already needs no telling.
+            let _ = commands.send(worker::Command::Drain).await;
+        }
         let threads = self.threads;
         let joined =
             tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));

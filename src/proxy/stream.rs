@@ -213,7 +213,6 @@ impl ServerBody {
                     self.finish();
                     return Poll::Ready(None);
                 }
-                Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
                     ready!(exchange.timer.poll(cx));
                     return self.abort(Reason::UpstreamTimeout);

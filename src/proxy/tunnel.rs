@@ -1,6 +1,6 @@
 //! A connection that changed protocols: bytes go both ways as they are, until both sides have ended.
 
-use super::worker::{Worker, until_drain};
+use super::worker::Worker;
 use crate::message::RequestHead;
 use crate::wire::Wire;
 use std::future::poll_fn;
@@ -30,8 +30,6 @@ pub(super) async fn between_wires(worker: &Worker, client: &Wire, server: &Wire)
     let timeout = worker.settings().tunnel_timeout;
     timer.set(timeout);
     let (mut inward, mut outward) = (Direction::default(), Direction::default());
-    let mut watching = worker.shared.draining.clone();
-    let mut draining = std::pin::pin!(until_drain(&mut watching));
     poll_fn(|cx| {
         let before = inward.bytes + outward.bytes;
         let polled = (inward.poll(cx, client, server), outward.poll(cx, server, client));
@@ -41,8 +39,8 @@ pub(super) async fn between_wires(worker: &Worker, client: &Wire, server: &Wire)
         match polled {
             (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(()),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
-            _ if timer.poll(cx).is_ready() => Poll::Ready(()),
-            _ => draining.as_mut().poll(cx),
+            // A process that drains ends its tunnels.
+            _ => timer.poll_idle(cx),
         }
     })
     .await;

@@ -34,6 +34,8 @@ pub(super) enum Command {
     Close(crate::model::ListenerId),
     /// A request of an embedding program.
     Gate(GateRequest),
+    /// Stop accepting, and end once every connection has.
+    Drain,
 }
 
 /// A socket that this worker accepts on, until it is dropped.
@@ -125,7 +127,7 @@ impl Worker {
     }
 
     pub fn is_draining(&self) -> bool {
-        *self.shared.draining.borrow()
+        self.timers.is_draining()
     }
 
     /// A number that no other request of this process has, and other processes hardly.
@@ -150,7 +152,7 @@ impl Worker {
         }
     }
 
-    /// Serves until `commands` ends and every connection has.
+    /// Serves until it is told to drain and every connection has ended.
     pub async fn run(self: Rc<Self>, mut inbox: Inbox, mut commands: mpsc::Receiver<Command>) {
         self.refresh_date();
         let ticking = self.clone();
@@ -186,10 +188,12 @@ impl Worker {
                     Some(Command::Gate(request)) => {
                         self.tasks.spawn_local(gate::serve(self.clone(), request));
                     }
-                    None => break,
+                    Some(Command::Drain) | None => break,
                 },
             }
         }
+        commands.close();
+        self.timers.drain();
         drop(accepting);
         self.tasks.close();
         self.tasks.wait().await;
