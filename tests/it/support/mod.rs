@@ -1,0 +1,4 @@
+//! What tests run against.
+
+#[cfg(feature = "etcd")]
+pub mod etcd;
