@@ -5,11 +5,12 @@ use super::context::Context;
 use super::target::Target;
 use crate::config::{Config, Partial, SETTINGS, Setting, StoreSettings};
 use crate::store::{EtcdAccess, Store, StoreOptions, StoreUrl, open};
+use crate::tls::SealKeys;
 use anyhow::bail;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Where the admin API is when nothing says otherwise.
@@ -148,9 +149,9 @@ impl TargetFlags {
         self.client(context, &self.config(context)?)
     }
 
-    /// Whether `--store` stands on the command line.
-    pub(super) fn store_given(&self) -> bool {
-        self.store_given
+    /// The keys that seal what is written to a store.
+    pub(super) fn seal_keys(&self, context: &Context<'_, '_>) -> anyhow::Result<SealKeys> {
+        Ok(SealKeys::read(&self.config(context)?.store.seal_key_files)?)
     }
 
     fn config(&self, context: &Context<'_, '_>) -> anyhow::Result<Config> {
@@ -212,9 +213,4 @@ fn is_directory(path: &Path) -> anyhow::Result<()> {
         Ok(_) => bail!("--store dir:{shown}: this is a file, and a directory is expected"),
         Err(error) => bail!("--store dir:{shown}: the directory cannot be read: {error}"),
     }
-}
-
-/// Where `-f` leads.
-pub(super) fn is_stdin(path: &PathBuf) -> bool {
-    path == Path::new("-")
 }
