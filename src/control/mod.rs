@@ -1,1 +1,6 @@
-//! To be written.
+//! The control plane: from a store's feed to a published table.
+//!
+//! [`image`] knows what the store says and which form of every object is in force; the publisher compiles its changes
+//! and swaps the table; the journal keeps the image on disk for the day the store is away.
+
+pub mod image;

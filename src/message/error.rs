@@ -13,6 +13,8 @@ pub enum HeadProblem {
     Method,
     /// The method is longer than any in use.
     MethodTooLong,
+    /// The request line is not three words, the third of them a version.
+    RequestLine,
     /// The request target has a form or a byte that is not allowed.
     Target,
     /// The request target is longer than its limit.
@@ -64,6 +66,7 @@ impl HeadProblem {
             Self::BareCarriageReturn => "bare_carriage_return",
             Self::Method => "method",
             Self::MethodTooLong => "method_too_long",
+            Self::RequestLine => "request_line",
             Self::Target => "target",
             Self::TargetTooLong => "target_too_long",
             Self::Version => "version",

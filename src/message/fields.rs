@@ -23,6 +23,17 @@ impl Span {
     }
 }
 
+/// Whether a field is there, and how its line lies in the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Removed.
+    Gone,
+    /// Name and value lie somewhere.
+    Parts,
+    /// They lie in one line as it is written: name, colon, one space, value, CRLF.
+    Line,
+}
+
 /// One field: where its name and its value lie.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
@@ -31,12 +42,16 @@ pub(super) struct Slot {
     pub(super) value_length: u32,
     pub(super) name_length: u16,
     pub(super) known: Known,
-    pub(super) live: bool,
+    pub(super) state: State,
 }
 
 impl Slot {
     fn name(&self) -> Span {
         Span { start: self.name_start, length: self.name_length.into() }
+    }
+
+    fn is_live(&self) -> bool {
+        self.state != State::Gone
     }
 
     pub(super) fn value(&self) -> Span {
@@ -75,12 +90,12 @@ impl Fields {
 
     /// How many fields there are.
     pub fn len(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.live).count()
+        self.slots.iter().filter(|slot| slot.is_live()).count()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        !self.slots.iter().any(|slot| slot.live)
+        !self.slots.iter().any(|slot| slot.is_live())
     }
 
     /// All fields in order.
@@ -111,7 +126,10 @@ impl Fields {
     /// Every value of a known name, in order.
     pub fn known_all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
         let slots = if self.contains(known) { self.slots.as_slice() } else { &[] };
-        slots.iter().filter(move |slot| slot.live && slot.known == known).map(|slot| self.slice(slot.value()))
+        slots
+            .iter()
+            .filter(move |slot| slot.is_live() && slot.known == known)
+            .map(|slot| self.slice(slot.value()))
     }
 
     /// Whether there is a field of a known name. Always false for `Other`.
@@ -183,7 +201,8 @@ impl Fields {
 
     fn remove_listed(&mut self) {
         for at in 0..self.slots.len() {
-            let Some(slot) = self.slots.get(at).filter(|slot| slot.live && slot.known == Known::Connection)
+            let Some(slot) =
+                self.slots.get(at).filter(|slot| slot.is_live() && slot.known == Known::Connection)
             else {
                 continue;
             };
@@ -211,11 +230,12 @@ impl Fields {
         if known.bit() & known::PROTECTED != 0 {
             return;
         }
-        for slot in slots.iter_mut().filter(|slot| slot.live && slot.known == known) {
+        for slot in slots.iter_mut().filter(|slot| slot.is_live() && slot.known == known) {
             let name = slot.name();
             let name = bytes.get(name.start as usize..name.end()).unwrap_or_default();
-            slot.live = known != Known::Other && known.bit() & known::CONNECTION_SPECIFIC != 0
-                || !name.eq_ignore_ascii_case(option);
+            if known.bit() & known::CONNECTION_SPECIFIC == 0 && name.eq_ignore_ascii_case(option) {
+                slot.state = State::Gone;
+            }
         }
         if known.bit() & known::CONNECTION_SPECIFIC == 0 {
             *present &= !known.bit();
@@ -227,7 +247,9 @@ impl Fields {
             return;
         }
         for slot in &mut self.slots {
-            slot.live &= slot.known.bit() & set == 0;
+            if slot.known.bit() & set != 0 {
+                slot.state = State::Gone;
+            }
         }
         self.present &= !set;
     }
@@ -238,10 +260,11 @@ impl Fields {
             return self.remove_set(known.bit());
         }
         let Self { bytes, slots, .. } = self;
-        for slot in slots.iter_mut().filter(|slot| slot.live && slot.known == Known::Other) {
+        for slot in slots.iter_mut().filter(|slot| slot.is_live() && slot.known == Known::Other) {
             let at = slot.name();
-            slot.live =
-                !bytes.get(at.start as usize..at.end()).unwrap_or_default().eq_ignore_ascii_case(name);
+            if bytes.get(at.start as usize..at.end()).unwrap_or_default().eq_ignore_ascii_case(name) {
+                slot.state = State::Gone;
+            }
         }
     }
 
@@ -251,12 +274,12 @@ impl Fields {
         let mut placed = false;
         if known == Known::Other || self.present & known.bit() != 0 {
             let Self { bytes, slots, .. } = self;
-            for slot in slots.iter_mut().filter(|slot| slot.live && slot.known == known) {
+            for slot in slots.iter_mut().filter(|slot| slot.is_live() && slot.known == known) {
                 let at = slot.name();
                 let same = known != Known::Other
                     || bytes.get(at.start as usize..at.end()).unwrap_or_default().eq_ignore_ascii_case(name);
                 if same && placed {
-                    slot.live = false;
+                    slot.state = State::Gone;
                 } else if same {
                     *slot = new;
                     placed = true;
@@ -302,7 +325,7 @@ impl Fields {
             value_length: value.length,
             name_length,
             known,
-            live: true,
+            state: State::Line,
         })
     }
 
@@ -311,7 +334,7 @@ impl Fields {
     }
 
     fn live(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(|slot| slot.live)
+        self.slots.iter().filter(|slot| slot.is_live())
     }
 
     pub(super) fn slice(&self, span: Span) -> &[u8] {
@@ -323,13 +346,30 @@ impl Fields {
         std::str::from_utf8(self.slice(span)).unwrap_or_default()
     }
 
-    /// Writes all live fields whose known name is not in `without`.
+    /// Writes all live fields whose known name is not in `without`. Lines that were found to lie as they are written,
+    /// one behind the other, are copied in one piece.
     pub(super) fn write(&self, out: &mut Vec<u8>, without: u64) {
-        for slot in self.slots.iter().filter(|slot| slot.live && slot.known.bit() & without == 0) {
+        let mut run = 0..0;
+        for slot in &self.slots {
+            if slot.known.bit() & without != 0 || slot.state == State::Gone {
+                continue;
+            }
+            let start = slot.name_start as usize;
+            if slot.state == State::Line && start == run.end {
+                run.end = slot.value().end() + 2;
+                continue;
+            }
+            out.extend_from_slice(self.bytes.get(run.clone()).unwrap_or_default());
+            if slot.state == State::Line {
+                run = start..slot.value().end() + 2;
+                continue;
+            }
+            run = 0..0;
             out.extend_from_slice(self.slice(slot.name()));
             out.extend_from_slice(b": ");
             out.extend_from_slice(self.slice(slot.value()));
             out.extend_from_slice(b"\r\n");
         }
+        out.extend_from_slice(self.bytes.get(run).unwrap_or_default());
     }
 }

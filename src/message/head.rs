@@ -5,14 +5,14 @@ use std::mem::MaybeUninit;
 use httparse::{Error, Header};
 
 use super::error::HeadProblem;
-use super::fields::{Slot, Span};
+use super::fields::{Slot, Span, State};
 use super::known::{Class, Known};
 use super::spare::Spare;
 use super::syntax;
 use super::{BodyLength, Limits, Version};
 
 /// Longest method in bytes.
-const METHOD_BYTES_MAX: usize = 32;
+pub(super) const METHOD_BYTES_MAX: usize = 32;
 /// Empty lines that may stand before a request (RFC 9112 section 2.2).
 const LEADING_LINES_MAX: u8 = 2;
 /// Bytes of a request line besides its target: method, spaces, version, end of line.
@@ -31,7 +31,10 @@ pub struct Scan {
     start: usize,
     leading_lines: u8,
     searched: usize,
-    first_line_checked: bool,
+    /// Behind the last complete line that was searched.
+    line_end: usize,
+    /// Behind the last line that was judged.
+    judged: usize,
 }
 
 impl Scan {
@@ -72,46 +75,72 @@ impl Scan {
                 return Err(HeadProblem::BareLineFeed);
             }
             self.searched = end;
+            self.line_end = end;
         }
         self.searched = buffer.len();
         Ok(None)
     }
 
-    /// The first line, once, as soon as it is complete.
-    pub(super) fn first_line<'b>(&mut self, buffer: &'b [u8]) -> Option<&'b [u8]> {
-        if self.first_line_checked {
-            return None;
+    /// Judges an incomplete head by the lines that are complete, each once: `first` judges the first one.
+    pub(super) fn judge_lines(
+        &mut self,
+        buffer: &[u8],
+        first: impl FnOnce(&[u8]) -> Result<(), HeadProblem>,
+    ) -> Result<(), HeadProblem> {
+        let mut lines = buffer.get(self.judged.max(self.start)..self.line_end).unwrap_or_default();
+        if self.judged == 0 && !lines.is_empty() {
+            let (line, rest) = split_line(lines);
+            first(line)?;
+            lines = rest;
         }
-        let rest = buffer.get(self.start..)?;
-        let line = rest.get(..=memchr::memchr(b'\n', rest)?)?;
-        self.first_line_checked = true;
-        Some(line)
+        while !lines.is_empty() {
+            let (line, rest) = split_line(lines);
+            match httparse::parse_headers(line, &mut [httparse::EMPTY_HEADER]) {
+                Err(error) if error != Error::TooManyHeaders => return Err(problem(error)),
+                _ => lines = rest,
+            }
+        }
+        self.judged = self.line_end;
+        Ok(())
     }
 
     /// Judges an incomplete request head by what is there of it.
-    pub(super) fn judge_incomplete(&mut self, buffer: &[u8], limits: &Limits) -> Result<(), HeadProblem> {
+    pub(super) fn judge_request(&mut self, buffer: &[u8], limits: &Limits) -> Result<(), HeadProblem> {
         let rest = buffer.get(self.start..).unwrap_or_default();
-        if !self.first_line_checked {
+        if self.judged == 0 {
             judge_method(rest)?;
+            if self.line_end == 0 && rest.len() > limits.target_bytes + LINE_BYTES {
+                return Err(HeadProblem::TargetTooLong);
+            }
         }
-        if let Some(line) = self.first_line(buffer) {
+        self.judge_lines(buffer, |line| {
             let mut request = httparse::Request::new(&mut []);
             match request.parse(line) {
                 Err(error) if error != Error::TooManyHeaders => return Err(problem_of_request(error, line)),
                 _ => {}
             }
-            if request.path.is_some_and(|target| target.len() > limits.target_bytes) {
-                return Err(HeadProblem::TargetTooLong);
+            match request.path {
+                Some(target) if target.len() > limits.target_bytes => Err(HeadProblem::TargetTooLong),
+                _ => Ok(()),
             }
-        }
-        if !self.first_line_checked && rest.len() > limits.target_bytes + LINE_BYTES {
-            return Err(HeadProblem::TargetTooLong);
-        }
-        if rest.len() > limits.head_bytes {
-            return Err(HeadProblem::HeadTooLong);
-        }
-        Ok(())
+        })?;
+        if rest.len() > limits.head_bytes { Err(HeadProblem::HeadTooLong) } else { Ok(()) }
     }
+
+    /// Judges an incomplete head of an answer by what is there of it.
+    pub(super) fn judge_response(&mut self, buffer: &[u8], limits: &Limits) -> Result<(), HeadProblem> {
+        self.judge_lines(buffer, |line| match httparse::Response::new(&mut []).parse(line) {
+            Err(error) if error != Error::TooManyHeaders => Err(problem(error)),
+            _ => Ok(()),
+        })?;
+        if buffer.len() > limits.head_bytes { Err(HeadProblem::HeadTooLong) } else { Ok(()) }
+    }
+}
+
+/// The first line with its LF, and the rest.
+fn split_line(lines: &[u8]) -> (&[u8], &[u8]) {
+    let end = memchr::memchr(b'\n', lines).map_or(lines.len(), |at| at + 1);
+    lines.split_at_checked(end).unwrap_or((lines, &[]))
 }
 
 /// Refuses a request line whose beginning cannot be a method.
@@ -129,9 +158,16 @@ pub(super) fn judge_method(line: &[u8]) -> Result<(), HeadProblem> {
 pub(super) fn problem_of_request(error: Error, head: &[u8]) -> HeadProblem {
     match error {
         Error::Token => judge_method(head).err().unwrap_or(HeadProblem::Target),
-        Error::Status => HeadProblem::Target,
+        Error::Version if !names_a_version(head) => HeadProblem::RequestLine,
         other => problem(other),
     }
+}
+
+/// Whether the third word of a request line is `HTTP/`, a digit, a dot and a digit.
+fn names_a_version(head: &[u8]) -> bool {
+    let (line, _) = split_line(head);
+    let version = line.splitn(3, |b| *b == b' ').nth(2).unwrap_or_default();
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\r', b'\n'])
 }
 
 /// The problem behind httparse's error about an answer.
@@ -154,6 +190,14 @@ pub(super) fn offset(whole: &[u8], part: &[u8]) -> usize {
 /// The range of `part`, a piece of `whole`.
 pub(super) fn span(whole: &[u8], part: &[u8]) -> Span {
     Span::new(offset(whole, part), part.len())
+}
+
+/// How a field's line lies, whose name ends at `name_end`. httparse saw the colon there, and LF behind every CR.
+fn state(bytes: &[u8], name_end: usize, value: Span) -> State {
+    let as_written = value.start as usize == name_end + 2
+        && bytes.get(name_end + 1) == Some(&b' ')
+        && bytes.get(value.end()) == Some(&b'\r');
+    if as_written { State::Line } else { State::Parts }
 }
 
 /// What the fields of a head say about its framing and its connection.
@@ -205,7 +249,7 @@ impl Facts {
                 value_length: value.length,
                 name_length,
                 known,
-                live: true,
+                state: state(bytes, name_start + header.name.len(), value),
             });
             present |= known.bit();
             if known != Known::Other {
@@ -230,11 +274,8 @@ impl Facts {
                 }
                 self.chunked = true;
             }
-            Known::Host => {
-                if self.host.replace(at).is_some() {
-                    return Err(HeadProblem::HostRepeated);
-                }
-            }
+            Known::Host if self.host.is_some() => return Err(HeadProblem::HostRepeated),
+            Known::Host => self.host = Some(at),
             Known::Connection => self.note_connection(value)?,
             Known::Upgrade => self.upgrade_repeated |= self.upgrade.replace(at).is_some(),
             Known::Expect => {

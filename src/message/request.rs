@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::Status;
 
 use super::error::{HeadError, HeadProblem, InvalidTarget};
-use super::fields::{Fields, Slot, Span};
+use super::fields::{Fields, Slot, Span, State};
 use super::head::{self, Facts, Headers, Scan};
 use super::known::Known;
 use super::spare::Spare;
@@ -166,6 +166,7 @@ impl RequestHead {
         if let Some(slot) = self.fields.slots.iter_mut().find(|slot| slot.known == Known::Host) {
             slot.value_start = self.authority.start;
             slot.value_length = self.authority.length;
+            slot.state = State::Parts;
         }
     }
 
@@ -185,6 +186,14 @@ impl RequestHead {
     pub(super) fn find_query(&mut self) {
         let target = self.fields.slice(self.target);
         self.path_length = memchr::memchr(b'?', target).unwrap_or(target.len()) as u32;
+    }
+
+    /// Makes the request ask for another protocol, where its own stack has taken that off the head.
+    pub fn ask_upgrade(&mut self, token: &str) {
+        let start = self.fields.bytes.len();
+        self.fields.bytes.extend_from_slice(token.as_bytes());
+        self.upgrade_token = Span::new(start, token.len());
+        self.upgrade = true;
     }
 
     /// The method's text.
@@ -229,7 +238,7 @@ impl RequestHead {
     pub fn set_target(&mut self, target: &str) -> Result<(), InvalidTarget> {
         let bytes = target.as_bytes();
         let end = self.fields.bytes.len() + bytes.len();
-        if bytes.first() != Some(&b'/') || !syntax::is_target(bytes) || u32::try_from(end).is_err() {
+        if bytes.first() != Some(&b'/') || !syntax::target_bytes(bytes).0 || u32::try_from(end).is_err() {
             return Err(InvalidTarget);
         }
         self.target = Span::new(self.fields.bytes.len(), bytes.len());
@@ -286,7 +295,7 @@ fn find(
         return Ok(Some(found));
     }
     let Some(end) = scan.find_end(buffer)? else {
-        scan.judge_incomplete(buffer, limits)?;
+        scan.judge_request(buffer, limits)?;
         return Ok(None);
     };
     slots.clear();
@@ -329,7 +338,9 @@ fn parse_with<'b>(
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Ok(None);
     };
-    head::judge_method(text)?;
+    if method.len() > head::METHOD_BYTES_MAX {
+        return Err(HeadProblem::MethodTooLong);
+    }
     if target.len() > limits.target_bytes {
         return Err(HeadProblem::TargetTooLong);
     }

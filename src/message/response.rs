@@ -161,15 +161,7 @@ fn find(
         return Err(HeadProblem::StatusLine);
     }
     let Some(end) = scan.find_end(buffer)? else {
-        if buffer.len() > limits.head_bytes {
-            return Err(HeadProblem::HeadTooLong);
-        }
-        if let Some(line) = scan.first_line(buffer) {
-            match httparse::Response::new(&mut []).parse(line) {
-                Err(error) if error != httparse::Error::TooManyHeaders => return Err(head::problem(error)),
-                _ => {}
-            }
-        }
+        scan.judge_response(buffer, limits)?;
         return Ok(None);
     };
     slots.clear();

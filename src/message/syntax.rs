@@ -10,7 +10,10 @@ const TARGET: u8 = 4;
 const HOST: u8 = 8;
 /// An ASCII capital.
 const UPPER: u8 = 16;
+/// The percent sign.
+const PERCENT: u8 = 32;
 
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler only")]
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut at = 0;
@@ -51,6 +54,9 @@ const CLASSES: [u8; 256] = {
         if b.is_ascii_uppercase() {
             class |= UPPER;
         }
+        if b == b'%' {
+            class |= PERCENT;
+        }
         classes[at] = class;
         at += 1;
     }
@@ -87,15 +93,26 @@ pub(super) fn is_value(bytes: &[u8]) -> bool {
         && !matches!(bytes.last(), Some(b' ' | b'\t'))
 }
 
-/// Whether all of `bytes` may stand in the path and query of a request target.
-pub(super) fn is_target(bytes: &[u8]) -> bool {
-    all(bytes, TARGET)
+/// Whether all of `bytes` may stand in the path and query of a request target, and whether a `%` is among them.
+pub(super) fn target_bytes(bytes: &[u8]) -> (bool, bool) {
+    let (every, any) = bytes.iter().fold((TARGET, 0), |(every, any), b| (every & class(*b), any | class(*b)));
+    (every & TARGET != 0, any & PERCENT != 0)
 }
 
-/// Whether all of `bytes` may stand in a registered name, and whether a capital is among them.
-pub(super) fn host_bytes(bytes: &[u8]) -> (bool, bool) {
-    let (every, any) = bytes.iter().fold((HOST, 0), |(every, any), b| (every & class(*b), any | class(*b)));
-    (every & HOST != 0, any & UPPER != 0)
+/// Length of the registered name at the front of `bytes`, and whether it has capitals; a name has no empty label but
+/// the last.
+pub(super) fn host_name(bytes: &[u8]) -> (usize, bool) {
+    let (mut length, mut any, mut last) = (0, 0, b'.');
+    for b in bytes {
+        let class = class(*b);
+        if class & HOST == 0 || (*b == b'.' && last == b'.') {
+            break;
+        }
+        any |= class;
+        last = *b;
+        length += 1;
+    }
+    (length, any & UPPER != 0)
 }
 
 /// `bytes` without SP and HTAB at its ends.

@@ -23,12 +23,13 @@ pub(super) enum Target {
 
 /// Which form a target has; `None` where it has none that its method allows, or a byte that may not stand in it.
 pub(super) fn form(target: &[u8], method: Method) -> Option<Target> {
-    if !syntax::is_target(target) {
+    let (valid, percent) = syntax::target_bytes(target);
+    if !valid || (percent && method != Method::Connect && has_encoded_nul(target)) {
         return None;
     }
     match target {
         _ if method == Method::Connect => Some(Target::Authority),
-        [b'/', ..] => (!has_encoded_nul(target)).then_some(Target::Origin),
+        [b'/', ..] => Some(Target::Origin),
         b"*" => (method == Method::Options).then_some(Target::Origin),
         _ => {
             let start = [b"http://".as_slice(), b"https://"]
@@ -37,19 +38,15 @@ pub(super) fn form(target: &[u8], method: Method) -> Option<Target> {
                 .len();
             let rest = target.get(start..)?;
             let path = start + rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
-            (!has_encoded_nul(target)).then_some(Target::Absolute { authority: start..path, path })
+            Some(Target::Absolute { authority: start..path, path })
         }
     }
 }
 
 /// Whether the path has a `%00`. In a query it is data; in a path it ends the name for whoever decodes it into a file.
 fn has_encoded_nul(target: &[u8]) -> bool {
-    let path = match memchr::memchr2(b'%', b'?', target) {
-        Some(at) if target.get(at) == Some(&b'%') => target.get(at..).unwrap_or_default(),
-        _ => return false,
-    };
-    let end = memchr::memchr(b'?', path).unwrap_or(path.len());
-    path.get(..end).unwrap_or_default().windows(3).any(|three| three == b"%00")
+    let end = memchr::memchr(b'?', target).unwrap_or(target.len());
+    target.get(..end).unwrap_or_default().windows(3).any(|three| three == b"%00")
 }
 
 /// Where the host lies in a valid authority.
@@ -77,18 +74,10 @@ pub(super) fn authority(text: &[u8]) -> Option<Authority> {
             port,
         });
     }
-    let length = memchr::memchr(b':', text).unwrap_or(text.len());
-    let host = text.get(..length)?;
+    let (length, capitals) = syntax::host_name(text);
     let port = port(text.get(length..)?)?;
-    let (valid, capitals) = syntax::host_bytes(host);
-    if !valid || host.is_empty() || host.len() > HOST_BYTES_MAX {
-        return None;
-    }
-    let host = host.strip_suffix(b".").unwrap_or(host);
-    if matches!(host, [] | [b'.', ..] | [.., b'.']) || memchr::memmem::find(host, b"..").is_some() {
-        return None;
-    }
-    Some(Authority { host: 0..host.len(), capitals, port })
+    let end = if text.get(..length)?.ends_with(b".") { length - 1 } else { length };
+    (end > 0 && length <= HOST_BYTES_MAX).then_some(Authority { host: 0..end, capitals, port })
 }
 
 /// Whether a port is given in what follows a host; `None` where that is no port.

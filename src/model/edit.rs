@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub const PATH_PARTS_MAX: usize = 16;
 
 /// Vulcand's spelling of every field, for those that a path brings anew.
-pub(super) const NAMES: [&str; 89] = [
+pub(in crate::model) const NAMES: [&str; 89] = [
     "Add",
     "Address",
     "AutoCert",

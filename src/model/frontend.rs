@@ -23,7 +23,7 @@ pub struct Frontend {
     pub priority: i64,
     /// A backend or an alias.
     pub backend: BackendId,
-    /// Everything else. Frontends whose settings are all default share one value.
+    /// Everything else; shared among frontends where it is common.
     pub settings: Arc<FrontendSettings>,
 }
 
@@ -51,10 +51,23 @@ pub struct FrontendSettings {
 }
 
 impl FrontendSettings {
-    /// Settings to share; those that are all default are one value for the whole process.
+    /// Settings to share. Those that differ from the default in `TrustForwardHeader`, `PassHostHeader` and
+    /// `Forwarded` alone are one value for the whole process, since nearly all frontends have such.
     pub fn shared(self) -> Arc<Self> {
-        static DEFAULT: LazyLock<Arc<FrontendSettings>> = LazyLock::new(Arc::default);
-        if self == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(self) }
+        static COMMON: LazyLock<[Arc<FrontendSettings>; 8]> = LazyLock::new(|| {
+            std::array::from_fn(|bits| {
+                Arc::new(FrontendSettings {
+                    trust_forward_header: bits & 1 != 0,
+                    pass_host_header: bits & 2 != 0,
+                    forwarded: bits & 4 != 0,
+                    ..FrontendSettings::default()
+                })
+            })
+        });
+        match COMMON.iter().find(|common| ***common == self) {
+            Some(common) => Arc::clone(common),
+            None => Arc::new(self),
+        }
     }
 }
 

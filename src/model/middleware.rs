@@ -3,7 +3,8 @@
 use super::fields::{Fields, not_one_of, quote, show};
 use super::id::MiddlewareId;
 use super::server::{Scheme, is_host_name};
-use super::template::{Piece, Template};
+use super::template::{Part, Piece, Replacement, Template};
+use crate::expr::Pattern;
 use serde_json::{Map, Value};
 use std::net::Ipv6Addr;
 
@@ -73,10 +74,10 @@ pub enum MiddlewareSpec {
 /// never evaluated, whatever it contains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RewriteSpec {
-    /// Searched anywhere in the URL; compiled when the table is.
-    pub regexp: Box<str>,
-    /// `$1`, `${name}`, `$$`.
-    pub replacement: Box<str>,
+    /// Searched anywhere in the URL; every match is replaced.
+    pub regexp: Pattern,
+    /// `$1`, `${name}`, `$$`; its own text has only bytes that may stand in a URL.
+    pub replacement: Replacement,
     /// Answer 302 with the new URL instead of forwarding.
     pub redirect: bool,
 }
@@ -155,17 +156,36 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middlew
 
 fn read_rewrite(fields: &mut Fields<'_>) -> Option<RewriteSpec> {
     let regexp = fields.required_text("Regexp", "a regular expression on `scheme://host/target` is expected");
-    let replacement = fields.text_or_empty("Replacement").unwrap_or_default();
+    let regexp = regexp.and_then(|text| match Pattern::new(text) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            fields.error("Regexp", format!("is {error}"));
+            None
+        }
+    });
+    let text = fields.text_or_empty("Replacement").unwrap_or_default();
     let redirect = fields.boolean("Redirect").unwrap_or(false);
     fields.inert(&["RewriteBody"]);
-    if replacement.contains("{{") {
-        fields
-            .warning("Replacement", "has `{{`: templates are not evaluated, the text is taken as it stands");
+    if text.contains("{{") {
+        fields.error("Replacement", "has `{{`, but templates are never evaluated; `$1` and `${name}` are");
     }
-    if replacement.chars().any(char::is_control) {
-        fields.error("Replacement", format!("is {}; a URL has no control characters", quote(replacement)));
+    let regexp = regexp?;
+    let replacement = Replacement::parse(text, regexp.group_count(), |name| regexp.has_group(name));
+    let replacement = match replacement {
+        Ok(replacement) => replacement,
+        Err(error) => {
+            fields.error("Replacement", format!("{} {error}", quote(text)));
+            return None;
+        }
+    };
+    let is_url = |part: &Part| match part {
+        Part::Text(text) => text.bytes().all(|byte| is_path_byte(byte) || b"?\"{|}^[]".contains(&byte)),
+        Part::Group(_) | Part::Named(_) => true,
+    };
+    if !replacement.parts().iter().all(is_url) {
+        fields.error("Replacement", format!("is {}; a URL has only visible ASCII characters", quote(text)));
     }
-    Some(RewriteSpec { regexp: regexp?.into(), replacement: replacement.into(), redirect })
+    Some(RewriteSpec { regexp, replacement, redirect })
 }
 
 fn read_redirect(fields: &mut Fields<'_>) -> Option<RedirectSpec> {
@@ -252,7 +272,15 @@ fn redirect_host_error(host: &Template) -> Option<&'static str> {
         })
         .collect();
     let valid = is_host_name(&filled) || filled.parse::<std::net::Ipv4Addr>().is_ok();
-    (!valid).then_some("is no host: a name without scheme, port or path is expected")
+    if !valid {
+        return Some("is no host: a name without scheme, port or path is expected");
+    }
+    // Otherwise a request could choose the domain it is sent to.
+    let open = host.pieces().iter().enumerate().rfind(|(_, piece)| matches!(piece, Piece::Parameter(_)));
+    let closed = open.is_none_or(
+        |(index, _)| matches!(host.pieces().get(index + 1), Some(Piece::Text(text)) if text.contains('.')),
+    );
+    (!closed).then_some("ends in a parameter; a domain is expected behind the last one")
 }
 
 fn redirect_path_error(path: &Template) -> Option<&'static str> {
@@ -394,8 +422,8 @@ impl Middleware {
 impl RewriteSpec {
     fn to_map(&self) -> Map<String, Value> {
         let mut value = Map::new();
-        value.insert("Regexp".into(), (&*self.regexp).into());
-        value.insert("Replacement".into(), (&*self.replacement).into());
+        value.insert("Regexp".into(), self.regexp.as_str().into());
+        value.insert("Replacement".into(), self.replacement.text().into());
         if self.redirect {
             value.insert("Redirect".into(), true.into());
         }

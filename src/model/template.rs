@@ -93,6 +93,8 @@ pub enum Part {
     Text(Box<str>),
     /// What the group of that index matched; 0 is the whole match.
     Group(usize),
+    /// What the group of that name matched.
+    Named(Box<str>),
 }
 
 /// Why a text is not a replacement.
@@ -109,14 +111,14 @@ pub enum InvalidReplacement {
 }
 
 impl Replacement {
-    /// Reads a text. `group` finds the index of a named group; `groups` counts them, the whole match included.
+    /// Reads a text. `has_group` knows the named groups; `groups` counts all, the whole match included.
     ///
     /// # Errors
     /// Says what is wrong, as a predicate that follows the text.
     pub fn parse(
         text: &str,
         groups: usize,
-        group: impl Fn(&str) -> Option<usize>,
+        has_group: impl Fn(&str) -> bool,
     ) -> Result<Self, InvalidReplacement> {
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -138,15 +140,15 @@ impl Replacement {
             if !is_name(name) {
                 return Err(InvalidReplacement::Dollar);
             }
-            let index = match name.parse::<usize>() {
-                Ok(index) => Some(index).filter(|index| *index < groups),
-                Err(_) => group(name),
+            let part = match name.parse::<usize>() {
+                Ok(index) if index < groups => Part::Group(index),
+                Err(_) if has_group(name) => Part::Named(name.into()),
+                _ => return Err(InvalidReplacement::Group(name.chars().take(60).collect())),
             };
-            let index = index.ok_or_else(|| InvalidReplacement::Group(name.chars().take(60).collect()))?;
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain).into()));
             }
-            parts.push(Part::Group(index));
+            parts.push(part);
             rest = after;
         }
         plain.push_str(rest);
@@ -214,12 +216,12 @@ mod tests {
 
     #[track_caller]
     fn check_replacement(text: &str, expected: Result<&str, InvalidReplacement>) {
-        let group = |name: &str| (name == "rest").then_some(2);
-        let shown = Replacement::parse(text, 3, group).map(|replacement| {
+        let shown = Replacement::parse(text, 3, |name| name == "rest").map(|replacement| {
             assert_eq!(replacement.text(), text);
             let show = |part: &Part| match part {
                 Part::Text(text) => text.to_string(),
                 Part::Group(index) => format!("({index})"),
+                Part::Named(name) => format!("({name})"),
             };
             replacement.parts().iter().map(show).collect::<Vec<_>>().join("+")
         });
@@ -232,8 +234,8 @@ mod tests {
         check_replacement("", Ok(""));
         check_replacement("http://$1/x", Ok("http://+(1)+/x"));
         check_replacement("$0$2", Ok("(0)+(2)"));
-        check_replacement("${rest}x${1}y", Ok("(2)+x+(1)+y"));
-        check_replacement("$rest/", Ok("(2)+/"));
+        check_replacement("${rest}x${1}y", Ok("(rest)+x+(1)+y"));
+        check_replacement("$rest/", Ok("(rest)+/"));
         check_replacement("a$$1", Ok("a$1"));
         check_replacement("$$$1", Ok("$+(1)"));
         check_replacement("$3", group("3"));

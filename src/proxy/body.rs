@@ -17,7 +17,7 @@ const COPY_MAX: usize = 4096;
 const REPLAY_MAX: usize = 64 * 1024;
 
 /// Where a request's body comes from.
-pub enum RequestBody {
+pub(super) enum RequestBody {
     /// There is none.
     Empty,
     /// A client's HTTP/1.1 connection; its head was already taken off.
@@ -34,7 +34,7 @@ pub struct Aborted;
 
 /// Why a body did not arrive whole at the server.
 #[derive(Debug)]
-pub enum UploadError {
+pub(super) enum UploadError {
     /// The client went away or said that it will not finish.
     ClientGone,
     /// The client's framing is broken.
@@ -46,7 +46,7 @@ pub enum UploadError {
 }
 
 /// Moves a request, head and body, to a server.
-pub struct Upload {
+pub(super) struct Upload {
     source: RequestBody,
     to: Rc<Wire>,
     chunked: bool,
@@ -118,7 +118,13 @@ impl RequestBody {
 
 impl Upload {
     /// `head` is the serialised head; `length` says how the body is framed towards the server.
-    pub fn new(head: Vec<u8>, source: RequestBody, to: Rc<Wire>, length: BodyLength, body_bytes_max: Option<u64>) -> Self {
+    pub fn new(
+        head: Vec<u8>,
+        source: RequestBody,
+        to: Rc<Wire>,
+        length: BodyLength,
+        body_bytes_max: Option<u64>,
+    ) -> Self {
         let ended = source.is_empty();
         Self {
             source,
@@ -184,11 +190,6 @@ impl Upload {
         self.ended
     }
 
-    /// Whether everything was written.
-    pub fn is_done(&self) -> bool {
-        self.ended && self.pending.is_empty() && self.data.is_empty() && self.tail.is_empty()
-    }
-
     /// Body bytes taken from the source so far.
     pub fn body_bytes(&self) -> u64 {
         self.body_bytes
@@ -238,7 +239,9 @@ impl Upload {
             let framing = self.pending.get(self.written..).unwrap_or_default();
             let count = match (&mut self.data, &self.source) {
                 (data, _) if data.is_empty() && framing.is_empty() && self.tail.is_empty() => break,
-                (data, _) if data.is_empty() && self.tail.is_empty() => ready!(self.to.poll_write(cx, framing))?,
+                (data, _) if data.is_empty() && self.tail.is_empty() => {
+                    ready!(self.to.poll_write(cx, framing))?
+                }
                 (Data::OnWire(count), RequestBody::Wire(wire, _)) => {
                     let input = wire.input();
                     let data = input.bytes().get(..*count).unwrap_or_default();

@@ -24,9 +24,15 @@ impl Failure {
             Reason::BodyTooLarge => 413,
             Reason::Misdirected => 421,
             Reason::ConnectTimeout | Reason::UpstreamTimeout => 504,
-            Reason::ConnectFailed | Reason::UpstreamReset | Reason::UpstreamTruncated | Reason::BadAnswer => 502,
+            Reason::ConnectFailed | Reason::UpstreamReset | Reason::UpstreamTruncated | Reason::BadAnswer => {
+                502
+            }
             Reason::ClientGone => 0,
-            Reason::NoBackend | Reason::NoServer | Reason::Maintenance | Reason::Overload | Reason::Draining => 503,
+            Reason::NoBackend
+            | Reason::NoServer
+            | Reason::Maintenance
+            | Reason::Overload
+            | Reason::Draining => 503,
         };
         Self { reason, status }
     }

@@ -35,9 +35,9 @@ pub(super) struct Exchange {
     method: Method,
     scan: Scan,
     times: Times,
-    upload_seen: u64,
     body_bytes: u64,
     continue_due: bool,
+    sent: bool,
     reused: bool,
     idle_connections_max: usize,
     idle_age: Duration,
@@ -87,7 +87,9 @@ pub(super) async fn send(
     let mut last = Failure::of(Reason::NoServer);
     while tried.len() < SERVERS_TRIED_MAX {
         let again = fresh_for.take();
-        let Some(server) = again.as_ref().or_else(|| backend.pick(worker.index, &tried)).cloned() else { break };
+        let Some(server) = again.as_ref().or_else(|| backend.pick(worker.index, &tried)).cloned() else {
+            break;
+        };
         passage.attempt(&server);
         let clock = timer.take().unwrap_or_else(|| worker.timer());
         let idle = if again.is_none() { worker.pool.borrow_mut().take(&server) } else { None };
@@ -162,13 +164,17 @@ fn prepare(
     let settings = passage.frontend.as_ref().map(|frontend| &frontend.object.settings);
     let pass_host = settings.is_some_and(|settings| settings.pass_host_header);
     let options = RequestWrite {
-        host: if pass_host { None } else { Some(&server.authority) },
+        host: match &passage.host {
+            Some(host) => Some(host),
+            None if pass_host => None,
+            None => Some(&server.authority),
+        },
         body: head.body,
         upgrade: if upgrade { head.upgrade_token() } else { None },
         trailers: head.trailers_accepted,
         expect_continue: head.expect_continue && !body.is_empty(),
     };
-    let mut text = passage.worker.spare.borrow_mut().take_text();
+    let mut text = passage.worker.spare.borrow_mut().buffer();
     head.write_http1(&mut text, &options);
     let most = settings.and_then(|settings| settings.body_bytes_max);
     let mut upload = Upload::new(text, body, wire.clone(), head.body, most);
@@ -183,7 +189,10 @@ fn prepare(
 }
 
 impl Exchange {
-    #[expect(clippy::too_many_arguments, reason = "an exchange is made in one place, from what that place has")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "an exchange is made in one place, from what that place has"
+    )]
     fn new(
         worker: &Rc<Worker>,
         backend: &Backend,
@@ -212,22 +221,23 @@ impl Exchange {
                 idle: own.and_then(|own| own.idle_timeout).unwrap_or(settings.idle_timeout),
                 continued: settings.continue_timeout,
             },
-            upload_seen: 0,
             body_bytes: 0,
+            sent: false,
             reused,
-            idle_connections_max: (keep_alive.idle_connections_max as usize).div_ceil(worker.shared.board.workers()),
+            idle_connections_max: (keep_alive.idle_connections_max as usize)
+                .div_ceil(worker.shared.board.workers()),
             idle_age: keep_alive.period,
         }
     }
 
     /// Body bytes taken from the client so far.
     pub fn body_bytes(&self) -> u64 {
-        self.upload.as_ref().map_or(self.body_bytes, Upload::body_bytes)
+        self.body_bytes
     }
 
     /// Whether the request was sent to its end.
     pub fn is_sent(&self) -> bool {
-        self.upload.is_none()
+        self.sent
     }
 
     /// The longest silence allowed within a body.
@@ -298,20 +308,19 @@ impl Exchange {
     }
 
     /// Sends on. Once everything is sent the time for the answer begins.
-    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
-        let Some(upload) = &mut self.upload else { return Poll::Ready(Ok(())) };
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        let Some(upload) = self.upload.as_mut().filter(|_| !self.sent) else { return Poll::Ready(Ok(())) };
         let polled = upload.poll(cx);
         let bytes = upload.body_bytes();
-        if bytes != self.upload_seen {
-            self.upload_seen = bytes;
-            self.timer.set(self.times.idle);
-        }
+        let progressed = bytes != self.body_bytes;
+        self.body_bytes = bytes;
         if let Poll::Ready(Ok(())) = polled {
-            self.body_bytes = bytes;
+            self.sent = true;
             if bytes > 0 {
                 self.timer.set(self.times.answer);
             }
-            // What is kept for another attempt is kept until the answer begins.
+        } else if progressed {
+            self.timer.set(self.times.idle);
         }
         polled
     }
@@ -375,36 +384,26 @@ impl Exchange {
     pub fn commit(&mut self) {
         if let Some(upload) = &mut self.upload {
             upload.forget_copy();
-            if upload.is_done() {
-                self.body_bytes = upload.body_bytes();
-                let text = self.upload.take().map(Upload::into_text);
-                if let Some(text) = text {
-                    self.worker.spare.borrow_mut().put_text(text);
-                }
-            }
         }
     }
 
     /// Gives the connection back once the answer was read to its end. It is kept only where the server keeps it, the
     /// request was sent whole and nothing came behind the answer.
     pub fn finish(self, keep_alive: bool) {
-        if keep_alive && self.upload.is_none() && self.wire.input().is_empty() && !self.wire.ended() {
+        if let Some(upload) = self.upload {
+            self.worker.spare.borrow_mut().keep_buffer(upload.into_text());
+        }
+        if keep_alive && self.sent && self.wire.input().is_empty() && !self.wire.ended() {
             self.wire.shrink();
             let expires = Instant::now() + self.idle_age;
             self.worker.pool.borrow_mut().put(&self.server, self.wire, self.idle_connections_max, expires);
         }
     }
 
-    /// How an answer's body is framed towards us, and whether the request still goes on.
+    /// Sends on while the answer comes. What goes wrong with it does not matter to the answer; the connection is then
+    /// not kept.
     pub fn poll_upload_beside(&mut self, cx: &mut Context<'_>) {
-        if self.upload.is_none() {
-            return;
-        }
-        match self.poll_upload(cx) {
-            Poll::Ready(Ok(())) => self.commit(),
-            // The answer goes on; the connection is not kept, since the upload never ends.
-            Poll::Ready(Err(_)) | Poll::Pending => {}
-        }
+        let _ = self.poll_upload(cx);
     }
 }
 

@@ -31,6 +31,22 @@ enum After {
     Cut,
 }
 
+/// What came is not a request that can be answered by a server.
+struct Refusal {
+    failure: Failure,
+    problem: &'static str,
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        let reason = match error.status {
+            414 | 431 => Reason::HeadTooLarge,
+            _ => Reason::BadRequest,
+        };
+        Self { failure: Failure::with_status(reason, error.status), problem: error.reason.as_str() }
+    }
+}
+
 /// Serves the connection until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>) {
     let timer = worker.timer();
@@ -38,8 +54,8 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>
         let head = match read_head(&worker, &wire, &timer).await {
             Ok(Some(head)) => head,
             Ok(None) => break,
-            Err(error) => {
-                refuse(&worker, &wire, error).await;
+            Err(refusal) => {
+                refuse(&worker, &wire, refusal).await;
                 linger(&worker, &wire, &timer).await;
                 break;
             }
@@ -63,9 +79,8 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>
 }
 
 /// The next request's head. `None`: the client is done, was idle too long, or the process drains.
-async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option<RequestHead>, HeadError> {
+async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option<RequestHead>, Refusal> {
     let mut scan = Scan::default();
-    let mut draining = worker.shared.draining.clone();
     let limits = &worker.settings().limits;
     let mut begun = !wire.input().is_empty();
     timer.set(if begun { worker.settings().head_timeout } else { worker.settings().keep_alive_timeout });
@@ -77,25 +92,21 @@ async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option
                     begun = true;
                     timer.set(worker.settings().head_timeout);
                 }
-                let head = RequestHead::read(input.front(), &mut scan, &mut worker.spare.borrow_mut(), limits)?;
+                let head =
+                    RequestHead::read(input.front(), &mut scan, &mut worker.spare.borrow_mut(), limits)?;
                 if head.is_some() {
                     timer.clear();
                     return Ok(head);
                 }
             }
         }
-        let filled = if begun {
-            timer.bound(wire.fill()).await
-        } else {
-            tokio::select! {
-                biased;
-                filled = timer.bound(wire.fill()) => filled,
-                _ = draining.wait_for(|draining| *draining) => return Ok(None),
-            }
-        };
+        let filled = if begun { timer.bound(wire.fill()).await } else { timer.bound_idle(wire.fill()).await };
         match filled {
             Some(Ok(1..)) => {}
-            None if begun => return Err(HeadError::timeout()),
+            None if begun => {
+                let failure = Failure::with_status(Reason::BadRequest, 408);
+                return Err(Refusal { failure, problem: "the head did not come in time" });
+            }
             _ => return Ok(None),
         }
     }
@@ -105,14 +116,15 @@ async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option
 async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Timer) -> After {
     let worker = passage.worker.clone();
     let mut body = RequestBody::on_wire(wire, passage.head.body, &worker.settings().limits);
+    let waits = passage.head.expect_continue && wire.input().is_empty();
     match decide(&mut passage) {
         Decision::Fail(failure) => {
             let open = reply(&mut passage, wire, Answer::Failure(failure), body.is_empty()).await;
-            drained(&worker, wire, &mut body, timer, open).await
+            drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Reply(answer) => {
             let open = reply(&mut passage, wire, Answer::Reply(answer), body.is_empty()).await;
-            drained(&worker, wire, &mut body, timer, open).await
+            drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Forward(backend) => {
             let upgrade = passage.head.upgrade && body.is_empty() && tunnel::is_allowed(&passage.head);
@@ -166,7 +178,10 @@ async fn reply(passage: &mut Passage, wire: &Wire, answer: Answer, whole: bool) 
     let open = whole && headers::may_stay_open(&passage.head) && !worker.is_draining();
     head.answer_to(passage.head.method_kind);
     let mut out = worker.spare.borrow_mut().buffer();
-    head.write_http1(&mut out, &framing(&passage.head, BodyLength::Known(body.len() as u64), !open, &worker.date()));
+    head.write_http1(
+        &mut out,
+        &framing(&passage.head, BodyLength::Known(body.len() as u64), !open, &worker.date()),
+    );
     if passage.head.method_kind != crate::message::Method::Head {
         out.extend_from_slice(&body);
         passage.bytes_out = body.len() as u64;
@@ -188,7 +203,12 @@ async fn write(passage: &Passage, wire: &Wire, bytes: &[u8]) -> bool {
     matches!(timer.bound(wire.write_all(bytes)).await, Some(Ok(())))
 }
 
-fn framing<'a>(request: &RequestHead, body: BodyLength, close: bool, date: &'a [u8; 29]) -> ResponseWrite<'a> {
+fn framing<'a>(
+    request: &RequestHead,
+    body: BodyLength,
+    close: bool,
+    date: &'a [u8; 29],
+) -> ResponseWrite<'a> {
     ResponseWrite {
         body,
         close,
@@ -273,7 +293,9 @@ fn cut(passage: &mut Passage, reason: Reason) -> After {
 /// How an answer's body is framed towards the client, and whether that is in chunks.
 fn outward(head: &ResponseHead, version: Version) -> (BodyLength, bool) {
     match head.body {
-        BodyLength::Chunked | BodyLength::UntilClose if version == Version::H11 => (BodyLength::Chunked, true),
+        BodyLength::Chunked | BodyLength::UntilClose if version == Version::H11 => {
+            (BodyLength::Chunked, true)
+        }
         BodyLength::Chunked | BodyLength::UntilClose => (BodyLength::UntilClose, false),
         length => (length, false),
     }
@@ -282,8 +304,13 @@ fn outward(head: &ResponseHead, version: Version) -> (BodyLength, bool) {
 /// Passes an interim answer on (RFC 9110 section 15.2).
 async fn interim(passage: &Passage, wire: &Wire, head: &ResponseHead) -> bool {
     let mut out = passage.worker.spare.borrow_mut().buffer();
-    let options =
-        ResponseWrite { body: BodyLength::None, close: false, keep_alive_10: false, upgrade: None, date: None };
+    let options = ResponseWrite {
+        body: BodyLength::None,
+        close: false,
+        keep_alive_10: false,
+        upgrade: None,
+        date: None,
+    };
     head.write_http1(&mut out, &options);
     let written = write(passage, wire, &out).await;
     passage.worker.spare.borrow_mut().keep_buffer(out);
@@ -291,10 +318,18 @@ async fn interim(passage: &Passage, wire: &Wire, head: &ResponseHead) -> bool {
 }
 
 /// The server changed protocols: from here on bytes go both ways as they are.
-async fn switch(mut passage: Passage, mut exchange: Exchange, mut head: ResponseHead, wire: &Rc<Wire>) -> After {
+async fn switch(
+    mut passage: Passage,
+    mut exchange: Exchange,
+    mut head: ResponseHead,
+    wire: &Rc<Wire>,
+) -> After {
     passage.answered(head.status);
     let asked = passage.head.upgrade && tunnel::is_allowed(&passage.head);
-    let agreed = head.upgrade_token().zip(passage.head.upgrade_token()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+    let agreed = head
+        .upgrade_token()
+        .zip(passage.head.upgrade_token())
+        .is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
     if !asked || !agreed {
         passage.failed(Reason::BadAnswer);
         return fail(&mut passage, wire, Failure::of(Reason::BadAnswer)).await;
@@ -322,14 +357,10 @@ async fn switch(mut passage: Passage, mut exchange: Exchange, mut head: Response
 }
 
 /// Refuses what is not a request: nothing of it reached a server.
-async fn refuse(worker: &Worker, wire: &Wire, error: HeadError) {
-    let reason = match error.status {
-        414 | 431 => Reason::HeadTooLarge,
-        _ => Reason::BadRequest,
-    };
-    worker.shared.refused.at(worker.index).record(reason);
-    tracing::debug!(problem = error.reason.as_str(), status = error.status, "request refused");
-    let failure = Failure::with_status(reason, error.status);
+async fn refuse(worker: &Worker, wire: &Wire, refusal: Refusal) {
+    let Refusal { failure, problem } = refusal;
+    worker.shared.refused.at(worker.index).record(failure.reason);
+    tracing::debug!(problem, status = failure.status, "request refused");
     let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
     let (kind, body) = body_of(failure, worker.next_request_id());
     head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
@@ -349,10 +380,19 @@ async fn refuse(worker: &Worker, wire: &Wire, error: HeadError) {
 
 /// Reads what is left of an unwanted body, up to a limit, so that the connection can go on or the answer is not lost
 /// in a reset (RFC 9112 section 9.6).
-async fn drained(worker: &Worker, wire: &Rc<Wire>, body: &mut RequestBody, timer: &Timer, after: After) -> After {
+///
+/// `waits`: the client sends its body only when it is told to, which it is not.
+async fn drained(
+    worker: &Worker,
+    wire: &Rc<Wire>,
+    body: &mut RequestBody,
+    waits: bool,
+    timer: &Timer,
+    after: After,
+) -> After {
     let RequestBody::Wire(_, decoder) = body else { return after };
-    if after == After::Cut {
-        return After::Cut;
+    if after == After::Cut || waits {
+        return after;
     }
     let mut left = worker.settings().drain_bytes_max;
     timer.set(worker.settings().head_timeout);

@@ -3,7 +3,7 @@
 use super::body::RequestBody;
 use super::client::Client;
 use super::stream::{self, Answer, AnswerBody};
-use super::worker::Worker;
+use super::worker::{Worker, until_drain};
 use crate::message::RequestHead;
 use crate::wire::{Stream, Wire};
 use http_body::Body as _;
@@ -49,7 +49,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Wire) {
     let mut draining = worker.shared.draining.clone();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = draining.wait_for(|draining| *draining) => {
+        () = until_drain(&mut draining) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -96,7 +96,11 @@ struct Rewound {
 }
 
 impl AsyncRead for Rewound {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let rest = this.read.get(this.position..).unwrap_or_default();
         if rest.is_empty() {

@@ -5,11 +5,11 @@
 //! that is listed, and not a silent share of somebody else's traffic.
 
 use super::client::Addresses;
-use super::worker::{Command, Shared};
+use super::worker::{Command, Shared, until_drain};
 use crate::model::{self, InForce, ListenAddress, ListenerId, ListenerProtocol, Problem, Severity};
 use crate::table::{Table, Topic};
 use crate::telemetry::{ListenerCounters, WorkerSlots};
-use crate::tls::{TicketRing, server_config};
+use crate::tls::{TicketRings, server_config};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -68,7 +68,9 @@ impl Acceptor {
                 if let RawTcp::Bound(bound) = raw {
                     *raw = RawTcp::Registered(TcpListener::from_std(bound.try_clone()?)?);
                 }
-                let RawTcp::Registered(listener) = raw else { return Err(io::ErrorKind::NotConnected.into()) };
+                let RawTcp::Registered(listener) = raw else {
+                    return Err(io::ErrorKind::NotConnected.into());
+                };
                 let (stream, peer) = listener.accept().await?;
                 // Only tunes: a connection without it works.
                 let _ = stream.set_nodelay(true);
@@ -79,7 +81,9 @@ impl Acceptor {
                 if let RawUnix::Bound(bound) = raw {
                     *raw = RawUnix::Registered(UnixListener::from_std(bound.try_clone()?)?);
                 }
-                let RawUnix::Registered(listener) = raw else { return Err(io::ErrorKind::NotConnected.into()) };
+                let RawUnix::Registered(listener) = raw else {
+                    return Err(io::ErrorKind::NotConnected.into());
+                };
                 let (stream, _) = listener.accept().await?;
                 Ok((Accepted::Unix(stream), Addresses { peer: None, local: None }))
             }
@@ -170,7 +174,7 @@ pub(super) struct Coordinator {
     pub workers: Vec<mpsc::Sender<Command>>,
     pub overrides: BTreeMap<ListenerId, Override>,
     pub bound: Arc<Bound>,
-    pub tickets: Arc<TicketRing>,
+    pub tickets: Arc<TicketRings>,
 }
 
 impl Coordinator {
@@ -183,7 +187,7 @@ impl Coordinator {
             drop(table);
             tokio::select! {
                 changed = swaps.changed() => if changed.is_err() { return },
-                _ = draining.wait_for(|draining| *draining) => {
+                () = until_drain(&mut draining) => {
                     for id in self.bound.addresses().into_keys() {
                         self.close(&id).await;
                     }
@@ -207,7 +211,8 @@ impl Coordinator {
                 }
             }
         }
-        let open: BTreeMap<_, _> = self.bound.lock().iter().map(|(id, o)| (id.clone(), o.listener.clone())).collect();
+        let open: BTreeMap<_, _> =
+            self.bound.lock().iter().map(|(id, o)| (id.clone(), o.listener.clone())).collect();
         for id in open.keys().filter(|id| !wanted.contains_key(*id)) {
             self.close(id).await;
         }
@@ -232,14 +237,16 @@ impl Coordinator {
                 tracing::error!(listener = %id, %error, "cannot listen");
                 let in_force = if old.is_some() { InForce::Previous } else { InForce::None };
                 let revision = self.shared.board.table().revision;
-                self.shared.board.report(topic.clone(), problem(topic.key, &object, &error, in_force, revision));
+                self.shared
+                    .board
+                    .report(topic.clone(), problem(topic.key, &object, &error, in_force, revision));
                 return;
             }
         };
         self.shared.board.clear(&topic);
         let tls = (object.protocol == ListenerProtocol::Https).then(|| {
             let resolver = Arc::new(TableResolver(self.shared.board.clone()));
-            server_config(&object.tls, resolver, self.tickets.clone())
+            server_config(&object.tls, resolver, self.tickets.ring(&object.tls))
         });
         let counters = match old {
             Some(old) => old.counters.clone(),
@@ -287,7 +294,9 @@ fn problem(
         ListenAddress::Unix(path) => path.display().to_string(),
     };
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there; stop it, or move this listener with --listener",
+        io::ErrorKind::AddrInUse => {
+            "another process listens there; stop it, or move this listener with --listener"
+        }
         io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
         _ => "choose another address with --listener",
@@ -373,5 +382,8 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Sockets> {
     let socket = std::os::unix::net::UnixListener::bind(path)?;
     socket.set_nonblocking(true)?;
     let sockets = (0..workers).map(|_| Ok(Acceptor::Unix(RawUnix::Bound(socket.try_clone()?))));
-    Ok(Sockets { address: ListenAddress::Unix(path.to_owned()), sockets: sockets.collect::<io::Result<_>>()? })
+    Ok(Sockets {
+        address: ListenAddress::Unix(path.to_owned()),
+        sockets: sockets.collect::<io::Result<_>>()?,
+    })
 }

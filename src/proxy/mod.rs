@@ -1,1 +1,154 @@
-//! To be written.
+//! DATA PLANE: workers, listeners, connections, and the way of a request.
+//!
+//! Whoever has read [`request`] (what becomes of a request), [`forward`] (how it reaches a server) and [`http1`] (how
+//! the answer comes back) has read the load balancer.
+
+mod body;
+mod client;
+mod connection;
+mod date;
+mod error;
+mod forward;
+mod gate;
+mod headers;
+mod http1;
+mod http2;
+mod listeners;
+mod passage;
+mod pump;
+mod request;
+mod settings;
+mod stream;
+mod timer;
+mod tunnel;
+mod worker;
+
+pub use body::Aborted;
+pub use gate::{Gate, GateBody, GateError};
+pub use listeners::{Bound, Override};
+pub use settings::Settings;
+
+use crate::model::ListenerId;
+use crate::table::{Board, Inbox};
+use crate::telemetry::{AccessLog, FrontendCounters, RefusedCounters, WorkerSlots};
+use crate::tls::TicketRings;
+use listeners::Coordinator;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use worker::{COMMANDS_MAX, Shared, Worker, until_drain};
+
+/// How often the TLS ticket keys are looked at.
+const TICKETS_TURN: Duration = Duration::from_secs(300);
+
+/// The running data plane.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    bound: Arc<Bound>,
+    commands: Vec<mpsc::Sender<worker::Command>>,
+    threads: Vec<JoinHandle<()>>,
+    draining: watch::Sender<bool>,
+}
+
+impl Proxy {
+    /// Starts one worker for each of `inboxes`, and the task that lets listeners follow the board's table. To be
+    /// called within the control runtime.
+    pub fn start(
+        board: Arc<Board>,
+        inboxes: Vec<Inbox>,
+        settings: Settings,
+        overrides: BTreeMap<ListenerId, Override>,
+        access_log: &AccessLog,
+    ) -> io::Result<Self> {
+        let (draining, watching) = watch::channel(false);
+        let workers = inboxes.len();
+        let shared = Arc::new(Shared {
+            board,
+            settings,
+            unmatched: WorkerSlots::new(workers),
+            refused: WorkerSlots::new(workers),
+            draining: watching,
+        });
+        let mut commands = Vec::new();
+        let mut threads = Vec::new();
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
+            commands.push(sender);
+            let shared = shared.clone();
+            let log = access_log.buffer();
+            let (made, runtime) = std::sync::mpsc::sync_channel(1);
+            // The event loop is made on the thread that it never leaves.
+            let run = move || {
+                let options = tokio::runtime::LocalOptions::default();
+                match tokio::runtime::Builder::new_current_thread().enable_all().build_local(options) {
+                    Ok(runtime) => {
+                        let _ = made.send(Ok(()));
+                        runtime.block_on(Worker::new(index, shared, log).run(inbox, receiver));
+                    }
+                    Err(error) => drop(made.send(Err(error))),
+                }
+            };
+            threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
+            runtime.recv().map_err(io::Error::other)??;
+        }
+        let bound = Arc::new(Bound::default());
+        let tickets = Arc::new(TicketRings::random());
+        let coordinator = Coordinator {
+            shared: shared.clone(),
+            workers: commands.clone(),
+            overrides,
+            bound: bound.clone(),
+            tickets: tickets.clone(),
+        };
+        tokio::spawn(coordinator.run());
+        tokio::spawn(turn_tickets(tickets, shared.draining.clone()));
+        Ok(Self { shared, bound, commands, threads, draining })
+    }
+
+    /// The listeners that accept connections.
+    pub fn bound(&self) -> &Arc<Bound> {
+        &self.bound
+    }
+
+    /// What requests that no frontend took were counted by.
+    pub fn unmatched(&self) -> &WorkerSlots<FrontendCounters> {
+        &self.shared.unmatched
+    }
+
+    /// What the proxy refused or could not do, by reason.
+    pub fn refused(&self) -> &WorkerSlots<RefusedCounters> {
+        &self.shared.refused
+    }
+
+    /// A way in for an embedding program.
+    pub fn gate(&self) -> Gate {
+        Gate::new(self.commands.clone())
+    }
+
+    /// Stops accepting, lets requests in flight end, and waits until all connections have, at most `deadline` long.
+    /// Returns whether all ended in time.
+    pub async fn drain(self, deadline: Duration) -> bool {
+        self.draining.send_replace(true);
+        for commands in &self.commands {
+            // A worker that has ended already needs no telling.
+            let _ = commands.send(worker::Command::Drain).await;
+        }
+        let threads = self.threads;
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        tokio::time::timeout(deadline, joined).await.is_ok()
+    }
+}
+
+async fn turn_tickets(tickets: Arc<TicketRings>, mut draining: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(TICKETS_TURN);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => tickets.turn(std::time::SystemTime::now()),
+            () = until_drain(&mut draining) => return,
+        }
+    }
+}

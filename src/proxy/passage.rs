@@ -5,7 +5,8 @@ use super::worker::Worker;
 use crate::message::{RequestHead, Version};
 use crate::model::Revision;
 use crate::table::Frontend;
-use crate::telemetry::{AccessRecord, Outcome, Reason};
+use crate::telemetry::counters::Outcome;
+use crate::telemetry::{AccessRecord, Reason};
 use crate::upstream::{Backend, BackendGuard, Server, ServerGuard};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ pub(super) struct Passage {
     pub head: RequestHead,
     /// The path as the client sent it: the log tells it also after a rewrite.
     pub path: PathAsSent,
+    /// What the server sees as `Host`, where a middleware chose it.
+    pub host: Option<Box<str>>,
     pub id: u64,
     pub started: Instant,
     pub revision: Revision,
@@ -47,6 +50,7 @@ impl Passage {
             client,
             head,
             path: PathAsSent::Unchanged,
+            host: None,
             started: Instant::now(),
             revision: Revision(0),
             frontend: None,

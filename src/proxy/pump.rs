@@ -52,7 +52,18 @@ impl<'a> Pump<'a> {
         chunked: bool,
         pending: Vec<u8>,
     ) -> Self {
-        Self { exchange, client, decoder, chunked, pending, written: 0, data: 0, tail: b"", ended: false, bytes: 0 }
+        Self {
+            exchange,
+            client,
+            decoder,
+            chunked,
+            pending,
+            written: 0,
+            data: 0,
+            tail: b"",
+            ended: false,
+            bytes: 0,
+        }
     }
 
     /// Moves everything. Returns how that ended, the body bytes moved, and the buffer.
@@ -81,7 +92,11 @@ impl<'a> Pump<'a> {
 
     fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         loop {
-            if !self.ended && self.data == 0 && self.tail.is_empty() && self.pending.len() - self.written < COPY_MAX {
+            if !self.ended
+                && self.data == 0
+                && self.tail.is_empty()
+                && self.pending.len() - self.written < COPY_MAX
+            {
                 match self.poll_take(cx) {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(ended)) => {
@@ -171,7 +186,9 @@ impl<'a> Pump<'a> {
             drop(input);
             match ready!(wire.poll_fill_room(cx, BODY_ROOM)) {
                 Ok(1..) => {}
-                Ok(0) | Err(_) if self.decoder.on_eof().is_err() => return Poll::Ready(Err(Ended::Truncated)),
+                Ok(0) | Err(_) if self.decoder.on_eof().is_err() => {
+                    return Poll::Ready(Err(Ended::Truncated));
+                }
                 // The body ended with the connection, as its framing allows.
                 Ok(_) | Err(_) => {
                     if self.chunked {

@@ -3,8 +3,9 @@
 use super::error::Failure;
 use super::headers;
 use super::passage::{Passage, PathAsSent};
-use crate::message::{BodyLength, Method, RequestHead};
+use crate::message::{BodyLength, Known, Method, RequestHead};
 use crate::middleware::{Reply, RequestContext, Verdict};
+use crate::model::FrontendSettings;
 use crate::route::{Lookup, Params, Query};
 use crate::table::Table;
 use crate::telemetry::Reason;
@@ -44,8 +45,7 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
             client: passage.client.ip(),
             lookup: head,
         };
-        let scope = table.listener(&passage.client.listener.id).and_then(|listener| listener.scope.as_ref());
-        if scope.is_some_and(|scope| !crate::route::matches(scope, &query)) {
+        if !table.is_in_scope(&passage.client.listener.id, &query) {
             return Decision::Fail(Failure::of(Reason::NoRoute));
         }
         match table.find(&query, &mut params) {
@@ -62,14 +62,17 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     }
     headers::prepare(passage, settings);
     if !frontend.chain.is_empty() {
-        let path = passage.head.path().to_owned();
-        let context = RequestContext { scheme: passage.client.scheme(), params: &params };
+        let (host, path) = (passage.head.host().to_owned(), passage.head.path().to_owned());
+        let param = |name: &str| params.get(name, &host, &path);
+        let context = RequestContext { scheme: scheme(passage, settings), params: &param };
         let verdict = frontend.chain.on_request(&mut passage.head, &context);
         if path != passage.head.path() {
             passage.path = PathAsSent::Was(path.into());
         }
-        if let Verdict::Reply(reply) = verdict {
-            return Decision::Reply(reply);
+        match verdict {
+            Verdict::Continue => {}
+            Verdict::ContinueTo(host) => passage.host = Some(host),
+            Verdict::Reply(reply) => return Decision::Reply(reply),
         }
     }
     match table.backend(&frontend.object.backend) {
@@ -78,6 +81,15 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
             Decision::Forward(backend.clone())
         }
         None => Decision::Fail(Failure::of(Reason::NoBackend)),
+    }
+}
+
+/// What the client used, also where a trusted proxy before us ended its TLS.
+fn scheme(passage: &Passage, settings: &FrontendSettings) -> &'static str {
+    let told = passage.head.fields.known(Known::XForwardedProto);
+    match told {
+        Some(b"https" | b"wss") if settings.trust_forward_header => "https",
+        _ => passage.client.scheme(),
     }
 }
 

@@ -104,7 +104,11 @@ pub(super) async fn answer(
     }
 }
 
-fn forwarded(mut passage: Passage, mut exchange: Exchange, mut head: ResponseHead) -> http::Response<AnswerBody> {
+fn forwarded(
+    mut passage: Passage,
+    mut exchange: Exchange,
+    mut head: ResponseHead,
+) -> http::Response<AnswerBody> {
     passage.answered(head.status);
     passage.status = head.status;
     exchange.commit();
@@ -162,7 +166,8 @@ fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
     let failure = Failure::with_status(Reason::BadRequest, error.status);
     let (kind, body) = body_of(failure, worker.next_request_id());
     let mut response = http::Response::new(AnswerBody::Own(Some(body.into()), None));
-    *response.status_mut() = http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
+    *response.status_mut() =
+        http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
     response
 }
@@ -208,7 +213,6 @@ impl ServerBody {
                     self.finish();
                     return Poll::Ready(None);
                 }
-                Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
                     ready!(exchange.timer.poll(cx));
                     return self.abort(Reason::UpstreamTimeout);
@@ -249,7 +253,9 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match self.get_mut() {
-            Self::Own(body, _) => Poll::Ready(body.take().filter(|body| !body.is_empty()).map(|b| Ok(Frame::data(b)))),
+            Self::Own(body, _) => {
+                Poll::Ready(body.take().filter(|body| !body.is_empty()).map(|b| Ok(Frame::data(b))))
+            }
             Self::Server(body) => body.poll(cx),
         }
     }
@@ -264,7 +270,9 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Server(body) => body.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Server(body) => {
+                body.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ pub struct Timers {
     slots: RefCell<Vec<Option<Rc<Slot>>>>,
     free: RefCell<Vec<usize>>,
     ticks: Cell<u64>,
+    draining: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -47,6 +48,21 @@ impl Timers {
             None => slots.push(Some(slot.clone())),
         }
         Timer { timers: self.clone(), index, slot }
+    }
+
+    /// From now on idle waits end at once, those that wait now included.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for slot in self.slots.borrow().iter().flatten() {
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Whether [`drain`](Self::drain) was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     /// Wakes those whose deadline is `now` ticks after the start or earlier.
@@ -103,6 +119,22 @@ impl Timer {
         Poll::Pending
     }
 
+    /// As [`poll`](Self::poll), and ready too once the worker drains.
+    pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.poll(cx);
+        if self.timers.draining.get() { Poll::Ready(()) } else { polled }
+    }
+
+    /// As [`bound`](Self::bound), and `None` too once the worker drains.
+    pub async fn bound_idle<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => self.poll_idle(cx).map(|()| None),
+        })
+        .await
+    }
+
     /// Runs `future` until it is done or the deadline has passed (`None`).
     pub async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = std::pin::pin!(future);
@@ -134,9 +166,11 @@ mod tests {
         tokio::task::spawn_local(async move { ticking.run().await });
         let timer = timers.timer();
         timer.set(Duration::from_millis(500));
-        let early = tokio::time::timeout(Duration::from_millis(480), timer.bound(std::future::pending::<()>()));
+        let early =
+            tokio::time::timeout(Duration::from_millis(480), timer.bound(std::future::pending::<()>()));
         assert!(early.await.is_err());
-        let late = tokio::time::timeout(Duration::from_millis(100), timer.bound(std::future::pending::<()>()));
+        let late =
+            tokio::time::timeout(Duration::from_millis(100), timer.bound(std::future::pending::<()>()));
         assert_eq!(late.await, Ok(None));
         timer.clear();
         assert_eq!(timer.bound(std::future::ready(7)).await, Some(7));

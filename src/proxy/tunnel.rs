@@ -11,7 +11,8 @@ const ALLOWED: [&str; 1] = ["websocket"];
 
 /// Whether the request asks for a protocol that is let through.
 pub(super) fn is_allowed(head: &RequestHead) -> bool {
-    head.upgrade_token().is_some_and(|token| ALLOWED.iter().any(|allowed| token.eq_ignore_ascii_case(allowed)))
+    head.upgrade_token()
+        .is_some_and(|token| ALLOWED.iter().any(|allowed| token.eq_ignore_ascii_case(allowed)))
 }
 
 /// One direction of a tunnel.
@@ -29,10 +30,6 @@ pub(super) async fn between_wires(worker: &Worker, client: &Wire, server: &Wire)
     let timeout = worker.settings().tunnel_timeout;
     timer.set(timeout);
     let (mut inward, mut outward) = (Direction::default(), Direction::default());
-    let mut draining = std::pin::pin!(async {
-        // A process that drains ends its tunnels; an error means that it is gone already.
-        let _ = worker.shared.draining.clone().wait_for(|draining| *draining).await;
-    });
     poll_fn(|cx| {
         let before = inward.bytes + outward.bytes;
         let polled = (inward.poll(cx, client, server), outward.poll(cx, server, client));
@@ -42,8 +39,8 @@ pub(super) async fn between_wires(worker: &Worker, client: &Wire, server: &Wire)
         match polled {
             (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(()),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
-            _ if timer.poll(cx).is_ready() => Poll::Ready(()),
-            _ => draining.as_mut().poll(cx),
+            // A process that drains ends its tunnels.
+            _ => timer.poll_idle(cx),
         }
     })
     .await;

@@ -34,6 +34,8 @@ pub(super) enum Command {
     Close(crate::model::ListenerId),
     /// A request of an embedding program.
     Gate(GateRequest),
+    /// Stop accepting, and end once every connection has.
+    Drain,
 }
 
 /// A socket that this worker accepts on, until it is dropped.
@@ -59,7 +61,7 @@ pub(super) struct Shared {
     pub draining: watch::Receiver<bool>,
 }
 
-type TableCache = arc_swap::Cache<Arc<BoardPointer>, Arc<Table>>;
+type TableCache = arc_swap::Cache<BoardPointer, Arc<Table>>;
 
 /// Lets the cache reach through the board to its pointer.
 pub(super) struct BoardPointer(Arc<Board>);
@@ -70,6 +72,11 @@ impl std::ops::Deref for BoardPointer {
     fn deref(&self) -> &ArcSwap<Table> {
         self.0.pointer()
     }
+}
+
+/// Ready once the process drains, or is gone.
+pub(super) async fn until_drain(draining: &mut watch::Receiver<bool>) {
+    let _ = draining.wait_for(|draining| *draining).await;
 }
 
 /// One worker's own things; never leaves its thread.
@@ -89,7 +96,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub fn new(index: usize, shared: Arc<Shared>, access_log: AccessLogBuffer) -> Rc<Self> {
-        let table = TableCache::new(Arc::new(BoardPointer(shared.board.clone())));
+        let table = TableCache::new(BoardPointer(shared.board.clone()));
         Rc::new(Self {
             index,
             timers: Rc::default(),
@@ -120,7 +127,7 @@ impl Worker {
     }
 
     pub fn is_draining(&self) -> bool {
-        *self.shared.draining.borrow()
+        self.timers.is_draining()
     }
 
     /// A number that no other request of this process has, and other processes hardly.
@@ -145,7 +152,7 @@ impl Worker {
         }
     }
 
-    /// Serves until `commands` ends and every connection has.
+    /// Serves until it is told to drain and every connection has ended.
     pub async fn run(self: Rc<Self>, mut inbox: Inbox, mut commands: mpsc::Receiver<Command>) {
         self.refresh_date();
         let ticking = self.clone();
@@ -181,10 +188,12 @@ impl Worker {
                     Some(Command::Gate(request)) => {
                         self.tasks.spawn_local(gate::serve(self.clone(), request));
                     }
-                    None => break,
+                    Some(Command::Drain) | None => break,
                 },
             }
         }
+        commands.close();
+        self.timers.drain();
         drop(accepting);
         self.tasks.close();
         self.tasks.wait().await;
@@ -195,7 +204,7 @@ impl Worker {
     }
 
     async fn keep_house(&self) {
-        let mut interval = tokio::time::interval(crate::telemetry::FLUSH_INTERVAL);
+        let mut interval = tokio::time::interval(crate::telemetry::access_log::FLUSH_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut swept = Instant::now();
         loop {

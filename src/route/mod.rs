@@ -6,12 +6,20 @@
 //!
 //! Among the routes that match a request, the first by [`Rank`] wins.
 
+mod entry;
+mod group;
+mod listing;
 mod query;
 mod rank;
 mod router;
 mod sharded;
+mod tree;
 
+#[cfg(test)]
+mod tests;
+
+pub use listing::{Candidate, Outcome, Ranked};
 pub use query::{Lookup, NoLookup, Params, Query};
 pub use rank::{HostRank, PathRank, Rank};
-pub use router::{Ranked, Router};
+pub use router::Router;
 pub use sharded::ShardedMap;

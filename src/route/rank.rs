@@ -81,7 +81,7 @@ impl PartialOrd for Rank {
 }
 
 /// Segment by segment; literals are equal whatever they say, since no path matches two.
-fn compare_shapes(a: &[u8], b: &[u8]) -> Ordering {
+pub(super) fn compare_shapes(a: &[u8], b: &[u8]) -> Ordering {
     let (mut left, mut right) = (Some(a), Some(b));
     loop {
         let (Some(a), Some(b)) = (left, right) else {

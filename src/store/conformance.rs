@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::{
-    Area, Batch, Change, Event, Expected, Feed, LeaseChoice, Operation, Snapshot, Store, StoreError, Transaction,
+    Area, Batch, Change, Event, Expected, Feed, LeaseChoice, Operation, Snapshot, Store, StoreError,
+    Transaction,
 };
 use crate::model::Revision;
 use std::collections::BTreeMap;
@@ -119,8 +120,11 @@ impl Image {
         match event {
             Event::Snapshot(snapshot) => {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                self.keys =
-                    snapshot.entries.iter().map(|entry| (entry.key.to_string(), text(&entry.value))).collect();
+                self.keys = snapshot
+                    .entries
+                    .iter()
+                    .map(|entry| (entry.key.to_string(), text(&entry.value)))
+                    .collect();
                 self.revision = snapshot.revision;
                 self.snapshots += 1;
             }
@@ -138,7 +142,9 @@ impl Image {
                 }
             }
             Event::Lost { .. } => self.losses += 1,
-            Event::InSync { revision } => assert!(revision >= self.revision, "{revision} < {}", self.revision),
+            Event::InSync { revision } => {
+                assert!(revision >= self.revision, "{revision} < {}", self.revision)
+            }
         }
     }
 
@@ -183,7 +189,8 @@ async fn a_commit_is_one_batch_at_the_revision_it_answers(store: &dyn Store) {
     let mut feed = store.follow(Area::Routing);
     snapshot(&mut feed).await;
     let count = 100.min(store.capabilities().operations_max);
-    let operations = (0..count).map(|n| put(Area::Routing, &format!("frontends/f{n}/frontend"), "{}")).collect();
+    let operations =
+        (0..count).map(|n| put(Area::Routing, &format!("frontends/f{n}/frontend"), "{}")).collect();
     let revision = store.commit(write(operations)).await.unwrap();
     let seen = batch(&mut feed).await;
     assert_eq!((seen.revision, seen.changes.len()), (revision, count));
@@ -301,8 +308,11 @@ async fn versions_and_ages_follow_the_key(store: &dyn Store) {
 
 async fn refuses_too_much_and_nonsense(store: &dyn Store) {
     let most = store.capabilities().operations_max;
-    let many = |count| write((0..count).map(|n| put(Area::Routing, &format!("backends/b{n}"), "{}")).collect());
-    assert!(matches!(store.commit(many(most + 1)).await, Err(StoreError::Refused(text)) if text.contains("alias")));
+    let many =
+        |count| write((0..count).map(|n| put(Area::Routing, &format!("backends/b{n}"), "{}")).collect());
+    assert!(
+        matches!(store.commit(many(most + 1)).await, Err(StoreError::Refused(text)) if text.contains("alias"))
+    );
     for key in ["", "/a", "a//b"] {
         let nonsense = write(vec![put(Area::Routing, key, "{}")]);
         assert!(matches!(store.commit(nonsense).await, Err(StoreError::Refused(_))), "{key:?}");

@@ -164,7 +164,8 @@ impl Reader {
         let mut events = Vec::new();
         match self.position {
             Some((epoch, revision)) if epoch == state.epoch && revision >= state.history_after => {
-                let since = state.history.iter().filter(|(of, batch)| *of == area && batch.revision > revision);
+                let since =
+                    state.history.iter().filter(|(of, batch)| *of == area && batch.revision > revision);
                 events.extend(since.map(|(_, batch)| Event::Batch(batch.clone())));
             }
             _ => {

@@ -87,7 +87,7 @@ impl MemoryStore {
     fn apply(&self, transaction: &Transaction) -> Result<Revision, StoreError> {
         check(transaction, &OFFERED)?;
         let mut granted = Vec::new();
-        let revision = self.log.write(|state| {
+        let revision = self.log.write(|state| -> Result<Revision, StoreError> {
             expected(state, transaction)?;
             let revision = Revision(state.revision.0 + 1);
             let mut changes = Vec::new();

@@ -13,15 +13,15 @@
 mod check;
 #[doc(hidden)]
 pub mod conformance;
-//pub mod directory;
-//#[cfg(feature = "etcd")]
-//pub mod etcd;
+pub mod directory;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 mod log;
 pub mod memory;
-//mod open;
+mod open;
 
 pub use check::{KEY_BYTES_MAX, unreadable};
-//pub use open::{EtcdAccess, InvalidStoreUrl, OpenError, StoreOptions, StoreUrl, open};
+pub use open::{EtcdAccess, InvalidStoreUrl, OpenError, StoreOptions, StoreUrl, open};
 
 use crate::model::Revision;
 use bytes::Bytes;

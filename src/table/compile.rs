@@ -1,8 +1,10 @@
 //! From one table and the changes since to the next table. Pure; work is proportional to the change.
 
 use super::{BackendEntry, Frontend, Table};
+use crate::expr::Route;
 use crate::middleware::Chain;
 use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
+use crate::route::Router;
 use crate::telemetry::WorkerSlots;
 use crate::tls::{Certificate, Certificates};
 use crate::upstream;
@@ -10,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One object's new form in force; `None` where it is gone.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Change {
     /// A listener.
     Listener(ListenerId, Option<Arc<model::Listener>>),
@@ -31,7 +33,8 @@ pub enum Change {
 /// The next table: `previous` with `changes`, which hold each object at most once, at `revision`. `hash` is the sum of
 /// the hashes of all objects then in force.
 pub fn compile(previous: &Table, revision: Revision, hash: u64, changes: &[Change]) -> Table {
-    let mut next = Next { table: previous.clone(), frontends: BTreeSet::new(), backends: BTreeSet::new(), hosts: false };
+    let mut next =
+        Next { table: previous.clone(), frontends: BTreeSet::new(), backends: BTreeSet::new(), hosts: false };
     next.table.revision = revision;
     next.table.hash = hash;
     for change in changes {
@@ -57,6 +60,7 @@ impl Next {
                     Some(object) => listeners.insert(id.clone(), object.clone()),
                     None => listeners.remove(id),
                 };
+                self.note_scope(id, object.as_ref().and_then(|object| object.scope.as_ref()));
             }
             Change::Host(name, entry) => {
                 let hosts = Arc::make_mut(&mut self.table.hosts);
@@ -68,7 +72,8 @@ impl Next {
             }
             Change::Frontend(id, object) => self.note_frontend(id, object.as_ref()),
             Change::OwnMiddleware(frontend, id, object) => {
-                let mut own = self.table.own_middlewares.get(frontend).map(|own| (**own).clone()).unwrap_or_default();
+                let mut own =
+                    self.table.own_middlewares.get(frontend).map(|own| (**own).clone()).unwrap_or_default();
                 match object {
                     Some(object) => own.insert(id.clone(), object.clone()),
                     None => own.remove(id),
@@ -95,6 +100,16 @@ impl Next {
                     entry.servers.remove(id);
                 }
             }),
+        }
+    }
+
+    fn note_scope(&mut self, id: &ListenerId, scope: Option<&Route>) {
+        let scopes = Arc::make_mut(&mut self.table.scopes);
+        scopes.remove(id);
+        if let (Some(scope), Ok(name)) = (scope, FrontendId::try_from(id.as_str())) {
+            let mut router = Router::new();
+            router.insert(&name, scope, 0, ());
+            scopes.insert(id.clone(), router);
         }
     }
 
@@ -169,9 +184,11 @@ impl Next {
         let Some(old) = self.table.frontends.get(id).cloned() else { return };
         let own = self.table.own_middlewares.get(id);
         let shared = old.object.settings.middlewares.iter();
-        let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.object.as_deref());
-        let chain = Chain::compile(shared, own.iter().flat_map(|own| own.values().map(|object| &**object)));
-        let frontend = Arc::new(Frontend { object: old.object.clone(), chain, counters: old.counters.clone() });
+        let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.object.clone());
+        let own = own.iter().flat_map(|own| own.values().cloned());
+        let chain = Chain::compile(&shared.chain(own).collect::<Vec<_>>());
+        let frontend =
+            Arc::new(Frontend { object: old.object.clone(), chain, counters: old.counters.clone() });
         self.table.router.insert(id, &frontend.object.route, frontend.object.priority, frontend.clone());
         self.table.frontends.insert(id.clone(), frontend);
     }
@@ -189,7 +206,13 @@ impl Next {
         };
         let compiled = compiled.map(|settings| {
             let servers = entry.servers.values().map(|server| &**server);
-            Arc::new(upstream::Backend::compile(id, settings, servers, entry.compiled.as_deref(), self.table.workers))
+            Arc::new(upstream::Backend::compile(
+                id,
+                settings,
+                servers,
+                entry.compiled.as_deref(),
+                self.table.workers,
+            ))
         });
         let entry = BackendEntry { compiled, ..(**entry).clone() };
         self.table.backends.insert(id.clone(), Arc::new(entry));

@@ -36,6 +36,8 @@ pub struct Table {
     shared_middlewares: Arc<BTreeMap<MiddlewareId, SharedMiddleware>>,
     backends: ShardedMap<BackendId, Arc<BackendEntry>>,
     listeners: Arc<BTreeMap<ListenerId, Arc<model::Listener>>>,
+    /// One route each, of the listeners that have a scope.
+    scopes: Arc<BTreeMap<ListenerId, Router<()>>>,
     hosts: Arc<BTreeMap<HostName, HostEntry>>,
     certificates: Arc<Certificates>,
 }
@@ -81,6 +83,7 @@ impl Table {
             shared_middlewares: Arc::default(),
             backends: ShardedMap::new(),
             listeners: Arc::default(),
+            scopes: Arc::default(),
             hosts: Arc::default(),
             certificates: Arc::default(),
         }
@@ -113,6 +116,14 @@ impl Table {
     /// All real backends, in no order.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<upstream::Backend>> {
         self.backends.iter().filter_map(|(_, entry)| entry.compiled.as_ref())
+    }
+
+    /// Whether a request that came in by `listener` is within that listener's scope.
+    pub fn is_in_scope(&self, listener: &ListenerId, query: &Query<'_>) -> bool {
+        match self.scopes.get(listener) {
+            Some(scope) => scope.find(query, &mut Params::new()).is_some(),
+            None => true,
+        }
     }
 
     /// A listener by its id.

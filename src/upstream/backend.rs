@@ -46,8 +46,10 @@ impl Backend {
             let place = servers.binary_search_by(|old| old.id.cmp(&server.id)).ok()?;
             servers.get(place).map(|old| &**old)
         };
-        let servers: Vec<_> = servers.map(|server| Arc::new(Server::compile(server, before(server)))).collect();
-        let weights: Vec<u16> = servers.iter().map(|s| if s.takes_requests() { s.weight } else { 0 }).collect();
+        let servers: Vec<_> =
+            servers.map(|server| Arc::new(Server::compile(server, before(server)))).collect();
+        let weights: Vec<u16> =
+            servers.iter().map(|s| if s.takes_requests() { s.weight } else { 0 }).collect();
         let identity = match previous {
             Some(previous) => previous.identity.clone(),
             None => Arc::new(Identity {
@@ -129,7 +131,9 @@ fn rotation(weights: &[u16]) -> Box<[u16]> {
         credit.iter_mut().zip(&shares).for_each(|(credit, share)| *credit += share);
         let (best, _) = credit.iter().zip(&shares).enumerate().filter(|(_, (_, share))| **share > 0).fold(
             (None, i64::MIN),
-            |(best, most), (index, (credit, _))| if *credit > most { (Some(index), *credit) } else { (best, most) },
+            |(best, most), (index, (credit, _))| {
+                if *credit > most { (Some(index), *credit) } else { (best, most) }
+            },
         );
         *credit.get_mut(best?)? -= sum;
         u16::try_from(best?).ok()

@@ -36,7 +36,10 @@ impl Server {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let identity = match previous {
             Some(previous) if previous.url == object.url => previous.identity.clone(),
-            _ => Arc::new(Identity { number: NEXT.fetch_add(1, Ordering::Relaxed), in_flight: AtomicU32::new(0) }),
+            _ => Arc::new(Identity {
+                number: NEXT.fetch_add(1, Ordering::Relaxed),
+                in_flight: AtomicU32::new(0),
+            }),
         };
         let address = object.url.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, object.url.port));
         let authority = match address {

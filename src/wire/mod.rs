@@ -151,7 +151,11 @@ impl Wire {
     }
 
     /// Writes some of `slices`, in order.
-    pub fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.unflushed.set(true);
         written(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices))
     }
@@ -209,7 +213,11 @@ fn written(result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
     }
 }
 
-fn poll_read_into(stream: Pin<&mut Stream>, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+fn poll_read_into(
+    stream: Pin<&mut Stream>,
+    cx: &mut Context<'_>,
+    bytes: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
     debug_assert!(bytes.has_remaining_mut());
     tokio_util::io::poll_read_buf(stream, cx, bytes)
 }

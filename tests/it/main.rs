@@ -8,5 +8,6 @@
 
 mod house;
 mod spine;
+mod store;
 mod support;
 mod wire;

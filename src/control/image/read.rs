@@ -1,0 +1,75 @@
+//! From a stored value to a form: the model's parser, and the certificate of a host.
+
+use super::form::Form;
+use crate::model::{Finding, Host, Object, ObjectKey, Severity, Strictness};
+use crate::tls::{Certificate, SealKeys};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What reading a value needs beside the value.
+pub struct Environment {
+    /// Open sealed key pairs.
+    pub seal_keys: SealKeys,
+    /// Files named by hosts lie below it.
+    pub secrets_dir: Option<PathBuf>,
+}
+
+/// `form` is absent exactly if a finding is an error.
+pub(super) struct Read {
+    pub(super) form: Option<Form>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Reads a value as stored. Never panics: should the parser do so, that is a finding.
+pub(super) fn read(key: &ObjectKey, raw: &[u8], environment: &Environment) -> Read {
+    let attempt = catch_unwind(AssertUnwindSafe(|| Object::parse(key, raw, Strictness::Stored)));
+    let Ok(parsed) = attempt else {
+        let finding =
+            error("", "the value cannot be read: the parser failed on it; please report this".into());
+        return Read { form: None, findings: vec![finding] };
+    };
+    let mut findings = parsed.findings;
+    let form = parsed.object.and_then(|object| match object {
+        Object::Listener(it) => Some(Form::Listener(Arc::new(it))),
+        Object::Host(it) => match load_certificate(&it, environment) {
+            Ok(certificate) => Some(Form::Host(Arc::new(it), certificate)),
+            Err(finding) => {
+                findings.push(finding);
+                None
+            }
+        },
+        Object::Frontend(it) => Some(Form::Frontend(Arc::new(it))),
+        Object::Middleware(it) => Some(Form::Middleware(Arc::new(it))),
+        Object::Backend(it) => Some(Form::Backend(Arc::new(it))),
+        Object::Server(it) => Some(Form::Server(Arc::new(it))),
+    });
+    Read { form, findings }
+}
+
+/// The certificate of a host that has a key pair.
+pub(super) fn load_certificate(
+    host: &Host,
+    environment: &Environment,
+) -> Result<Option<Arc<Certificate>>, Finding> {
+    let Some(source) = &host.key_pair else { return Ok(None) };
+    Certificate::load(source, &environment.seal_keys, environment.secrets_dir.as_deref())
+        .map(|certificate| Some(Arc::new(certificate)))
+        .map_err(|problem| error(problem.field(), problem.to_string()))
+}
+
+/// An error finding.
+pub(super) fn error(field: &str, reason: String) -> Finding {
+    Finding { field: field.into(), reason, severity: Severity::Error }
+}
+
+/// Whether a frontend may be served without a middleware of its own that was never valid. Only for types that shape
+/// requests and answers; whatever may keep someone out (`auth`, `ipfilter`, limits, `respond`) and whatever cannot
+/// even be told must not be missing.
+pub(super) fn may_be_missing(raw: &[u8]) -> bool {
+    const SHAPING: [&str; 8] =
+        ["rewrite", "redirect", "headers", "cors", "compress", "trace", "mirror", "cbreaker"];
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice(raw) else { return false };
+    let types: Vec<_> = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("type")).collect();
+    !types.is_empty() && types.iter().all(|(_, value)| value.as_str().is_some_and(|it| SHAPING.contains(&it)))
+}

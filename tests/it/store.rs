@@ -1,0 +1,4 @@
+//! Stores against the real thing.
+
+#[cfg(feature = "etcd")]
+mod etcd;
