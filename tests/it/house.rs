@@ -132,7 +132,8 @@ fn a_file_is_a_page() {
     let long = |(path, text): &(PathBuf, String)| {
         let lines = text.lines().count();
         // Tables of tests may be longer; they stand in files of their own.
-        let is_test = path.file_stem().is_some_and(|stem| stem == "tests") || path.iter().any(|part| part == "tests");
+        let is_test =
+            path.file_stem().is_some_and(|stem| stem == "tests") || path.iter().any(|part| part == "tests");
         (lines > LINES_MAX && !is_test).then(|| format!("{}: {lines} lines", path.display()))
     };
     let long = all_sources().iter().filter_map(long).collect::<Vec<_>>();
@@ -143,6 +144,7 @@ fn a_file_is_a_page() {
 fn arrows_are_found_in_every_form() {
     let text = "use crate::model::Id;\n// use crate::cli::X;\nuse crate::{expr::Route, store::{self, Key},\n tls};\n\
                 fn f() -> crate::wire::Wire {}\n$crate::admin::x!();";
-    let found = named_rooms(text).into_iter().map(|(line, room)| format!("{line} {room}")).collect::<Vec<_>>();
+    let found =
+        named_rooms(text).into_iter().map(|(line, room)| format!("{line} {room}")).collect::<Vec<_>>();
     assert_eq!(found, ["1 model", "3 expr", "3 store", "3 tls", "5 wire"]);
 }

@@ -36,8 +36,24 @@ fn bad_objects() -> Vec<Bad> {
     let mut large = frontend("Host(`large.example`)", "good");
     large["Note"] = json!("x".repeat(2_000_000));
     vec![
-        bad("broken JSON", "frontends/broken/frontend", b"{\"BackendId\": \"go".to_vec(), "", "json", "error", "none"),
-        bad("an unknown field", "frontends/field/frontend", json(unknown_field), "Colour", "unknown", "warning", "this"),
+        bad(
+            "broken JSON",
+            "frontends/broken/frontend",
+            b"{\"BackendId\": \"go".to_vec(),
+            "",
+            "json",
+            "error",
+            "none",
+        ),
+        bad(
+            "an unknown field",
+            "frontends/field/frontend",
+            json(unknown_field),
+            "Colour",
+            "unknown",
+            "warning",
+            "this",
+        ),
         bad(
             "an unknown backend",
             "frontends/dangling/frontend",
@@ -115,7 +131,10 @@ fn line_6_each_bad_object_is_a_listed_problem() {
         }
     }
     assert!(missing.is_empty(), "not listed as they should be:\n{}", missing.join("\n"));
-    println!("spine 6: {} kinds of bad objects are listed with key, field, reason and severity ok", bad_objects().len());
+    println!(
+        "spine 6: {} kinds of bad objects are listed with key, field, reason and severity ok",
+        bad_objects().len()
+    );
 }
 
 #[test]
@@ -133,7 +152,9 @@ fn line_6_bad_objects_among_good_ones() {
         let bad = match number % 4 {
             0 => json!([1, 2, 3]),
             1 => json!({"Type": "http", "BackendId": "good", "Route": "Host("}),
-            2 => json!({"Type": "smtp", "BackendId": "good", "Route": format!("Host(`bad{number}.example`)")}),
+            2 => {
+                json!({"Type": "smtp", "BackendId": "good", "Route": format!("Host(`bad{number}.example`)")})
+            }
             _ => json!({"Type": "http", "BackendId": 7, "Route": format!("Host(`bad{number}.example`)")}),
         };
         puts.push((format!("frontends/bad{number}/frontend"), bad));
@@ -153,5 +174,7 @@ fn line_6_bad_objects_among_good_ones() {
         let listed = problems.iter().any(|problem| problem["key"] == key && problem["severity"] == "error");
         assert!(listed, "{key} is not listed");
     }
-    println!("spine 6: {count} bad objects among {count} good ones: all good ones serve, all bad ones are listed ok");
+    println!(
+        "spine 6: {count} bad objects among {count} good ones: all good ones serve, all bad ones are listed ok"
+    );
 }

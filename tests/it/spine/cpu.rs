@@ -1,7 +1,7 @@
 //! Line 8: CPU time per request, against nginx in the same run.
 
-use crate::support::{Flipgate, Keys, Load, Nginx, Wrk, alone, cpu_seconds, full, get, quantile, scaled};
 use crate::support::keys::frontend;
+use crate::support::{Flipgate, Keys, Load, Nginx, Wrk, alone, cpu_seconds, full, get, quantile, scaled};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +28,9 @@ fn line_8_cpu_time_per_request_against_nginx() {
     let mut keys = Keys::start_with(&["--unsafe-no-fsync"]);
     keys.put_listener();
     keys.put_backend("app", &[server.address()]);
-    let one = |number| (format!("frontends/f{number}/frontend"), frontend(&format!("Host(`{}`)", host(number)), "app"));
+    let one = |number| {
+        (format!("frontends/f{number}/frontend"), frontend(&format!("Host(`{}`)", host(number)), "app"))
+    };
     let last = keys.put_many(&(0..FRONTENDS).map(one).collect::<Vec<_>>());
     let log = tempfile::tempdir().unwrap();
     let log_file = log.path().join("access.json");
@@ -56,14 +58,24 @@ fn line_8_cpu_time_per_request_against_nginx() {
         let (a, b) = if round % 2 == 0 { (ours, theirs) } else { (theirs, ours) };
         let (a, b) = (micros_per_request(a, &script, length), micros_per_request(b, &script, length));
         let (our, their) = if round % 2 == 0 { (a, b) } else { (b, a) };
-        println!("spine 8: round {}: {our:.2} us against nginx's {their:.2} us, ratio {:.3}", round + 1, our / their);
+        println!(
+            "spine 8: round {}: {our:.2} us against nginx's {their:.2} us, ratio {:.3}",
+            round + 1,
+            our / their
+        );
         ratios.push(our / their);
     }
     let median = quantile(&mut ratios, 0.5);
     println!(
         "spine 8: CPU time per request, median ratio to nginx = {median:.3} ({rounds} rounds, {FRONTENDS} frontends, \
          metrics and access log on; bound 0.95) {}",
-        if median <= 0.95 { "ok" } else if full() { "TOO MUCH" } else { "beyond the bound, which counts at full length" }
+        if median <= 0.95 {
+            "ok"
+        } else if full() {
+            "TOO MUCH"
+        } else {
+            "beyond the bound, which counts at full length"
+        }
     );
     assert!(median <= 0.95 || !full(), "median ratio {median:.3}");
 }
@@ -123,8 +135,11 @@ fn nginx_proxy(address: SocketAddr, server: SocketAddr) -> String {
     );
     for number in 0..FRONTENDS {
         let name = host(number);
-        writeln!(text, "server {{ listen {address}; server_name {name}; location / {{ proxy_pass http://app; }} }}")
-            .unwrap();
+        writeln!(
+            text,
+            "server {{ listen {address}; server_name {name}; location / {{ proxy_pass http://app; }} }}"
+        )
+        .unwrap();
     }
     text
 }

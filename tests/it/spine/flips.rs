@@ -86,7 +86,11 @@ fn spawn_checker(address: SocketAddr, progress: Arc<Progress>) -> std::thread::J
                 assert_eq!(answer.status, 200, "{}", answer.text());
                 let name = answer.text().trim_end().to_owned();
                 let fits = (served..=begun).any(|flip| NAMES[flip as usize % 3] == name);
-                assert!(fits, "{name} answered after flip {served} was served and before {} began", begun + 1);
+                assert!(
+                    fits,
+                    "{name} answered after flip {served} was served and before {} began",
+                    begun + 1
+                );
                 checked += 1;
             }
         }

@@ -22,7 +22,8 @@ impl Scene {
         let mut keys = Keys::start();
         // A fixed port, so that load goes on over a restart of the proxy.
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let listener = json!({"Protocol": "http", "Address": {"Network": "tcp", "Address": address.to_string()}});
+        let listener =
+            json!({"Protocol": "http", "Address": {"Network": "tcp", "Address": address.to_string()}});
         keys.put("listeners/http", &listener);
         keys.put_backend("blue", &[blue.address()]);
         keys.put_backend("green", &[green.address()]);
@@ -66,7 +67,8 @@ fn line_5_etcd_killed_and_back() {
     assert!(is_connected(&before), "{before}");
 
     scene.keys.kill();
-    let gone = flipgate.admin().state("the store is away", Duration::from_secs(15), |status| !is_connected(status));
+    let gone =
+        flipgate.admin().state("the store is away", Duration::from_secs(15), |status| !is_connected(status));
     assert_eq!(gone["ready"], true, "{gone}");
     assert_eq!(gone["stale"], true, "{gone}");
     assert!(gone["store"]["since"].is_string(), "since when: {gone}");
@@ -101,7 +103,11 @@ fn line_5_a_start_without_etcd_serves_from_disk_within_a_second() {
 
     for how in ["killed", "stopped"] {
         scene.keys.kill();
-        if how == "killed" { flipgate.kill() } else { assert!(flipgate.stop().success()) }
+        if how == "killed" {
+            flipgate.kill()
+        } else {
+            assert!(flipgate.stop().success())
+        }
         flipgate.start_again();
         flipgate.wait_ready(Duration::from_secs(20));
         let seconds = flipgate.started().elapsed().as_secs_f64();
@@ -110,7 +116,8 @@ fn line_5_a_start_without_etcd_serves_from_disk_within_a_second() {
         assert_eq!(get(scene.address, "api.example", "/").text(), "green\n", "the last good form is kept");
         let status = flipgate.admin().status();
         assert!(!is_connected(&status) && status["stale"] == true, "{status}");
-        let problem = flipgate.admin().problem("the broken frontend", |one| one["key"] == "frontends/api/frontend");
+        let problem =
+            flipgate.admin().problem("the broken frontend", |one| one["key"] == "frontends/api/frontend");
         assert_eq!(problem["inForce"], "previous", "{problem}");
         scene.keys.restart();
     }
@@ -130,7 +137,9 @@ fn line_5_a_start_with_neither_etcd_nor_disk_is_not_ready() {
     let begin = Instant::now();
     let asked = flipgate.admin().address();
     if let Ok(mut connection) = crate::support::Connection::try_open(asked) {
-        connection.try_send(b"GET /v3/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        connection
+            .try_send(b"GET /v3/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .unwrap();
         if let Ok(answer) = connection.try_answer(false) {
             assert_eq!(answer.json()["ready"], false, "{}", answer.text());
         }
@@ -221,7 +230,8 @@ fn line_5_an_older_backup_is_served_as_it_is() {
     scene.keys.restore(&backup);
     scene.keys.restart();
     scene.wait_for("blue", Duration::from_secs(20));
-    let status = flipgate.admin().state("it is in sync", Duration::from_secs(10), |status| status["stale"] == false);
+    let status =
+        flipgate.admin().state("it is in sync", Duration::from_secs(10), |status| status["stale"] == false);
     assert!(status["revision"].as_i64().unwrap() < last, "the revision goes back: {status}");
     // And from there on as ever.
     let revision = scene.keys.put_frontend("shop", "Host(`shop.example`)", "green");

@@ -1,6 +1,8 @@
 //! Line 7: what is large, slow or goes both ways passes through, and costs no memory.
 
-use crate::support::{Connection, Directory, Flipgate, Python, TestCertificate, alone, figure, resident_bytes, scaled, shared};
+use crate::support::{
+    Connection, Directory, Flipgate, Python, TestCertificate, alone, figure, resident_bytes, scaled, shared,
+};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -105,7 +107,8 @@ fn line_7_a_large_download_and_upload_in_bounded_memory() {
 
     let growth = growth_during(scene.flipgate.pid(), || {
         let mut connection = Connection::open(scene.http());
-        connection.send(format!("GET /download?bytes={bytes} HTTP/1.1\r\nHost: a.example\r\n\r\n").as_bytes());
+        connection
+            .send(format!("GET /download?bytes={bytes} HTTP/1.1\r\nHost: a.example\r\n\r\n").as_bytes());
         let head = connection.head().unwrap();
         assert_eq!((head.status, head.field("content-length")), (200, Some(bytes.to_string().as_str())));
         let (mut left, mut buffer) = (bytes as usize, vec![0; MIB]);
@@ -190,7 +193,9 @@ fn line_7_a_websocket_echoes() {
         for size in (0..40).map(|number| number * number * 400 + number).chain([MIB, 3]) {
             let sent = (0..size).map(|at| (at * 31 + size) as u8).collect::<Vec<_>>();
             socket.send(Message::binary(sent.clone())).await.unwrap();
-            let Some(Ok(Message::Binary(got))) = socket.next().await else { panic!("no echo of {size} bytes") };
+            let Some(Ok(Message::Binary(got))) = socket.next().await else {
+                panic!("no echo of {size} bytes")
+            };
             assert!(got[..] == sent[..], "{size} bytes come back changed");
             echoed += size;
         }
@@ -267,7 +272,8 @@ fn line_7_trailers_pass_to_http2() {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
         let driver = tokio::spawn(connection);
-        let request = http::Request::get("http://a.example/trailer").header("te", "trailers").body(()).unwrap();
+        let request =
+            http::Request::get("http://a.example/trailer").header("te", "trailers").body(()).unwrap();
         let (answer, _) = client.send_request(request, true).unwrap();
         let mut body = answer.await.unwrap().into_body();
         let mut text = Vec::new();

@@ -65,7 +65,8 @@ fn line_3_a_transaction_of_100_keys_is_one_swap() {
 }
 
 fn all_to(backend: &str) -> Vec<(String, Value)> {
-    let one = |number| (format!("frontends/f{number}/frontend"), frontend(&format!("Path(`/f{number}`)"), backend));
+    let one =
+        |number| (format!("frontends/f{number}/frontend"), frontend(&format!("Path(`/f{number}`)"), backend));
     (0..FRONTENDS).map(one).collect()
 }
 

@@ -54,7 +54,8 @@ impl Directory {
     pub fn put_way(&self, id: &str, route: &str, server: std::net::SocketAddr) {
         self.put(&format!("backends/{id}/backend"), &json!({"Type": "http"}));
         self.put(&format!("backends/{id}/servers/a"), &json!({"URL": format!("http://{server}")}));
-        let frontend = json!({"Type": "http", "BackendId": id, "Route": route, "Settings": {"PassHostHeader": true}});
+        let frontend =
+            json!({"Type": "http", "BackendId": id, "Route": route, "Settings": {"PassHostHeader": true}});
         self.put(&format!("frontends/{id}/frontend"), &frontend);
     }
 }

@@ -50,7 +50,8 @@ impl Builder {
     /// Starts it and waits for its admin API, not for its table.
     pub fn start(self) -> Flipgate {
         let dir = tempfile::tempdir().unwrap();
-        let mut flipgate = Flipgate { how: self, dir, runs: 0, process: None, admin: None, started: Instant::now() };
+        let mut flipgate =
+            Flipgate { how: self, dir, runs: 0, process: None, admin: None, started: Instant::now() };
         flipgate.start_again();
         flipgate
     }

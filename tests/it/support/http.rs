@@ -81,6 +81,12 @@ impl Connection {
         self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Closes with a reset.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(self.stream.get_ref());
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// A GET on this connection and its answer.
     pub fn get(&mut self, host: &str, target: &str) -> std::io::Result<Answer> {
         self.try_send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
@@ -162,7 +168,8 @@ impl Connection {
             if line.is_empty() {
                 return Ok(fields);
             }
-            let colon = line.iter().position(|byte| *byte == b':').ok_or_else(|| bad("field without colon"))?;
+            let colon =
+                line.iter().position(|byte| *byte == b':').ok_or_else(|| bad("field without colon"))?;
             let name = String::from_utf8(line[..colon].to_vec()).map_err(|_| bad("field name"))?;
             fields.push((name, line[colon + 1..].trim_ascii().to_vec()));
         }

@@ -23,7 +23,8 @@ impl Keys {
 
     /// With flags of etcd.
     pub fn start_with(flags: &[&str]) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (etcd, client) = runtime.block_on(async {
             let etcd = Etcd::start_with(flags).await;
             let client = etcd.client().await.kv_client();

@@ -44,7 +44,16 @@ impl Wrk {
             command.args(["-c", &core.to_string(), "wrk"]);
         }
         command
-            .args(["-t", "1", "-c", &connections.to_string(), "-d", &most.as_secs().to_string(), "--timeout", "10s"])
+            .args([
+                "-t",
+                "1",
+                "-c",
+                &connections.to_string(),
+                "-d",
+                &most.as_secs().to_string(),
+                "--timeout",
+                "10s",
+            ])
             .args(arguments)
             .arg(format!("http://{address}{path}"));
         Self { process: Process::start(&mut command, &dir.path().join("output")), _dir: dir }
@@ -74,7 +83,8 @@ fn parse_wrk(output: &str) -> Option<Load> {
     let requests = number_before(" requests in ")?;
     let codes = output.lines().find_map(|line| line.trim().strip_prefix("Non-2xx or 3xx responses: "));
     let errors = output.lines().find_map(|line| line.trim().strip_prefix("Socket errors: "));
-    let numbers = |text: &str| text.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+    let numbers =
+        |text: &str| text.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
     Some(Load { requests, failed: codes.map_or(0, numbers) + errors.map_or(0, numbers) })
 }
 

@@ -66,7 +66,13 @@ pub fn figure(line: &str, value: f64, unit: &str, details: &str, bound: f64) {
 }
 
 fn three_digits(value: f64) -> String {
-    let decimals = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+    let decimals = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{value:.decimals$}")
 }
 

@@ -52,7 +52,8 @@ impl Process {
             let output = self.output();
             // Lines that are not complete yet do not count.
             let complete = &output[..output.rfind('\n').map_or(0, |end| end + 1)];
-            let found = complete.lines().find_map(|line| line.split_once(mark)).map(|(_, rest)| rest.to_owned());
+            let found =
+                complete.lines().find_map(|line| line.split_once(mark)).map(|(_, rest)| rest.to_owned());
             let ended = self.ended();
             assert!(found.is_some() || ended.is_none(), "{} ended with {ended:?}", self.name);
             found

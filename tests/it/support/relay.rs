@@ -34,7 +34,9 @@ impl Relay {
                 if for_thread.cut.load(Ordering::SeqCst) {
                     continue;
                 }
-                let Ok(server) = TcpStream::connect_timeout(&server, Duration::from_secs(1)) else { continue };
+                let Ok(server) = TcpStream::connect_timeout(&server, Duration::from_secs(1)) else {
+                    continue;
+                };
                 let mut streams = for_thread.streams.lock().unwrap_or_else(PoisonError::into_inner);
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
