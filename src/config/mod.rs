@@ -94,6 +94,8 @@ pub struct AdminSettings {
     pub token_file: Option<PathBuf>,
     /// Need no token.
     pub trusted: Vec<IpNet>,
+    /// Names in `Host` that requests without a token may carry, besides `localhost` and addresses.
+    pub hosts: Vec<String>,
 }
 
 /// What a client may cost.
@@ -277,6 +279,7 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
                 address: self.value("admin", address_or_off),
                 token_file: self.optional("admin-token-file", path),
                 trusted: self.many("admin-trusted", network),
+                hosts: self.many("admin-host", |text| Ok(text.to_ascii_lowercase())),
             },
             health: self.value("health", address_or_off),
             limits: self.limits(),

@@ -80,6 +80,12 @@ pub const SETTINGS: &[Setting] = &[
         "File with tokens for the admin API: lines of `read TOKEN` or `write TOKEN`",
     ),
     many("admin", "admin-trusted", "NETWORK", "Private network that may use the admin API without a token"),
+    many(
+        "admin",
+        "admin-host",
+        "NAME",
+        "Name by which the admin API is called without a token, besides localhost and addresses",
+    ),
     one("health", "health", "ADDRESS|off", "off", "Address that answers only /healthz, /readyz and /metrics"),
     one("limits", "max-head-bytes", "BYTES", "64KiB", "Largest head of a message"),
     one("limits", "max-header-fields", "N", "100", "Most header fields of a message"),

@@ -3,4 +3,13 @@
 //! [`image`] knows what the store says and which form of every object is in force; the publisher compiles its changes
 //! and swaps the table; the journal keeps the image on disk for the day the store is away.
 
+pub mod confirm;
 pub mod image;
+pub mod journal;
+mod publisher;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use publisher::{Parts, Publisher, STORE_WAIT};
+pub use status::{Control, Status, Swaps};

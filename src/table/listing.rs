@@ -1,7 +1,7 @@
 //! What a table serves, as `GET /v3/routes` and `flipgate explain` show it.
 
 use super::Table;
-use crate::model::{BackendId, FrontendId, ServerId, ServerState};
+use crate::model::{BackendId, Frontend, FrontendId, ServerId, ServerState};
 
 /// One route of the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,34 @@ pub struct ListedServer {
 }
 
 impl Table {
+    /// The routes of the table, best first: all of them, those that take requests for `host`, or one frontend's; at most
+    /// `limit`, and whether there are more. Costs time in proportion to the number of routes.
+    pub fn listed_routes(
+        &self,
+        host: Option<&str>,
+        frontend: Option<&FrontendId>,
+        limit: usize,
+    ) -> (Vec<ListedRoute>, bool) {
+        let ranked = self.router.ranked(host).into_iter().zip(1..);
+        let mut chosen =
+            ranked.filter(|(route, _)| frontend.is_none_or(|frontend| route.value.object.id == *frontend));
+        let listed = chosen.by_ref().take(limit).map(|(route, rank)| {
+            let object = &route.value.object;
+            let (resolved, servers) = self.listed_servers(&object.backend);
+            ListedRoute {
+                rank,
+                frontend: object.id.clone(),
+                route: expression(object, route.rank.alternative),
+                priority: object.priority,
+                backend: object.backend.clone(),
+                resolved,
+                servers,
+            }
+        });
+        let listed = listed.collect();
+        (listed, chosen.next().is_some())
+    }
+
     /// The servers behind a backend id, and the real backend's id.
     pub fn listed_servers(&self, backend: &BackendId) -> (Option<BackendId>, Vec<ListedServer>) {
         let Some(backend) = self.backend(backend) else { return (None, Vec::new()) };
@@ -49,5 +77,16 @@ impl Table {
             in_flight: server.in_flight(),
         });
         (Some(backend.id.clone()), servers.collect())
+    }
+}
+
+/// One alternative of a frontend's route; as written where there is only one.
+fn expression(frontend: &Frontend, alternative: usize) -> String {
+    match frontend.route.alternatives() {
+        [_] => frontend.route.text().to_owned(),
+        all => {
+            let terms = all.get(alternative).map(|alternative| alternative.terms()).unwrap_or_default();
+            terms.iter().map(ToString::to_string).collect::<Vec<_>>().join(" && ")
+        }
     }
 }

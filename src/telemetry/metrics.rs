@@ -3,8 +3,8 @@
 //! A [`Scrape`] gathers values from whoever holds counters and is rendered once. A family without series is left out.
 
 use super::counters::{
-    BUCKET_MICROS, BUCKETS, BackendCounters, DurationHistogram, Durations, FrontendCounters, FrontendTotals,
-    ListenerCounters, RefusedCounters, WorkerSlots, backend_outcomes, listener_connections, refusals,
+    BUCKET_MICROS, BUCKETS, BackendCounters, Durations, FrontendCounters, FrontendTotals, ListenerCounters,
+    RefusedCounters, WorkerSlots, backend_outcomes, listener_connections, refusals,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet, text};
@@ -74,7 +74,7 @@ pub struct Scrape {
     connections: Vec<(Box<str>, u64)>,
     refused: Vec<(&'static str, u64)>,
     table_revision: Option<u64>,
-    swaps: Durations,
+    swaps: (u64, Duration),
     store_connected: Option<bool>,
     store_in_sync: Option<Duration>,
     problems: Option<(u64, u64)>,
@@ -127,9 +127,9 @@ impl Scrape {
         self.table_revision = Some(revision);
     }
 
-    /// How long tables took from the store's event to every worker.
-    pub fn swaps(&mut self, swaps: &DurationHistogram) {
-        swaps.add_to(&mut self.swaps);
+    /// How many tables were swapped in, and how long that took all together.
+    pub fn swaps(&mut self, count: u64, total: Duration) {
+        self.swaps = (count, total);
     }
 
     /// Whether the store answers, and the time since it last did and nothing was missed.
@@ -270,11 +270,16 @@ impl Scrape {
                 &revision,
             )?;
         }
-        if self.swaps.count() > 0 {
-            let help = "Time from a change's arrival to its being served by every worker";
+        if let (count @ 1.., total) = self.swaps {
+            let help = "Time from a change's arrival to the swap of its table";
             let mut family =
                 encoder.encode_descriptor("flipgate_swap_seconds", help, None, MetricType::Histogram)?;
-            histogram(&mut family, &[], &self.swaps)?;
+            family.encode_histogram::<NoLabelSet>(
+                total.as_secs_f64(),
+                count,
+                &[(f64::INFINITY, count)],
+                None,
+            )?;
         }
         if let Some(connected) = self.store_connected {
             let help = "1 while the store answers";
@@ -367,9 +372,6 @@ mod tests {
         listeners.at(1).opened();
         let refused = WorkerSlots::<RefusedCounters>::new(2);
         refused.at(0).record(Reason::NoRoute);
-        let swaps = DurationHistogram::default();
-        swaps.record(400);
-
         let mut scrape = Scrape::default();
         scrape.frontend("a\"b", &frontends, &mut FrontendLabels::default());
         scrape.backend("shop-blue", &backends, 3);
@@ -377,7 +379,7 @@ mod tests {
         scrape.listener("http", &listeners);
         scrape.refused(&refused);
         scrape.table_revision(42);
-        scrape.swaps(&swaps);
+        scrape.swaps(2, Duration::from_millis(3));
         scrape.store(true, Some(Duration::from_millis(1500)));
         scrape.problems(1, 2);
         scrape.certificate("example.com", -5);
@@ -401,7 +403,8 @@ mod tests {
             r#"flipgate_connections{listener="http"} 1"#,
             r#"flipgate_refused_total{reason="no_route"} 1"#,
             "flipgate_table_revision 42",
-            r#"flipgate_swap_seconds_bucket{le="0.0005"} 1"#,
+            "flipgate_swap_seconds_sum 0.003",
+            "flipgate_swap_seconds_count 2",
             "flipgate_store_connected 1",
             "flipgate_store_in_sync_seconds 1.5",
             r#"flipgate_problems{severity="error"} 1"#,

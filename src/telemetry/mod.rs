@@ -16,4 +16,4 @@ pub use counters::{
 };
 pub use metrics::{FrontendLabels, Scrape};
 pub use reason::Reason;
-pub use record::AccessRecord;
+pub use record::{AccessRecord, rfc3339};

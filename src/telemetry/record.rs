@@ -5,6 +5,7 @@
 
 use super::reason::Reason;
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One request that ended, as the access log tells it. Absent values are `null` in JSON and `-` in text.
 #[derive(Debug, Clone, Copy)]
@@ -183,6 +184,15 @@ impl Clock {
         }
         out.extend_from_slice(&fraction);
     }
+}
+
+/// A time as RFC 3339 in UTC, to the second: `2026-11-02T10:00:00Z`. What lies before 1970 is 1970.
+pub fn rfc3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut text = String::from_utf8_lossy(&second_text(seconds)).into_owned();
+    text.pop();
+    text.push('Z');
+    text
 }
 
 /// Seconds since 1970 as `2026-11-02T10:00:00.`; years beyond 9999 lose their first digits.
@@ -412,6 +422,8 @@ pub(super) mod tests {
         for (second, text) in cases {
             assert_eq!(String::from_utf8_lossy(&second_text(second)), text);
         }
+        let time = UNIX_EPOCH + std::time::Duration::from_millis(951_782_400_999);
+        assert_eq!(rfc3339(time), "2000-02-29T00:00:00Z");
     }
 
     #[test]

@@ -142,6 +142,7 @@ pub(super) struct Notice {
 /// Collects up to the bound, counts beyond.
 #[derive(Default)]
 struct List {
+    max: usize,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
     counts: Counts,
@@ -154,7 +155,7 @@ impl List {
             Severity::Warning => (&mut self.warnings, &mut self.counts.warnings),
         };
         *count += 1;
-        if list.len() < PROBLEMS_MAX {
+        if list.len() < self.max {
             list.push(problem());
         }
     }
@@ -163,7 +164,19 @@ impl List {
 impl Image {
     /// Everything that is wrong now.
     pub fn problems(&self, now: Now) -> Listing {
-        let mut list = List::default();
+        let List { mut errors, warnings, counts, .. } = self.list(now, PROBLEMS_MAX);
+        let room = PROBLEMS_MAX.saturating_sub(errors.len());
+        errors.extend(warnings.into_iter().take(room));
+        Listing { problems: errors, counts }
+    }
+
+    /// How many problems there are now.
+    pub fn counts(&self, now: Now) -> Counts {
+        self.list(now, 0).counts
+    }
+
+    fn list(&self, now: Now, max: usize) -> List {
+        let mut list = List { max, ..List::default() };
         self.list_notices(now, &mut list);
         self.list_ghosts(&mut list);
         self.list_findings(&mut list);
@@ -171,10 +184,7 @@ impl Image {
         self.list_shadowed(&mut list);
         self.list_foreign(&mut list);
         self.list_certificates(now, &mut list);
-        let List { mut errors, warnings, counts } = list;
-        let room = PROBLEMS_MAX.saturating_sub(errors.len());
-        errors.extend(warnings.into_iter().take(room));
-        Listing { problems: errors, counts }
+        list
     }
 
     /// What is to be said about a snapshot that is about to be taken.
@@ -262,7 +272,9 @@ impl Image {
 
     /// Objects in force that name a backend which is gone. Only looked for while there is such a backend.
     fn list_missing(&self, list: &mut List) {
-        if self.links.missing.is_empty() {
+        if self.links.missing.is_empty() || list.max == 0 {
+            let nodes = self.links.missing.keys().map(|id| self.links.node(id));
+            list.counts.errors += nodes.map(|node| (node.frontends + node.aliases) as usize).sum::<usize>();
             return;
         }
         for (key, slot) in &self.slots {

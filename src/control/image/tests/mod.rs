@@ -203,6 +203,7 @@ impl Stage {
     /// Lines of `severity key field in_force`.
     pub(super) fn problems(&self) -> Vec<String> {
         let listing = self.image.problems(self.now);
+        assert_eq!(self.image.counts(self.now), listing.counts);
         let line = |it: &crate::model::Problem| {
             let severity = if it.severity == Severity::Error { "error" } else { "warning" };
             format!("{severity} {} {} {:?}", it.key, it.field, it.in_force)

@@ -1,0 +1,105 @@
+//! What the API needs to know of the running process, as plain values, so that it can be tested without a proxy.
+
+use crate::model::{FrontendId, Problem, Revision};
+use crate::telemetry::{FrontendLabels, Scrape};
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use std::time::SystemTime;
+
+/// The running process, as the API sees it.
+pub trait Running: Send + Sync + 'static {
+    /// How it is.
+    fn state(&self) -> State;
+    /// Ends when every worker serves `revision` or a later one. Cancel-safe.
+    fn served(&self, revision: Revision) -> BoxFuture<'_, ()>;
+    /// What the table in force serves, best first: all of it, one frontend's routes, or those that a request for
+    /// `host` may match. At most `limit`.
+    fn routes(&self, host: Option<&str>, frontend: Option<&FrontendId>, limit: usize) -> Routes;
+    /// Everything that is wrong, errors first.
+    fn problems(&self) -> Vec<Problem>;
+    /// Lets what is held take effect, for the whole fleet; how many objects that were.
+    fn confirm(&self) -> BoxFuture<'_, Result<usize, ConfirmError>>;
+    /// Adds every counter and gauge.
+    fn scrape(&self, scrape: &mut Scrape, labels: &mut FrontendLabels);
+}
+
+/// How the process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Every worker serves it, or a later one.
+    pub revision: Revision,
+    /// The last one that the store told of.
+    pub store_revision: Revision,
+    /// The store answers.
+    pub connected: bool,
+    /// Since when it does, or does not.
+    pub since: SystemTime,
+    /// Why no traffic should be sent here; none: it should.
+    pub not_ready: Option<String>,
+    /// What is served may be older than what the store holds.
+    pub stale: bool,
+    /// Objects whose removal waits for confirmation.
+    pub held: usize,
+    /// Threads that move traffic.
+    pub workers: usize,
+    /// Problems of objects that are not in force as stored.
+    pub errors: usize,
+    /// Problems of objects that are.
+    pub warnings: usize,
+}
+
+/// Routes of one table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Routes {
+    /// The table's.
+    pub revision: Revision,
+    /// Best first.
+    pub routes: Vec<RouteView>,
+    /// More routes fit than were asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// From 1.
+    pub rank: usize,
+    /// Whose it is.
+    pub frontend: String,
+    /// The alternative's expression.
+    pub route: String,
+    /// The frontend's.
+    pub priority: i64,
+    /// As the frontend names it.
+    pub backend: String,
+    /// The real backend behind that name.
+    pub resolved: Option<String>,
+    /// Its servers.
+    pub servers: Vec<ServerView>,
+}
+
+/// One server of a route.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerView {
+    /// From the key.
+    pub id: String,
+    /// `http://10.2.3.4:8080`
+    pub url: String,
+    /// `active`, `draining` or `disabled`.
+    pub state: String,
+    /// It gets requests.
+    pub healthy: bool,
+    /// Requests that have not ended.
+    pub in_flight: u64,
+}
+
+/// Why nothing was confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfirmError {
+    /// The confirmation could not be written where the fleet looks for it.
+    #[error("the confirmation could not be written: {0}")]
+    Store(#[from] crate::store::StoreError),
+}
