@@ -90,11 +90,8 @@ fn chunks(what: &str, raw: &[u8]) {
     measure(what, || {
         let mut decoder = BodyDecoder::new(BodyLength::Chunked, &limits);
         let mut rest = black_box(raw);
-        loop {
-            match decoder.decode(rest).expect("valid") {
-                Decoded::Data { skip, length } => rest = rest.get(skip + length..).unwrap_or_default(),
-                Decoded::NeedMore { .. } | Decoded::End { .. } => break,
-            }
+        while let Decoded::Data { skip, length } = decoder.decode(rest).expect("valid") {
+            rest = rest.get(skip + length..).unwrap_or_default();
         }
     });
 }

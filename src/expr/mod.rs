@@ -23,7 +23,7 @@ pub use error::ExprError;
 pub use matcher::{Matcher, Term};
 pub use pattern::{COMPILED_BYTES_MAX, Captures, InvalidPattern, PATTERN_BYTES_MAX, Pattern};
 pub use route::{ALTERNATIVES_MAX, Alternative, NESTING_MAX, Route, TEXT_BYTES_MAX};
-pub use shape::{HostPattern, Names, PathPattern, Span, Spans};
+pub use shape::{HostPattern, Names, PathPattern, Sink, Span, Spans};
 
 #[cfg(test)]
 mod tests;

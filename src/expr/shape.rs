@@ -38,6 +38,22 @@ pub struct Span {
 /// Spans of one match, from left to right; eight fit without an allocation.
 pub type Spans = SmallVec<[Span; 8]>;
 
+/// Where a match puts what the parameters matched. `()` throws it away.
+pub trait Sink {
+    /// The next parameter from the left matched from byte `start` to before byte `end`.
+    fn span(&mut self, start: usize, end: usize);
+}
+
+impl Sink for () {
+    fn span(&mut self, _: usize, _: usize) {}
+}
+
+impl Sink for Spans {
+    fn span(&mut self, start: usize, end: usize) {
+        self.push(Span { start: start as u32, end: end as u32 });
+    }
+}
+
 /// What one segment of a shape is; the order is the order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SegmentKind {
@@ -77,30 +93,30 @@ pub fn split(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Whether `segment` of a shape matches `text`, which begins at byte `at` of the whole. Adds a span for each parameter;
-/// after `false` the spans behind those already there are of no use.
+/// Whether `segment` of a shape matches `text`, which begins at byte `at` of the whole. After `false` what `sink`
+/// was given is of no use.
 ///
 /// Within a mixed segment a `<name>` ends where the literal behind it first occurs, or is all but the literal at the
 /// end of the segment; `<int:name>` takes every digit. There is no going back, so the cost is linear.
-pub fn match_segment(segment: &[u8], text: &[u8], at: usize, spans: &mut Spans) -> bool {
+pub fn match_segment(segment: &[u8], text: &[u8], at: usize, sink: &mut impl Sink) -> bool {
     match segment {
         [INT] => {
             let matched = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-            matched && push(spans, at, at + text.len())
+            matched && found(sink, at, at + text.len())
         }
-        [NAME] => !text.is_empty() && push(spans, at, at + text.len()),
+        [NAME] => !text.is_empty() && found(sink, at, at + text.len()),
         [ANY] => !text.is_empty(),
         _ if segment == text => true,
-        _ => match_mixed(segment, text, at, spans),
+        _ => match_mixed(segment, text, at, sink),
     }
 }
 
-fn push(spans: &mut Spans, start: usize, end: usize) -> bool {
-    spans.push(Span { start: start as u32, end: end as u32 });
+fn found(sink: &mut impl Sink, start: usize, end: usize) -> bool {
+    sink.span(start, end);
     true
 }
 
-fn match_mixed(mut segment: &[u8], mut text: &[u8], mut at: usize, spans: &mut Spans) -> bool {
+fn match_mixed(mut segment: &[u8], mut text: &[u8], mut at: usize, sink: &mut impl Sink) -> bool {
     let mut parameters = 0;
     loop {
         let literal = segment.iter().position(|byte| is_parameter(*byte)).unwrap_or(segment.len());
@@ -122,25 +138,25 @@ fn match_mixed(mut segment: &[u8], mut text: &[u8], mut at: usize, spans: &mut S
             _ => text.get(1..).and_then(|rest| memchr::memmem::find(rest, stop)).map(|found| found + 1),
         };
         let Some(length) = length.filter(|length| *length > 0) else { return false };
-        push(spans, at, at + length);
+        found(sink, at, at + length);
         at += length;
         text = text.get(length..).unwrap_or_default();
     }
 }
 
-/// Whether `shape` matches what follows byte `at` of `text`; both begin at the start of a segment. Adds spans as
-/// [`match_segment`] does.
-pub fn match_from(mut shape: &[u8], separator: u8, text: &[u8], mut at: usize, spans: &mut Spans) -> bool {
+/// Whether `shape` matches what follows byte `at` of `text`; both begin at the start of a segment. `sink` as
+/// for [`match_segment`].
+pub fn match_from(mut shape: &[u8], separator: u8, text: &[u8], mut at: usize, sink: &mut impl Sink) -> bool {
     let mut rest = text.get(at..).unwrap_or_default();
     loop {
         let (segment, shape_behind) = split(shape, separator);
         match segment {
             [PREFIX] => return true,
-            [REST] => return push(spans, at, text.len()),
+            [REST] => return found(sink, at, text.len()),
             _ => {}
         }
         let (piece, behind) = split(rest, separator);
-        if !match_segment(segment, piece, at, spans) {
+        if !match_segment(segment, piece, at, sink) {
             return false;
         }
         match (shape_behind, behind) {
@@ -212,10 +228,10 @@ impl PathPattern {
         !self.shape.bytes().any(is_parameter)
     }
 
-    /// Whether `path`, which begins with `/`, matches; adds a span for each parameter.
-    pub fn matches(&self, path: &str, spans: &mut Spans) -> bool {
+    /// Whether `path`, which begins with `/`, matches; `sink` gets what each parameter matched.
+    pub fn matches(&self, path: &str, sink: &mut impl Sink) -> bool {
         path.starts_with('/')
-            && match_from(self.shape.as_bytes().get(1..).unwrap_or_default(), b'/', path.as_bytes(), 1, spans)
+            && match_from(self.shape.as_bytes().get(1..).unwrap_or_default(), b'/', path.as_bytes(), 1, sink)
     }
 }
 
@@ -335,9 +351,9 @@ impl HostPattern {
         }
     }
 
-    /// Whether `host` matches; adds a span for each parameter.
-    pub fn matches(&self, host: &str, spans: &mut Spans) -> bool {
-        match_from(self.shape.as_bytes(), b'.', host.as_bytes(), 0, spans)
+    /// Whether `host` matches; `sink` gets what each parameter matched.
+    pub fn matches(&self, host: &str, sink: &mut impl Sink) -> bool {
+        match_from(self.shape.as_bytes(), b'.', host.as_bytes(), 0, sink)
     }
 }
 

@@ -49,7 +49,7 @@ pub enum HeadProblem {
     TransferEncodingVersion,
     /// `Content-Length` and `Transfer-Encoding` in one message.
     BothLengths,
-    /// `Connection` names a framing field.
+    /// `Connection` names a framing field, or more options than anyone needs.
     ConnectionOption,
     /// An expectation other than `100-continue`.
     Expectation,

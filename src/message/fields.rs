@@ -220,7 +220,10 @@ impl Fields {
     fn remove_option(&mut self, start: usize, end: usize) {
         let Self { bytes, slots, present } = self;
         let option = syntax::trim(bytes.get(start..end).unwrap_or_default());
-        if option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive") {
+        if option.is_empty()
+            || option.eq_ignore_ascii_case(b"close")
+            || option.eq_ignore_ascii_case(b"keep-alive")
+        {
             return;
         }
         let known = match Known::class(option) {

@@ -17,6 +17,8 @@ pub(super) const METHOD_BYTES_MAX: usize = 32;
 const LEADING_LINES_MAX: u8 = 2;
 /// Bytes of a request line besides its target: method, spaces, version, end of line.
 const LINE_BYTES: usize = METHOD_BYTES_MAX + 12;
+/// Most options in the `Connection` fields of a head: each is compared with every field.
+const CONNECTION_OPTIONS_MAX: usize = 32;
 /// Heads with up to this many fields are parsed without an allocation.
 pub(super) const FIELDS_ON_STACK: usize = 128;
 
@@ -206,6 +208,7 @@ pub(super) struct Facts {
     pub(super) content_length: Option<u64>,
     pub(super) chunked: bool,
     pub(super) host: Option<Span>,
+    connection_options: usize,
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade_option: bool,
@@ -295,6 +298,10 @@ impl Facts {
 
     fn note_connection(&mut self, value: &[u8]) -> Result<(), HeadProblem> {
         for option in syntax::members(value) {
+            self.connection_options += 1;
+            if self.connection_options > CONNECTION_OPTIONS_MAX {
+                return Err(HeadProblem::ConnectionOption);
+            }
             match option.len() {
                 5 => self.close |= option.eq_ignore_ascii_case(b"close"),
                 7 => self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade"),

@@ -12,6 +12,8 @@ const HOST: u8 = 8;
 const UPPER: u8 = 16;
 /// The percent sign.
 const PERCENT: u8 = 32;
+/// The dot.
+const DOT: u8 = 64;
 
 #[allow(clippy::indexing_slicing, reason = "runs in the compiler only")]
 const CLASSES: [u8; 256] = {
@@ -56,6 +58,9 @@ const CLASSES: [u8; 256] = {
         }
         if b == b'%' {
             class |= PERCENT;
+        }
+        if b == b'.' {
+            class |= DOT;
         }
         classes[at] = class;
         at += 1;
@@ -102,14 +107,14 @@ pub(super) fn target_bytes(bytes: &[u8]) -> (bool, bool) {
 /// Length of the registered name at the front of `bytes`, and whether it has capitals; a name has no empty label but
 /// the last.
 pub(super) fn host_name(bytes: &[u8]) -> (usize, bool) {
-    let (mut length, mut any, mut last) = (0, 0, b'.');
+    let (mut length, mut any, mut last) = (0, 0, DOT);
     for b in bytes {
         let class = class(*b);
-        if class & HOST == 0 || (*b == b'.' && last == b'.') {
+        if class & HOST == 0 || class & last & DOT != 0 {
             break;
         }
         any |= class;
-        last = *b;
+        last = class;
         length += 1;
     }
     (length, any & UPPER != 0)

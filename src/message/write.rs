@@ -44,6 +44,7 @@ pub struct ResponseWrite<'a> {
 
 impl RequestHead {
     /// Appends the head for an HTTP/1.1 server to `out`: request line, `Host`, the fields in order, framing last.
+    /// `Host` is empty where an HTTP/1.0 client named none and the options name none (RFC 9112 section 3.2).
     pub fn write_http1(&self, out: &mut Vec<u8>, options: &RequestWrite<'_>) {
         out.reserve(self.fields.bytes.len() + options.host.map_or(0, str::len) + FRAMING_BYTES);
         out.extend_from_slice(self.fields.slice(self.method));

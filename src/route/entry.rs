@@ -1,9 +1,9 @@
 //! One alternative of a route as the router keeps it: small, and everything a look-up compares in one place.
 
-use super::query::{Params, Query};
+use super::query::{Captures, Query};
 use super::rank::{HostRank, PathRank, Rank};
 use crate::expr::shape::{self, HostKind};
-use crate::expr::{Matcher, Names, Route, Spans, Term};
+use crate::expr::{Matcher, Names, Route, Span, Spans, Term};
 use crate::model::FrontendId;
 use std::cmp::{Ordering, Reverse};
 
@@ -21,6 +21,10 @@ pub(super) struct Entry<T> {
     pub(super) host: HostRank,
     pub(super) path: PathClass,
     alternative: u8,
+    /// Whether terms are left to look at.
+    asks: bool,
+    /// Whether host or path have parameters.
+    pub(super) captures: bool,
 }
 
 /// How the path places an entry.
@@ -37,17 +41,15 @@ pub(super) enum PathClass {
 #[derive(Debug)]
 struct Extra {
     route: Route,
-    host_names: Names,
-    path_names: Names,
     /// The terms that need no look: finding the entry has answered them.
     answered: [Option<u16>; 2],
-    /// The pattern that placed the entry, if its host has to be matched for its names.
-    host_term: Option<u16>,
+    /// The terms that place the entry.
+    placing: [Option<u16>; 2],
 }
 
 /// Up to [`INLINE_BYTES`] without an allocation and without a second cache miss.
-#[derive(Debug)]
-enum Text {
+#[derive(Debug, Clone)]
+pub(super) enum Text {
     Inline(u8, [u8; INLINE_BYTES]),
     Heap(Box<[u8]>),
 }
@@ -55,7 +57,8 @@ enum Text {
 const INLINE_BYTES: usize = 46;
 
 impl Text {
-    fn new(host: &[u8], path: &[u8]) -> Self {
+    /// Both, one behind the other.
+    pub(super) fn new(host: &[u8], path: &[u8]) -> Self {
         let length = host.len() + path.len();
         let mut bytes = [0; INLINE_BYTES];
         match (bytes.get_mut(..length), u8::try_from(length)) {
@@ -67,7 +70,7 @@ impl Text {
         }
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Text::Inline(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
             Text::Heap(bytes) => bytes,
@@ -153,27 +156,24 @@ impl<'a> Key<'a> {
 impl<T> Entry<T> {
     /// `key` and `place` are those of the alternative.
     pub(super) fn new(key: Key<'_>, place: &Place<'_>, route: &Route, terms: &[Term], value: T) -> Self {
-        let names = |index: Option<usize>| match index.and_then(|index| terms.get(index)).map(|t| &t.matcher)
-        {
-            Some(Matcher::Host(pattern)) => pattern.names().clone(),
-            Some(Matcher::Path(pattern) | Matcher::PathPrefix(pattern)) => pattern.names().clone(),
-            _ => None,
-        };
-        let (host_names, path_names) = (names(place.host_term), names(place.path_term));
+        let matcher =
+            |index: Option<usize>| index.and_then(|index| terms.get(index)).map(|term| &term.matcher);
+        let captures = [place.host_term, place.path_term].into_iter().any(|index| match matcher(index) {
+            Some(Matcher::Host(pattern)) => pattern.names().is_some(),
+            Some(Matcher::Path(pattern) | Matcher::PathPrefix(pattern)) => pattern.names().is_some(),
+            _ => false,
+        });
         let narrow = |index: Option<usize>| index.and_then(|index| u16::try_from(index).ok());
         let host_known = matches!(place.host, HostRank::Exact | HostRank::Wildcard | HostRank::Any);
         let path_known = place.path != PathClass::Regexp;
-        let plain = key.predicates.0 == 0 && host_known && path_known;
-        let extra = (!plain || host_names.is_some() || path_names.is_some()).then(|| {
+        let asks = key.predicates.0 > 0 || !host_known || !path_known;
+        let placing = [narrow(place.host_term), narrow(place.path_term)];
+        let [host_term, path_term] = placing;
+        let extra = (asks || captures).then(|| {
             Box::new(Extra {
                 route: route.clone(),
-                answered: [
-                    narrow(place.host_term).filter(|_| host_known),
-                    narrow(place.path_term).filter(|_| path_known),
-                ],
-                host_term: narrow(place.host_term).filter(|_| host_names.is_some()),
-                host_names,
-                path_names,
+                answered: [host_term.filter(|_| host_known), path_term.filter(|_| path_known)],
+                placing,
             })
         });
         Entry {
@@ -187,6 +187,8 @@ impl<T> Entry<T> {
             host: place.host,
             path: place.path,
             alternative: key.alternative,
+            asks,
+            captures,
         }
     }
 
@@ -225,26 +227,22 @@ impl<T> Entry<T> {
 
     /// The first term that the request does not meet, among those that finding the entry has not answered.
     pub(super) fn unmet(&self, query: &Query<'_>) -> Option<&Term> {
+        if !self.asks {
+            return None;
+        }
         let extra = self.extra.as_ref()?;
-        let alternative = extra.route.alternatives().get(usize::from(self.alternative))?;
-        let asked = alternative.terms().iter().enumerate();
+        let asked = self.terms().iter().enumerate();
         let mut open = asked
             .filter(|(index, _)| !extra.answered.iter().flatten().any(|known| usize::from(*known) == *index));
         open.find(|(_, term)| holds(&term.matcher, query) == term.negated).map(|(_, term)| term)
     }
 
-    /// Fills `params`; `spans` are those of the path.
-    pub(super) fn capture(&self, query: &Query<'_>, spans: &Spans, params: &mut Params) {
-        let Some(extra) = self.extra.as_ref() else { return };
-        let mut in_host = Spans::new();
-        let alternative = extra.route.alternatives().get(usize::from(self.alternative));
-        let placing = extra.host_term.and_then(|index| alternative?.terms().get(usize::from(index)));
-        if let Some(Term { matcher: Matcher::Host(pattern), .. }) = placing {
-            pattern.matches(query.host, &mut in_host);
-        }
-        let count = extra.path_names.as_ref().map_or(0, |names| names.len());
-        let in_path = spans.get(..count).unwrap_or_default();
-        params.set((&extra.host_names, &in_host), (&extra.path_names, in_path));
+    /// Empty where there is nothing but what places the entry.
+    fn terms(&self) -> &[Term] {
+        self.extra
+            .as_ref()
+            .and_then(|extra| extra.route.alternatives().get(usize::from(self.alternative)))
+            .map_or(&[], |alternative| alternative.terms())
     }
 
     pub(super) fn rank(&self) -> Rank {
@@ -280,11 +278,6 @@ impl<T> Entry<T> {
 
     /// Whether the host alone lets a request pass; a path that is negated or comes second is not looked at.
     pub(super) fn takes_host(&self, host: &str) -> bool {
-        let terms = self
-            .extra
-            .as_ref()
-            .and_then(|extra| extra.route.alternatives().get(usize::from(self.alternative)))
-            .map_or(&[] as &[Term], |alternative| alternative.terms());
         let placed = match self.host {
             HostRank::Exact => self.host_key() == host.as_bytes(),
             HostRank::Wildcard => {
@@ -292,8 +285,36 @@ impl<T> Entry<T> {
             }
             HostRank::Labels | HostRank::Regexp | HostRank::Any => true,
         };
-        let mut hosts = terms.iter().filter(|term| term.matcher.is_host());
+        let mut hosts = self.terms().iter().filter(|term| term.matcher.is_host());
         placed && hosts.all(|term| host_holds(&term.matcher, host) != term.negated)
+    }
+}
+
+impl<T: Send + Sync> Captures for Entry<T> {
+    fn each<'t>(&self, host: &'t str, path: &'t str, see: &mut dyn FnMut(&str, &'t str)) {
+        let placing = self.extra.iter().flat_map(|extra| extra.placing.iter().flatten());
+        for term in placing.filter_map(|index| self.terms().get(usize::from(*index))) {
+            let mut spans = Spans::new();
+            match &term.matcher {
+                Matcher::Host(pattern) => {
+                    pattern.matches(host, &mut spans);
+                    name(pattern.names(), &spans, host, see);
+                }
+                Matcher::Path(pattern) | Matcher::PathPrefix(pattern) => {
+                    pattern.matches(path, &mut spans);
+                    name(pattern.names(), &spans, path, see);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn name<'t>(names: &Names, spans: &[Span], text: &'t str, see: &mut dyn FnMut(&str, &'t str)) {
+    for (name, span) in names.iter().flat_map(|names| names.iter()).zip(spans) {
+        if let Some(value) = text.get(span.start as usize..span.end as usize) {
+            see(name, value);
+        }
     }
 }
 
@@ -316,7 +337,7 @@ pub(super) fn wildcard_key(host: &str) -> Option<&str> {
 
 fn host_holds(matcher: &Matcher, host: &str) -> bool {
     match matcher {
-        Matcher::Host(pattern) => pattern.matches(host, &mut Spans::new()),
+        Matcher::Host(pattern) => pattern.matches(host, &mut ()),
         Matcher::HostRegexp(pattern) => pattern.is_match(host),
         _ => false,
     }
@@ -326,9 +347,7 @@ fn holds(matcher: &Matcher, query: &Query<'_>) -> bool {
     let lookup = query.lookup;
     match matcher {
         Matcher::Host(_) | Matcher::HostRegexp(_) => host_holds(matcher, query.host),
-        Matcher::Path(pattern) | Matcher::PathPrefix(pattern) => {
-            pattern.matches(query.path, &mut Spans::new())
-        }
+        Matcher::Path(pattern) | Matcher::PathPrefix(pattern) => pattern.matches(query.path, &mut ()),
         Matcher::PathRegexp(pattern) => pattern.is_match(query.path),
         Matcher::Method(method) => **method == *query.method,
         Matcher::MethodRegexp(pattern) => pattern.is_match(query.method),

@@ -6,7 +6,7 @@ use super::query::Query;
 use super::rank::Rank;
 use super::router::Router;
 use super::tree::Visit;
-use crate::expr::Spans;
+use std::sync::Arc;
 
 /// One alternative of a route.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,11 +75,11 @@ impl<T> Router<T> {
 struct All<'r, T>(Vec<&'r Entry<T>>);
 
 impl<'r, T> Visit<'r, T> for All<'r, T> {
-    fn group(&mut self, group: &'r Group<T>, _: &Spans, ended: bool) {
+    fn group(&mut self, group: &'r Group<T>, ended: bool) {
         self.0.extend(group.iter().map(|entry| &**entry).filter(|entry| !(ended && entry.takes_rest())));
     }
 
-    fn entry(&mut self, entry: &'r Entry<T>, _: &Spans) {
+    fn entry(&mut self, entry: &'r Arc<Entry<T>>) {
         self.0.push(entry);
     }
 

@@ -1,7 +1,8 @@
 //! What the router is asked, and the parameters it hands out.
 
-use crate::expr::{Names, Span, Spans};
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What a route may ask of a request.
 #[derive(Clone, Copy)]
@@ -47,15 +48,18 @@ impl Lookup for NoLookup {
     }
 }
 
-/// What the `<name>`s of a route matched. Kept by the caller and filled anew by each look-up, which allocates only
-/// beyond eight parameters.
-#[derive(Debug, Clone, Default)]
+/// The parameters of the route that a look-up found. Kept by the caller and set anew by each look-up; it shares the
+/// route with the router, and values are taken from the request when they are asked for.
+#[derive(Clone, Default)]
 pub struct Params {
-    host_names: Names,
-    path_names: Names,
-    spans: Spans,
-    /// How many of `spans` are the host's; they come first.
-    in_host: usize,
+    /// `None` if the route has no parameters.
+    route: Option<Arc<dyn Captures>>,
+}
+
+/// A route with parameters.
+pub(super) trait Captures: Send + Sync {
+    /// Calls `see` with the name of each parameter and what it matched, the host's first.
+    fn each<'t>(&self, host: &'t str, path: &'t str, see: &mut dyn FnMut(&str, &'t str));
 }
 
 impl Params {
@@ -64,41 +68,37 @@ impl Params {
         Self::default()
     }
 
-    /// Number of parameters.
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether there is none.
+    /// Whether there are no parameters.
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.route.is_none()
     }
 
     /// What `<name>` matched; `host` and `path` are those of the query. A name that stands in both means the path's.
     pub fn get<'t>(&self, name: &str, host: &'t str, path: &'t str) -> Option<&'t str> {
-        let (in_host, in_path) = self.spans.split_at_checked(self.in_host)?;
-        find(&self.path_names, in_path, name, path).or_else(|| find(&self.host_names, in_host, name, host))
+        let mut found = None;
+        self.each(host, path, &mut |own, value| {
+            if own == name {
+                found = Some(value);
+            }
+        });
+        found
     }
 
-    pub(super) fn clear(&mut self) {
-        self.host_names = None;
-        self.path_names = None;
-        self.spans.clear();
-        self.in_host = 0;
+    /// Calls `see` with the name of each parameter and what it matched, from left to right, the host's first; `host` and
+    /// `path` are those of the query.
+    pub fn each<'t>(&self, host: &'t str, path: &'t str, see: &mut dyn FnMut(&str, &'t str)) {
+        if let Some(route) = &self.route {
+            route.each(host, path, see);
+        }
     }
 
-    pub(super) fn set(&mut self, host: (&Names, &[Span]), path: (&Names, &[Span])) {
-        self.host_names.clone_from(host.0);
-        self.path_names.clone_from(path.0);
-        self.in_host = host.1.len();
-        self.spans.clear();
-        self.spans.extend_from_slice(host.1);
-        self.spans.extend_from_slice(path.1);
+    pub(super) fn set(&mut self, route: Option<Arc<dyn Captures>>) {
+        self.route = route;
     }
 }
 
-fn find<'t>(names: &Names, spans: &[Span], name: &str, text: &'t str) -> Option<&'t str> {
-    let index = names.as_ref()?.iter().position(|known| **known == *name)?;
-    let span = spans.get(index)?;
-    text.get(span.start as usize..span.end as usize)
+impl fmt::Debug for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Params").field("is_empty", &self.is_empty()).finish()
+    }
 }

@@ -5,13 +5,13 @@
 //! each entry there is asked for its host. A search goes from the most specific place to the least and stops as soon as
 //! nothing with a higher priority can follow.
 
-use super::entry::{Entry, Key, PathClass, Place, wildcard_key};
+use super::entry::{Entry, Key, PathClass, Place, Text, wildcard_key};
 use super::group::Group;
 use super::query::{Params, Query};
 use super::rank::HostRank;
 use super::sharded::Shards;
 use super::tree::{Edge, Visit, Walk};
-use crate::expr::{Route, Spans};
+use crate::expr::Route;
 use crate::model::FrontendId;
 use foldhash::quality::RandomState;
 use std::fmt;
@@ -52,7 +52,7 @@ enum HostSlot<T> {
 #[derive(Debug)]
 struct Bucket<T> {
     host: HostRank,
-    key: Box<[u8]>,
+    key: Text,
     /// As [`Class::bound`].
     bound: i64,
     tree: Option<Edge<T>>,
@@ -73,7 +73,7 @@ impl<T> HostSlot<T> {
     fn is_of(&self, host: HostRank, key: &[u8]) -> bool {
         match self {
             HostSlot::Single(entry) => entry.host == host && entry.host_key() == key,
-            HostSlot::Bucket(bucket) => bucket.host == host && *bucket.key == *key,
+            HostSlot::Bucket(bucket) => bucket.host == host && bucket.key.bytes() == key,
         }
     }
 }
@@ -93,7 +93,7 @@ impl<T> Clone for Bucket<T> {
 
 impl<T> Bucket<T> {
     fn new(host: HostRank, key: &[u8]) -> Self {
-        Self { host, key: key.into(), bound: i64::MIN, tree: None, regexps: None, any: None }
+        Self { host, key: Text::new(key, &[]), bound: i64::MIN, tree: None, regexps: None, any: None }
     }
 
     fn is_empty(&self) -> bool {
@@ -140,7 +140,7 @@ impl<T> Bucket<T> {
             if visit.done() {
                 return;
             }
-            visit.group(group, &Spans::new(), false);
+            visit.group(group, false);
         }
     }
 
@@ -223,20 +223,6 @@ impl<T> Router<T> {
         state.finish()
     }
 
-    /// What the best route that matches leads to; fills `params` with what that route's parameters matched. Does not
-    /// allocate, unless there are more than eight parameters.
-    pub fn find<'r>(&'r self, query: &Query<'_>, params: &mut Params) -> Option<&'r T> {
-        params.clear();
-        let mut best = Best { query, params, found: None, bound: i64::MIN };
-        for class in &self.classes {
-            best.bound = class.bound;
-            if class.entries > 0 && !best.done() {
-                self.search(class, query, &mut best);
-            }
-        }
-        best.found.map(|entry| &entry.value)
-    }
-
     /// Shows `visit` what `class` has for this host and path.
     pub(super) fn search_all<'r>(&'r self, query: &Query<'_>, visit: &mut impl Visit<'r, T>) {
         self.classes.iter().for_each(|class| self.search(class, query, visit));
@@ -257,7 +243,7 @@ impl<T> Router<T> {
             let path = query.path.as_bytes();
             let same = |group: &Group<T>| group.first().is_some_and(|first| first.is_at(host, key, path));
             if let Some(group) = self.literals.find(self.hash(host, key, Some(path)), same) {
-                visit.group(group, &Spans::new(), false);
+                visit.group(group, false);
                 if visit.done() {
                     return;
                 }
@@ -297,18 +283,17 @@ impl<T> Router<T> {
 }
 
 fn single<'r, T>(entry: &'r Arc<Entry<T>>, path: &str, visit: &mut impl Visit<'r, T>) {
-    let mut spans = Spans::new();
     let matched = match entry.path {
         PathClass::Regexp | PathClass::Any => true,
         PathClass::Literal | PathClass::Shape => match (entry.shape(), path.as_bytes()) {
             ([b'/', shape @ ..], path @ [b'/', ..]) => {
-                crate::expr::shape::match_from(shape, b'/', path, 1, &mut spans)
+                crate::expr::shape::match_from(shape, b'/', path, 1, &mut ())
             }
             _ => false,
         },
     };
     if matched {
-        visit.entry(entry, &spans);
+        visit.entry(entry);
     }
 }
 
@@ -431,32 +416,44 @@ impl<T: Clone> Router<T> {
     }
 }
 
+impl<T: Send + Sync + 'static> Router<T> {
+    /// What the best route that matches leads to; `params` become those of that route. Does not allocate.
+    pub fn find<'r>(&'r self, query: &Query<'_>, params: &mut Params) -> Option<&'r T> {
+        let mut best = Best { query, found: None, bound: i64::MIN };
+        for class in &self.classes {
+            best.bound = class.bound;
+            if class.entries > 0 && !best.done() {
+                self.search(class, query, &mut best);
+            }
+        }
+        params.set(best.found.filter(|entry| entry.captures).map(|entry| entry.clone() as _));
+        best.found.map(|entry| &entry.value)
+    }
+}
+
 /// Keeps the best entry that the request meets.
 struct Best<'r, 'q, T> {
     query: &'q Query<'q>,
-    params: &'q mut Params,
-    found: Option<&'r Entry<T>>,
+    found: Option<&'r Arc<Entry<T>>>,
     /// No priority in what is searched now is higher.
     bound: i64,
 }
 
 impl<'r, T> Visit<'r, T> for Best<'r, '_, T> {
-    fn group(&mut self, group: &'r Group<T>, spans: &Spans, ended: bool) {
+    fn group(&mut self, group: &'r Group<T>, ended: bool) {
         for entry in group.iter() {
             if self.found.is_some_and(|found| entry.priority <= found.priority) {
                 return;
             }
             if !(ended && entry.takes_rest()) {
-                self.entry(entry, spans);
+                self.entry(entry);
             }
         }
     }
 
-    fn entry(&mut self, entry: &'r Entry<T>, spans: &Spans) {
+    fn entry(&mut self, entry: &'r Arc<Entry<T>>) {
         if self.found.is_none_or(|found| entry.priority > found.priority) && entry.unmet(self.query).is_none()
         {
-            self.params.clear();
-            entry.capture(self.query, spans, self.params);
             self.found = Some(entry);
         }
     }

@@ -12,9 +12,9 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 /// A leaf with more slots is split, unless the hash is used up.
-const LEAF_SLOTS_MAX: usize = 32;
+const LEAF_SLOTS_MAX: usize = 128;
 /// A branch with fewer entries becomes a leaf.
-const BRANCH_ENTRIES_MIN: usize = 16;
+const BRANCH_ENTRIES_MIN: usize = 64;
 const FAN_OUT: usize = 16;
 const FAN_OUT_BITS: u32 = 4;
 

@@ -1,24 +1,24 @@
 //! The tree over path shapes with parameters or prefixes, one level a segment.
 //!
 //! A subtree with one shape is a leaf that hangs as high as it can; what is left of the shape is matched against the
-//! entry's own text. So a tree holds a node only where shapes part, and most look-ups end after one.
+//! entry's own text. Literal segments that all shapes of a subtree share are one string. So a tree has a node only where
+//! shapes part, and most look-ups see one.
 
-use super::entry::{Entry, Key};
+use super::entry::{Entry, Key, Text};
 use super::group::Group;
 use super::rank::compare_segments;
 use super::sharded::Shards;
 use crate::expr::shape::{self, SegmentKind};
-use crate::expr::{Span, Spans};
 use foldhash::quality::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 /// Sees the groups whose shape matches, in the order of preference among equal priorities.
 pub(super) trait Visit<'r, T> {
-    /// `spans` are the path's parameters; a spare one may follow. If `ended`, nothing is left for `<path:>`.
-    fn group(&mut self, group: &'r Group<T>, spans: &Spans, ended: bool);
+    /// If `ended`, nothing is left for `<path:>`, so entries with one do not match.
+    fn group(&mut self, group: &'r Group<T>, ended: bool);
     /// As `group` for one entry that matches.
-    fn entry(&mut self, entry: &'r Entry<T>, spans: &Spans);
+    fn entry(&mut self, entry: &'r Arc<Entry<T>>);
     /// Whether nothing that follows in this tree matters.
     fn done(&self) -> bool;
 }
@@ -42,8 +42,10 @@ impl<T> Clone for Edge<T> {
 /// Where shapes part.
 #[derive(Debug)]
 pub(super) struct Node<T> {
-    /// The segment that led here, which is how the node above finds it if it is literal.
-    segment: Box<[u8]>,
+    /// The segment that led here, which is how the node above finds it if it is literal, and behind it the literal
+    /// segments that all shapes below share, each with its slash.
+    text: Text,
+    segment_bytes: usize,
     literals: Shards<Edge<T>>,
     parameters: Option<Box<Parameters<T>>>,
     /// Shapes that end here.
@@ -63,7 +65,8 @@ struct Parameters<T> {
 impl<T> Clone for Node<T> {
     fn clone(&self) -> Self {
         Self {
-            segment: self.segment.clone(),
+            text: self.text.clone(),
+            segment_bytes: self.segment_bytes,
             literals: self.literals.clone(),
             parameters: self.parameters.clone(),
             ends: self.ends.clone(),
@@ -96,33 +99,43 @@ impl Walk<'_> {
     /// Shows `visit` every group of the tree whose shape matches.
     pub(super) fn run<'r, T>(&self, root: &'r Edge<T>, visit: &mut impl Visit<'r, T>) {
         if self.path.first() == Some(&b'/') {
-            self.edge(root, At { path: 1, shape: 1 }, &mut Spans::new(), visit);
+            self.edge(root, At { path: 1, shape: 1 }, visit);
         }
     }
 
-    fn edge<'r, T>(&self, edge: &'r Edge<T>, at: At, spans: &mut Spans, visit: &mut impl Visit<'r, T>) {
+    fn edge<'r, T>(&self, edge: &'r Edge<T>, at: At, visit: &mut impl Visit<'r, T>) {
         match edge {
             Edge::Leaf(group) => {
-                let kept = spans.len();
                 let shape = group.first().map(|entry| entry.shape()).unwrap_or_default();
                 let matched = match (shape.get(at.shape..), at.path <= self.path.len()) {
                     (None, more) => !more,
                     (Some(rest), false) => rest == [shape::PREFIX],
-                    (Some(rest), true) => shape::match_from(rest, b'/', self.path, at.path, spans),
+                    (Some(rest), true) => shape::match_from(rest, b'/', self.path, at.path, &mut ()),
                 };
                 if matched {
-                    visit.group(group, spans, false);
+                    visit.group(group, false);
                 }
-                spans.truncate(kept);
             }
-            Edge::Node(node) => self.node(node, at, spans, visit),
+            Edge::Node(node) => self.node(node, at, visit),
         }
     }
 
-    fn node<'r, T>(&self, node: &'r Node<T>, at: At, spans: &mut Spans, visit: &mut impl Visit<'r, T>) {
+    fn node<'r, T>(&self, node: &'r Node<T>, mut at: At, visit: &mut impl Visit<'r, T>) {
+        let shared = node.shared();
+        if !shared.is_empty() {
+            let rest = self.path.get(at.path..).unwrap_or_default();
+            // The path may end where the shared segments do, without their last slash.
+            let ends =
+                shared.split_last().is_some_and(|(_, shared)| rest == shared) && at.path <= self.path.len();
+            if !ends && !rest.starts_with(shared) {
+                return;
+            }
+            at.path += shared.len();
+            at.shape += shared.len();
+        }
         let Some(rest) = self.path.get(at.path..) else {
             for group in node.ends.iter().chain(&node.tails) {
-                visit.group(group, spans, true);
+                visit.group(group, true);
             }
             return;
         };
@@ -130,7 +143,7 @@ impl Walk<'_> {
         let behind = |used: usize| At { path: at.path + segment.len() + 1, shape: at.shape + used + 1 };
         let found = node.literals.find(hash(self.hasher, segment), |edge| edge.segment(at.shape) == segment);
         if let Some(edge) = found {
-            self.edge(edge, behind(segment.len()), spans, visit);
+            self.edge(edge, behind(segment.len()), visit);
             if visit.done() {
                 return;
             }
@@ -140,20 +153,16 @@ impl Walk<'_> {
             let int = parameters.int.iter().map(|edge| (&[shape::INT] as &[u8], edge));
             let name = parameters.name.iter().map(|edge| (&[shape::NAME] as &[u8], edge));
             for (pattern, edge) in mixed.chain(int).chain(name) {
-                let kept = spans.len();
-                if shape::match_segment(pattern, segment, at.path, spans) {
-                    self.edge(edge, behind(pattern.len()), spans, visit);
+                if shape::match_segment(pattern, segment, at.path, &mut ()) {
+                    self.edge(edge, behind(pattern.len()), visit);
                     if visit.done() {
                         return;
                     }
                 }
-                spans.truncate(kept);
             }
         }
         if let Some(group) = &node.tails {
-            spans.push(Span { start: at.path as u32, end: self.path.len() as u32 });
-            visit.group(group, spans, false);
-            spans.pop();
+            visit.group(group, false);
         }
     }
 }
@@ -169,6 +178,18 @@ fn segment_at(shape: &[u8], at: usize) -> Option<&[u8]> {
     shape.get(at..).map(|rest| shape::split(rest, b'/').0)
 }
 
+/// Length of the literal segments, each with a slash behind it, with which both begin.
+fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
+    let mut shared = 0;
+    let equal = a.iter().zip(b).take_while(|(a, b)| a == b && !shape::is_parameter(**a)).enumerate();
+    for (index, (byte, _)) in equal {
+        if *byte == b'/' {
+            shared = index + 1;
+        }
+    }
+    shared
+}
+
 impl<T> Edge<T> {
     /// The segment that leads here, which begins at `at` in the shapes below.
     fn segment(&self, at: usize) -> &[u8] {
@@ -176,7 +197,7 @@ impl<T> Edge<T> {
             Edge::Leaf(group) => {
                 group.first().and_then(|entry| segment_at(entry.shape(), at)).unwrap_or_default()
             }
-            Edge::Node(node) => &node.segment,
+            Edge::Node(node) => node.text.bytes().get(..node.segment_bytes).unwrap_or_default(),
         }
     }
 
@@ -190,18 +211,23 @@ impl<T> Edge<T> {
             if group.first().is_some_and(|first| first.shape() == entry.shape()) {
                 return group.insert(entry);
             }
-            let mut node = Node {
-                segment: segment.into(),
-                literals: Shards::default(),
-                parameters: None,
-                ends: None,
-                tails: None,
-            };
-            node.attach(group.clone(), at, hasher);
+            let rest = |shape: &[u8]| shape.get(at..).unwrap_or_default().to_vec();
+            let old = group.first().map(|first| rest(first.shape())).unwrap_or_default();
+            let shared = shared_bytes(&old, &rest(entry.shape()));
+            let mut node = Node::new(segment, old.get(..shared).unwrap_or_default());
+            node.attach(group.clone(), at + shared, hasher);
             *self = Edge::Node(Arc::new(node));
         }
         match self {
-            Edge::Node(node) => Arc::make_mut(node).insert(entry, at, hasher),
+            Edge::Node(node) => {
+                let node = Arc::make_mut(node);
+                let rest = entry.shape().get(at..).unwrap_or_default();
+                let shared = shared_bytes(rest, node.shared());
+                if shared < node.shared().len() {
+                    node.part(shared, hasher);
+                }
+                node.insert(entry, at + shared, hasher)
+            }
             Edge::Leaf(_) => false,
         }
     }
@@ -222,7 +248,10 @@ impl<T> Edge<T> {
             }
             Edge::Node(mut node) => {
                 let inner = Arc::make_mut(&mut node);
-                let removed = inner.remove(shape, key, at, hasher);
+                let shared = inner.shared();
+                let below = shape.get(at..).is_some_and(|rest| rest.starts_with(shared)) || shared.is_empty();
+                let at = at + shared.len();
+                let removed = below && inner.remove(shape, key, at, hasher);
                 let left = !inner.is_empty();
                 (removed, left.then_some(Edge::Node(node)))
             }
@@ -254,6 +283,37 @@ enum Slot<'a, T> {
 }
 
 impl<T> Node<T> {
+    fn new(segment: &[u8], shared: &[u8]) -> Self {
+        Node {
+            text: Text::new(segment, shared),
+            segment_bytes: segment.len(),
+            literals: Shards::default(),
+            parameters: None,
+            ends: None,
+            tails: None,
+        }
+    }
+
+    /// The literal segments that all shapes below begin with, each with its slash.
+    fn shared(&self) -> &[u8] {
+        self.text.bytes().get(self.segment_bytes..).unwrap_or_default()
+    }
+
+    /// Keeps the first `kept` bytes of the shared segments and hands the rest, with all that is below, down to a new
+    /// node; `kept` ends with a slash or is 0, and is not all.
+    fn part(&mut self, kept: usize, hasher: &RandomState) {
+        let (kept, rest) = self.shared().split_at_checked(kept).unwrap_or_default();
+        let (next, shared) = shape::split(rest, b'/');
+        let segment = self.text.bytes().get(..self.segment_bytes).unwrap_or_default();
+        let upper = Node::new(segment, kept);
+        let lower_text = Text::new(next, shared.unwrap_or_default());
+        let (lower_hash, lower_segment_bytes) = (hash(hasher, next), next.len());
+        let mut lower = std::mem::replace(self, upper);
+        lower.text = lower_text;
+        lower.segment_bytes = lower_segment_bytes;
+        self.literals.add(lower_hash, Edge::Node(Arc::new(lower)));
+    }
+
     fn is_empty(&self) -> bool {
         self.literals.is_empty() && self.parameters.is_none() && self.ends.is_none() && self.tails.is_none()
     }

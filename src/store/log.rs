@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) revision: Revision,
     /// Why the store does not answer, while it does not.
     pub(super) outage: Option<String>,
+    /// Nothing is known yet; feeds wait.
+    starting: bool,
     /// Raised when the past is replaced; feeds answer with a snapshot.
     epoch: u64,
     routing: BTreeMap<Box<str>, Entry>,
@@ -84,15 +86,18 @@ impl State {
         self.history.clear();
         self.history_after = revision;
         self.epoch += 1;
+        self.starting = false;
     }
 }
 
 impl Log {
-    /// An empty log, at revision 1 as an empty etcd is. With an `outage`, feeds start with it.
-    pub(super) fn new(outage: Option<String>) -> Self {
+    /// An empty log, at revision 1 as an empty etcd is. While it is `starting`, feeds wait for its first contents or
+    /// an outage.
+    pub(super) fn new(starting: bool) -> Self {
         let state = State {
             revision: Revision(1),
-            outage,
+            outage: None,
+            starting,
             epoch: 0,
             routing: BTreeMap::new(),
             state: BTreeMap::new(),
@@ -112,11 +117,6 @@ impl Log {
         let answer = change(&mut self.read());
         self.changed.send_replace(());
         answer
-    }
-
-    /// Feeds of this log that are being read.
-    pub(super) fn followers(&self) -> usize {
-        self.changed.receiver_count()
     }
 
     /// A feed of one area. It holds the log, and whatever `keep` holds, until it is dropped.
@@ -162,6 +162,9 @@ impl Reader {
             return if first { vec![Event::Lost { reason: reason.clone() }] } else { vec![] };
         }
         let mut events = Vec::new();
+        if state.starting {
+            return events;
+        }
         match self.position {
             Some((epoch, revision)) if epoch == state.epoch && revision >= state.history_after => {
                 let since =

@@ -41,7 +41,7 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty store at revision 1.
     pub fn new() -> Self {
-        Self { log: Arc::new(Log::new(None)), leases: Arc::new(AtomicI64::new(1)) }
+        Self { log: Arc::new(Log::new(false)), leases: Arc::new(AtomicI64::new(1)) }
     }
 
     /// Writes one key, whatever it was.

@@ -1,8 +1,11 @@
 use super::*;
 
+/// Data, trailer lines, and how many bytes were used.
 type Whole = (Vec<u8>, Vec<String>, usize);
+/// The same as it is expected; `None`: cut short.
+type Expected<'a> = Result<Option<(&'a str, &'a [&'a str], usize)>, BodyError>;
 
-/// Decodes `input` in pieces of `step` bytes: data, trailer lines, and how many bytes were used.
+/// Decodes `input` in pieces of `step` bytes.
 fn decode(
     length: BodyLength,
     input: &[u8],
@@ -35,7 +38,7 @@ fn decode(
 }
 
 #[track_caller]
-fn check(length: BodyLength, input: &[u8], expected: Result<Option<(&str, &[&str], usize)>, BodyError>) {
+fn check(length: BodyLength, input: &[u8], expected: Expected<'_>) {
     let limits =
         Limits { trailer_bytes: 100, trailer_fields: 4, chunk_extension_bytes: 50, ..Limits::default() };
     for step in [1, 2, 3, 7, usize::MAX / 2] {
@@ -52,7 +55,7 @@ fn check(length: BodyLength, input: &[u8], expected: Result<Option<(&str, &[&str
     }
 }
 
-fn chunked(input: &str, expected: Result<Option<(&str, &[&str], usize)>, BodyError>) {
+fn chunked(input: &str, expected: Expected<'_>) {
     check(BodyLength::Chunked, input.as_bytes(), expected);
 }
 

@@ -65,8 +65,11 @@ fn request() -> impl Strategy<Value = (Vec<u8>, Vec<(String, Vec<u8>)>)> {
         })
 }
 
+/// The request line, the fields, and what is left behind them.
+type Read = (String, Vec<String>, Vec<u8>);
+
 /// What reading piece by piece comes to: the head's lines and what is left, a refusal, or nothing yet.
-fn verdict(raw: &[u8], cuts: &[usize]) -> Result<Option<(String, Vec<String>, Vec<u8>)>, ()> {
+fn verdict(raw: &[u8], cuts: &[usize]) -> Result<Option<Read>, ()> {
     let (mut buffer, mut scan, mut spare, limits) =
         (Vec::new(), Scan::default(), Spare::default(), Limits::default());
     let mut at = 0;

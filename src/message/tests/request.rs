@@ -411,6 +411,9 @@ fn connection_options_are_understood() {
         assert_eq!(read_request(raw.as_bytes()).unwrap().keep_alive, keep_alive, "{raw}");
     }
     check_fields("Connection: content-length\r\n", Err(P::ConnectionOption));
+    check_fields(&format!("Connection: {}\r\n", "x,".repeat(32)), Ok(()));
+    check_fields(&format!("Connection: {}\r\n", "x,".repeat(33)), Err(P::ConnectionOption));
+    check_fields(&format!("Connection: {}\r\n", ",".repeat(60_000)), Ok(()));
     check_fields("Connection: close, Transfer-Encoding\r\n", Err(P::ConnectionOption));
     check_fields("Connection: close\r\nConnection: transfer_encoding\r\n", Err(P::ConnectionOption));
 }
