@@ -7,6 +7,7 @@ use super::get::severity;
 use super::plan::{Plan, plan};
 use super::table::count;
 use super::target::{Committed, Target, objects};
+use super::value::with;
 use crate::model::Revision;
 use anyhow::bail;
 use serde_json::{Value, json};
@@ -21,8 +22,8 @@ Examples:
   flipgate apply -f routes/ --prune                also remove objects that are not in the files
   flipgate export - | flipgate apply --store etcd://10.0.0.2:2379 -f -
 
-A document says what an object is: fields that it lacks go, but for those that are not Flipgate's. What is so already is
-not written again. Nothing is removed without --prune, and then only objects of kinds that the files have. If someone
+A document says what an object is: fields that it lacks go, but for those that are not Flipgate's. What is so already is \
+not written again. Nothing is removed without --prune, and then only objects of kinds that the files have. If someone \
 changes an object meanwhile, nothing is written.")]
 pub(super) struct Apply {
     /// Documents or a directory in a store's layout; `-` is standard input
@@ -57,11 +58,14 @@ impl Apply {
         for (key, finding) in &consequences {
             let (kind, id) = (key.kind(), key.id());
             let how = severity(finding.severity);
-            context.note(format_args!("{how} once written: {kind} {id}: {} {}", finding.field, finding.reason));
+            context
+                .note(format_args!("{how} once written: {kind} {id}: {} {}", finding.field, finding.reason));
         }
         let broken = plan.breaks(&consequences);
         if !broken.is_empty() && !self.force {
-            context.note("flipgate: pruning would remove what others name; nothing was written (--force does it)");
+            context.note(
+                "flipgate: pruning would remove what others name; nothing was written (--force does it)",
+            );
             return Ok(Exit::No);
         }
         if self.diff && context.output == Output::Text {
@@ -76,7 +80,12 @@ impl Apply {
         self.write(context, &target, &plan).await
     }
 
-    async fn write(&self, context: &mut Context<'_, '_>, target: &Target, plan: &Plan) -> anyhow::Result<Exit> {
+    async fn write(
+        &self,
+        context: &mut Context<'_, '_>,
+        target: &Target,
+        plan: &Plan,
+    ) -> anyhow::Result<Exit> {
         let most = target.operations_max();
         let transactions = plan.transactions(most);
         let total = transactions.len();
@@ -95,7 +104,11 @@ impl Apply {
                 Ok(Committed::At(at)) => revision = at,
                 Ok(Committed::Conflict(message)) => {
                     let written = if index == 0 { "nothing was written" } else { "the rest was not written" };
-                    let of = if total > 1 { format!(" (transaction {} of {total})", index + 1) } else { String::new() };
+                    let of = if total > 1 {
+                        format!(" (transaction {} of {total})", index + 1)
+                    } else {
+                        String::new()
+                    };
                     context.note(format_args!("flipgate: {message}{of}; {written}, apply again"));
                     return Ok(Exit::No);
                 }
@@ -109,14 +122,16 @@ impl Apply {
         Ok(Exit::Done)
     }
 
-    fn report(&self, context: &mut Context<'_, '_>, plan: &Plan, revision: Option<Revision>) -> anyhow::Result<()> {
+    fn report(
+        &self,
+        context: &mut Context<'_, '_>,
+        plan: &Plan,
+        revision: Option<Revision>,
+    ) -> anyhow::Result<()> {
         if context.output == Output::Json {
             let steps = plan.steps.iter().map(|step| {
-                let mut one = json!({ "key": step.stored_key, "change": step.verb() });
-                if self.diff {
-                    one["diff"] = step.diff()?.into();
-                }
-                Ok(one)
+                let one = json!({ "key": step.stored_key, "change": step.verb() });
+                Ok(if self.diff { with(one, "diff", step.diff()?) } else { one })
             });
             let steps = steps.collect::<anyhow::Result<Vec<Value>>>()?;
             let answer = json!({ "revision": revision, "changes": steps, "unchanged": plan.unchanged });
@@ -130,7 +145,9 @@ impl Apply {
         let changes = count(plan.steps.len(), "change");
         let unchanged = format!("{} so already", count(plan.unchanged, "object"));
         match revision {
-            Some(revision) => context.say(format_args!("{changes} written at revision {revision}, {unchanged}"))?,
+            Some(revision) => {
+                context.say(format_args!("{changes} written at revision {revision}, {unchanged}"))?
+            }
             None if plan.steps.is_empty() => context.say(format_args!("nothing to do, {unchanged}"))?,
             None => context.say(format_args!("{changes} to write, {unchanged}; nothing was written"))?,
         }

@@ -182,7 +182,8 @@ mod tests {
             r#"[{"kind":"backnd","id":"b","spec":{}},{"kind":"backend","id":5,"spec":{}},5]"#,
             &["backends/5/backend"],
             &[
-                "f, item 1: \"backnd\" is no kind; a kind is listener, host, frontend, backend, server or middleware",
+                "f, item 1: \"backnd\" is no kind; a kind is listener, host, frontend, middleware, backend or server (did you \
+                 mean `backend`?)",
                 "f, item 3: this is no document: an object with `kind`, `id` and `spec` is expected",
             ],
         );
@@ -195,8 +196,16 @@ mod tests {
             &["backends/b/backend"],
             &["f, document 2: backend b stands in f, document 1 already; an object is given once"],
         );
-        check("kind: backend\nid: b", &[], &["f: `spec` is missing; the backend's fields are expected in it"]);
-        check("kind: backend\nid: b\nspecs: {}", &[], &["f: a document has `kind`, `id` and `spec`, and not \"specs\""]);
+        check(
+            "kind: backend\nid: b",
+            &[],
+            &["f: `spec` is missing; the backend's fields are expected in it"],
+        );
+        check(
+            "kind: backend\nid: b\nspecs: {}",
+            &[],
+            &["f: a document has `kind`, `id` and `spec`, and not \"specs\""],
+        );
         assert!(from_text("f", "# nothing").is_err());
     }
 }

@@ -17,7 +17,10 @@ pub(super) fn parse(name: &str, text: &str) -> anyhow::Result<Vec<Value>> {
         Ok(values) => Ok(values.into_iter().filter(|value| !value.is_null()).collect()),
         Err(error) => {
             let said = error.without_snippet().to_string();
-            bail!("{name} is neither YAML nor JSON: {}", said.lines().next().unwrap_or("it cannot be read").trim())
+            bail!(
+                "{name} is neither YAML nor JSON: {}",
+                said.lines().next().unwrap_or("it cannot be read").trim()
+            )
         }
     }
 }
@@ -38,6 +41,14 @@ pub(super) fn shown(value: &Value, path: &str) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     }
+}
+
+/// The value with one more field; what is no object stays as it is.
+pub(super) fn with(mut value: Value, name: &str, field: impl Into<Value>) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert(name.to_owned(), field.into());
+    }
+    value
 }
 
 /// YAML with field names as is the habit there: `backendId`, `url`.
@@ -174,7 +185,8 @@ mod tests {
         ] {
             assert_eq!(camel(name), yaml);
         }
-        let yaml = to_yaml(&json(r#"{"Type":"http","Route":"Host(`a`)","Settings":{"Timeouts":{"Read":"5s"}}}"#));
+        let yaml =
+            to_yaml(&json(r#"{"Type":"http","Route":"Host(`a`)","Settings":{"Timeouts":{"Read":"5s"}}}"#));
         assert_eq!(yaml.unwrap(), "type: http\nroute: Host(`a`)\nsettings:\n  timeouts:\n    read: 5s\n");
     }
 
