@@ -3,7 +3,6 @@
 use super::context::{Context, Exit};
 use super::flags::ProxyFlags;
 use crate::app;
-use crate::config::Config;
 use crate::telemetry::logs::{self, LogFormat};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -44,16 +43,16 @@ impl Proxy {
         logs::init(format, &config.log.level)?;
         let mut signals = Signals::new()?;
         let require_table = config.require_table;
-        let drain = drain(&config);
+        let drain = config.drain_timeout;
         let running = app::start(config).await?;
         for (id, address) in running.listeners() {
             tracing::info!(listener = %id, %address, "listening");
         }
         if let Some(admin) = running.admin() {
-            tracing::info!(address = %admin, "admin API");
+            context.note(format_args!("admin listening on http://{admin}"));
         }
         if let Some(health) = running.health() {
-            tracing::info!(address = %health, "health");
+            context.note(format_args!("health listening on http://{health}"));
         }
         let has_table = tokio::select! {
             () = running.ready() => true,
@@ -82,11 +81,6 @@ impl Proxy {
         }
         Ok(Exit::Done)
     }
-}
-
-/// All the time that draining may take.
-fn drain(config: &Config) -> Duration {
-    config.drain_delay + config.drain_timeout
 }
 
 async fn elapsed(time: Option<Duration>) {

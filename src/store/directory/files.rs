@@ -21,7 +21,7 @@ const FILES_MAX: usize = 500_000;
 const READS_MAX: usize = 100;
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// A file changed so recently may change again without a new time stamp.
-const STAMP_UNSURE: Duration = Duration::from_secs(1);
+const STAMP_UNSURE: Duration = Duration::from_millis(200);
 /// Endings of files that are objects.
 pub(super) const ENDINGS: [&str; 3] = ["json", "yaml", "yml"];
 
@@ -80,7 +80,11 @@ impl Files {
     /// Reads everything below `root`; contents that cannot have changed are taken from `before`. A read during which
     /// files change is repeated.
     pub(super) fn read(root: &Path, before: &Self) -> io::Result<Self> {
+        let read_ns = now_ns();
         let mut walked = walk(root)?;
+        if before.are(&walked) {
+            return Ok(Self { files: before.files.clone(), read_ns });
+        }
         for _ in 0..READS_MAX {
             let read_ns = now_ns();
             let files: BTreeMap<_, _> = walked
@@ -99,14 +103,22 @@ impl Files {
 
     /// Whether the files look as they did when this was read; cheap, and not certain.
     pub(super) fn looks_same(&self, root: &Path) -> bool {
-        let Ok(walked) = walk(root) else { return self.files.is_empty() };
-        walked.len() == self.files.len()
-            && walked.iter().all(|(key, found)| {
-                self.files.get(key).is_some_and(|file| {
-                    file.stamps.iter().eq(found.iter().map(|(_, stamp)| stamp))
-                        && file.stamps.iter().all(|stamp| stamp.is_sure(self.read_ns))
+        match walk(root) {
+            Ok(walked) => self.are(&walked),
+            Err(_) => self.files.is_empty(),
+        }
+    }
+
+    /// Whether these stamps can only be those of what was read.
+    fn are(&self, walked: &Walked) -> bool {
+        let same = |file: &File, found: &[(PathBuf, Stamp)]| {
+            file.stamps.len() == found.len()
+                && file.paths.iter().zip(&file.stamps).zip(found).all(|((path, stamp), (now_path, now))| {
+                    path == now_path && stamp == now && stamp.is_sure(self.read_ns)
                 })
-            })
+        };
+        walked.len() == self.files.len()
+            && walked.iter().all(|(key, found)| self.files.get(key).is_some_and(|file| same(file, found)))
     }
 }
 
@@ -232,4 +244,31 @@ fn first_64(hash: &[u8]) -> u64 {
 /// The version of a file with these bytes.
 pub(super) fn version(bytes: &[u8]) -> u64 {
     first_64(digest(&SHA256, bytes).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_shows_even_with_its_time_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        fs::write(&path, "1").unwrap();
+        let old = SystemTime::now() - Duration::from_secs(60);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let mut read = Files::read(dir.path(), &Files::default()).unwrap();
+        assert!(!read.looks_same(dir.path()), "so young a file may change unseen");
+        // As if it had been read later.
+        read.read_ns += 1_000_000_000;
+        assert!(read.looks_same(dir.path()));
+        fs::write(&path, "2").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        assert!(!read.looks_same(dir.path()));
+        let again = Files::read(dir.path(), &read).unwrap();
+        assert_eq!(again.get("a").map(|file| &*file.value), Some(&b"2"[..]));
+        assert_ne!(again.digest(), read.digest());
+        fs::write(dir.path().join("b.json"), "1").unwrap();
+        assert!(!again.looks_same(dir.path()));
+    }
 }

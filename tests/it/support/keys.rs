@@ -1,0 +1,164 @@
+//! A routing table in a real etcd, written by clients that are not the program's own.
+
+use super::etcd::{Backup, Etcd};
+use etcd_client::{CompactionOptions, KvClient, PutOptions, Txn, TxnOp};
+use serde_json::Value;
+use std::process::Command;
+use tokio::runtime::Runtime;
+
+/// The prefix of the table.
+pub const PREFIX: &str = "/flipgate";
+
+/// An etcd of the test's own with a client. Keys are relative to the prefix.
+pub struct Keys {
+    runtime: Runtime,
+    etcd: Etcd,
+    client: KvClient,
+}
+
+impl Keys {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With flags of etcd.
+    pub fn start_with(flags: &[&str]) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (etcd, client) = runtime.block_on(async {
+            let etcd = Etcd::start_with(flags).await;
+            let client = etcd.client().await.kv_client();
+            (etcd, client)
+        });
+        Self { runtime, etcd, client: client.max_decoding_message_size(64 << 20) }
+    }
+
+    /// As `--store` takes it.
+    pub fn url(&self) -> String {
+        format!("etcd://{}", self.etcd.endpoint())
+    }
+
+    /// Where its clients connect.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.etcd.endpoint().parse().unwrap()
+    }
+
+    /// Writes JSON; the revision.
+    pub fn put(&mut self, key: &str, value: &Value) -> i64 {
+        self.put_bytes(key, value.to_string().into_bytes())
+    }
+
+    /// Writes anything; the revision.
+    pub fn put_bytes(&mut self, key: &str, value: Vec<u8>) -> i64 {
+        let key = format!("{PREFIX}/{key}");
+        let answer = self.runtime.block_on(self.client.put(key, value, None::<PutOptions>)).unwrap();
+        answer.header().unwrap().revision()
+    }
+
+    pub fn delete(&mut self, key: &str) -> i64 {
+        let key = format!("{PREFIX}/{key}");
+        self.runtime.block_on(self.client.delete(key, None)).unwrap().header().unwrap().revision()
+    }
+
+    /// Removes everything below the prefix, in one revision.
+    pub fn delete_all(&mut self) -> i64 {
+        let options = etcd_client::DeleteOptions::new().with_prefix();
+        let delete = self.client.delete(format!("{PREFIX}/"), Some(options));
+        self.runtime.block_on(delete).unwrap().header().unwrap().revision()
+    }
+
+    /// Writes in one transaction, at most etcd's 128; the revision.
+    pub fn put_together(&mut self, puts: &[(String, Value)]) -> i64 {
+        let operation =
+            |(key, value): &(String, Value)| TxnOp::put(format!("{PREFIX}/{key}"), value.to_string(), None);
+        let transaction = Txn::new().and_then(puts.iter().map(operation).collect::<Vec<_>>());
+        self.runtime.block_on(self.client.txn(transaction)).unwrap().header().unwrap().revision()
+    }
+
+    /// Writes many keys, 128 a transaction; the last revision.
+    pub fn put_many(&mut self, puts: &[(String, Value)]) -> i64 {
+        puts.chunks(128).map(|chunk| self.put_together(chunk)).last().unwrap_or(0)
+    }
+
+    /// Forgets the revisions before `revision`.
+    pub fn compact(&mut self, revision: i64) {
+        let options = CompactionOptions::new().with_physical();
+        self.runtime.block_on(self.client.compact(revision, Some(options))).unwrap();
+    }
+
+    /// Writes with the program that people use; the revision.
+    pub fn etcdctl_put(&self, key: &str, value: &Value) -> i64 {
+        let program = std::env::var("FLIPGATE_ETCDCTL").unwrap_or_else(|_| "etcdctl".to_owned());
+        let output = Command::new(program)
+            .args(["--endpoints", &self.etcd.endpoint(), "--write-out", "json", "put"])
+            .args([&format!("{PREFIX}/{key}"), &value.to_string()])
+            .env("ETCDCTL_API", "3")
+            .output()
+            .unwrap_or_else(|error| panic!("cannot start etcdctl: {error}"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let answer = serde_json::from_slice::<Value>(&output.stdout).unwrap();
+        answer["header"]["revision"].as_i64().unwrap()
+    }
+
+    pub fn kill(&mut self) {
+        self.etcd.kill();
+    }
+
+    pub fn restart(&mut self) {
+        self.runtime.block_on(self.etcd.restart());
+        self.client = self.runtime.block_on(self.etcd.client()).kv_client();
+    }
+
+    /// Ends it and keeps a copy of its data; [`Keys::restart`] goes on.
+    pub fn backup(&mut self) -> Backup {
+        self.etcd.backup()
+    }
+
+    /// Ends it and puts a copy back; [`Keys::restart`] goes on.
+    pub fn restore(&mut self, backup: &Backup) {
+        self.etcd.restore(backup);
+    }
+
+    /// Ends it and removes all its data; [`Keys::restart`] goes on with nothing.
+    pub fn wipe(&mut self) {
+        self.etcd.wipe();
+    }
+
+    /// SIGSTOP
+    pub fn freeze(&self) {
+        self.etcd.freeze();
+    }
+
+    /// SIGCONT
+    pub fn thaw(&self) {
+        self.etcd.thaw();
+    }
+
+    /// A listener `http` on a free port.
+    pub fn put_listener(&mut self) {
+        self.put("listeners/http", &super::directory::listener("http"));
+    }
+
+    /// A backend with servers named `a`, `b`, ...
+    pub fn put_backend(&mut self, id: &str, servers: &[std::net::SocketAddr]) {
+        self.put(&format!("backends/{id}/backend"), &serde_json::json!({"Type": "http"}));
+        for (server, name) in servers.iter().zip('a'..='z') {
+            let value = serde_json::json!({"URL": format!("http://{server}")});
+            self.put(&format!("backends/{id}/servers/{name}"), &value);
+        }
+    }
+
+    pub fn put_frontend(&mut self, id: &str, route: &str, backend: &str) -> i64 {
+        self.put(&format!("frontends/{id}/frontend"), &frontend(route, backend))
+    }
+}
+
+/// A frontend as scripts write it.
+pub fn frontend(route: &str, backend: &str) -> Value {
+    serde_json::json!({"Type": "http", "BackendId": backend, "Route": route})
+}
+
+/// An alias as scripts write it.
+pub fn alias(target: &str) -> Value {
+    serde_json::json!({"Type": "alias", "Target": target})
+}
