@@ -7,9 +7,6 @@ use crate::telemetry::logs::{self, LogFormat};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What open requests get when they are told to end at once.
-const AT_ONCE: Duration = Duration::from_millis(200);
-
 /// Serve the routes of a store
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -45,9 +42,6 @@ impl Proxy {
         let require_table = config.require_table;
         let drain = config.drain_timeout;
         let running = app::start(config).await?;
-        for (id, address) in running.listeners() {
-            tracing::info!(listener = %id, %address, "listening");
-        }
         if let Some(admin) = running.admin() {
             context.note(format_args!("admin listening on http://{admin}"));
         }
@@ -57,16 +51,16 @@ impl Proxy {
         let has_table = tokio::select! {
             () = running.ready() => true,
             () = elapsed(require_table) => false,
-            () = signals.end() => {
-                running.shutdown(AT_ONCE).await;
-                return Ok(Exit::Done);
-            }
+            // Nothing is served yet, so nothing drains.
+            () = signals.end() => return Ok(Exit::Done),
         };
         if !has_table {
             let waited = require_table.unwrap_or_default();
             context.note(format_args!("flipgate: there was no table within {waited:?} (--require-table)"));
-            running.shutdown(AT_ONCE).await;
             return Ok(Exit::NoTable);
+        }
+        for (id, address) in running.listeners() {
+            tracing::info!(listener = %id, %address, "listening");
         }
         loop {
             match signals.next().await {
