@@ -41,7 +41,7 @@ async fn listen(flag: &str, address: SocketAddr) -> Result<TcpListener, StartErr
 
 impl Sockets {
     /// Begins to answer for `running`.
-    pub fn serve(
+    pub(super) fn serve(
         self,
         mut running: Running,
         config: &Config,

@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Servers tried for one request, as long as none could be connected to.
 const SERVERS_TRIED_MAX: usize = 3;
@@ -27,7 +27,7 @@ pub(super) struct Exchange {
     pub worker: Rc<Worker>,
     pub server: Arc<Server>,
     pub wire: Rc<Wire>,
-    pub timer: Timer,
+    pub timer: Rc<Timer>,
     /// What is still to be sent.
     upload: Option<Upload>,
     /// The client's connection, to notice that it is gone.
@@ -70,20 +70,19 @@ enum Lost {
 }
 
 /// Sends the request of `passage` with `body`. On success the answer's first head has come.
-/// `client` is the client's connection where its end can be watched.
+/// `client` is the client's connection where its end can be watched; `timer` is the request's own while it lasts.
 pub(super) async fn send(
     passage: &mut Passage,
     backend: &Arc<Backend>,
     mut body: RequestBody,
     client: Option<Rc<Wire>>,
+    timer: &Rc<Timer>,
     upgrade: bool,
 ) -> Result<(Exchange, Next), Failure> {
     let worker = passage.worker.clone();
-    let timer = worker.timer();
     let mut tried = Vec::new();
     let mut fresh_for: Option<Arc<Server>> = None;
     let mut kept = Vec::new();
-    let mut timer = Some(timer);
     let mut last = Failure::of(Reason::NoServer);
     while tried.len() < SERVERS_TRIED_MAX {
         let again = fresh_for.take();
@@ -91,16 +90,14 @@ pub(super) async fn send(
             break;
         };
         passage.attempt(&server);
-        let clock = timer.take().unwrap_or_else(|| worker.timer());
         let idle = if again.is_none() { worker.pool.borrow_mut().take(&server) } else { None };
         let reused = idle.is_some();
         let wire = match idle {
             Some(wire) => wire,
-            None => match dial(&server, backend, &clock).await {
+            None => match dial(&server, backend, timer).await {
                 Ok(wire) => Rc::new(wire),
                 Err(failure) => {
                     passage.failed(failure.reason);
-                    timer = Some(clock);
                     tried.push(server);
                     last = failure;
                     continue;
@@ -108,7 +105,7 @@ pub(super) async fn send(
             },
         };
         let upload = prepare(passage, &server, &wire, body, kept, upgrade, reused);
-        let mut exchange = Exchange::new(&worker, backend, passage, server, wire, upload, clock, reused);
+        let mut exchange = Exchange::new(&worker, backend, passage, server, wire, upload, timer.clone(), reused);
         exchange.client = client.clone();
         let lost = match exchange.first().await {
             Ok(next) => return Ok((exchange, next)),
@@ -200,7 +197,7 @@ impl Exchange {
         server: Arc<Server>,
         wire: Rc<Wire>,
         upload: Upload,
-        timer: Timer,
+        timer: Rc<Timer>,
         reused: bool,
     ) -> Self {
         let own = passage.frontend.as_ref().map(|frontend| &frontend.object.settings);
@@ -231,17 +228,17 @@ impl Exchange {
     }
 
     /// Body bytes taken from the client so far.
-    pub fn body_bytes(&self) -> u64 {
+    pub(super) fn body_bytes(&self) -> u64 {
         self.body_bytes
     }
 
     /// Whether the request was sent to its end.
-    pub fn is_sent(&self) -> bool {
+    pub(super) fn is_sent(&self) -> bool {
         self.sent
     }
 
     /// The longest silence allowed within a body.
-    pub fn idle_timeout(&self) -> Duration {
+    pub(super) fn idle_timeout(&self) -> Duration {
         self.times.idle
     }
 
@@ -259,7 +256,7 @@ impl Exchange {
     }
 
     /// The next head of the answer, after an interim one or after [`Next::Continue`].
-    pub async fn next(&mut self) -> Result<Next, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Next, Failure> {
         self.timer.set(if self.is_sent() { self.times.answer } else { self.times.idle });
         match poll_fn(|cx| self.poll_next(cx)).await {
             Ok(next) => Ok(next),
@@ -269,7 +266,7 @@ impl Exchange {
     }
 
     /// Lets a body go that waited for the server's word.
-    pub fn release_body(&mut self) {
+    pub(super) fn release_body(&mut self) {
         self.continue_due = false;
         if let Some(upload) = &mut self.upload {
             upload.release();
@@ -381,7 +378,7 @@ impl Exchange {
     }
 
     /// The answer's head has come: nothing will be sent a second time.
-    pub fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         if let Some(upload) = &mut self.upload {
             upload.forget_copy();
         }
@@ -389,20 +386,20 @@ impl Exchange {
 
     /// Gives the connection back once the answer was read to its end. It is kept only where the server keeps it, the
     /// request was sent whole and nothing came behind the answer.
-    pub fn finish(self, keep_alive: bool) {
+    pub(super) fn finish(self, keep_alive: bool) {
         if let Some(upload) = self.upload {
             self.worker.spare.borrow_mut().keep_buffer(upload.into_text());
         }
         if keep_alive && self.sent && self.wire.input().is_empty() && !self.wire.ended() {
             self.wire.shrink();
-            let expires = Instant::now() + self.idle_age;
+            let expires = self.worker.now() + self.idle_age;
             self.worker.pool.borrow_mut().put(&self.server, self.wire, self.idle_connections_max, expires);
         }
     }
 
     /// Sends on while the answer comes. What goes wrong with it does not matter to the answer; the connection is then
     /// not kept.
-    pub fn poll_upload_beside(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) {
         let _ = self.poll_upload(cx);
     }
 }

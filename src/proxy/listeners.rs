@@ -4,7 +4,6 @@
 //! is opened the address is bound once without that option, so that an address that somebody else holds is a problem
 //! that is listed, and not a silent share of somebody else's traffic.
 
-use super::client::Addresses;
 use super::worker::{Command, Shared, until_drain};
 use crate::model::{self, InForce, ListenAddress, ListenerId, ListenerProtocol, Problem, Severity};
 use crate::table::{Table, Topic};
@@ -63,7 +62,7 @@ pub(super) enum RawUnix {
 pub(super) type Accepted = crate::wire::Socket;
 
 impl Acceptor {
-    pub async fn accept(&mut self) -> io::Result<(Accepted, Addresses)> {
+    pub(super) async fn accept(&mut self) -> io::Result<(Accepted, Option<SocketAddr>)> {
         match self {
             Self::Tcp(raw) => {
                 if let RawTcp::Bound(bound) = raw {
@@ -75,8 +74,7 @@ impl Acceptor {
                 let (stream, peer) = listener.accept().await?;
                 // Only tunes: a connection without it works.
                 let _ = stream.set_nodelay(true);
-                let addresses = Addresses { peer: Some(peer), local: stream.local_addr().ok() };
-                Ok((Accepted::Tcp(stream), addresses))
+                Ok((Accepted::Tcp(stream), Some(peer)))
             }
             Self::Unix(raw) => {
                 if let RawUnix::Bound(bound) = raw {
@@ -86,7 +84,7 @@ impl Acceptor {
                     return Err(io::ErrorKind::NotConnected.into());
                 };
                 let (stream, _) = listener.accept().await?;
-                Ok((Accepted::Unix(stream), Addresses { peer: None, local: None }))
+                Ok((Accepted::Unix(stream), None))
             }
         }
     }
@@ -100,7 +98,7 @@ pub(super) struct OpenConnection {
 }
 
 impl OpenConnection {
-    pub fn count(shared: &Arc<Shared>, listener: &Arc<Listener>, worker: usize) -> Self {
+    pub(super) fn count(shared: &Arc<Shared>, listener: &Arc<Listener>, worker: usize) -> Self {
         shared.open.fetch_add(1, Ordering::Relaxed);
         listener.counters.at(worker).opened();
         Self { shared: shared.clone(), listener: listener.clone(), worker }
@@ -116,7 +114,7 @@ impl Drop for OpenConnection {
 
 impl Listener {
     /// The way in of an embedding program, which has no address.
-    pub fn embedded(id: ListenerId) -> Self {
+    pub(super) fn embedded(id: ListenerId) -> Self {
         let object = model::Listener {
             id: id.clone(),
             protocol: ListenerProtocol::Http,
@@ -185,7 +183,7 @@ pub(super) struct Coordinator {
 }
 
 impl Coordinator {
-    pub async fn run(self) {
+    pub(super) async fn run(self) {
         let mut swaps = self.shared.board.swaps();
         let mut draining = self.shared.draining.clone();
         loop {

@@ -10,7 +10,7 @@ use crate::telemetry::{AccessRecord, Reason};
 use crate::upstream::{Backend, BackendGuard, Server, ServerGuard};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// A request from its complete head to its answer's last byte. Dropping it writes the log line and counts it.
 pub(super) struct Passage {
@@ -43,7 +43,7 @@ pub(super) enum PathAsSent {
 }
 
 impl Passage {
-    pub fn begin(worker: Rc<Worker>, client: Rc<Client>, head: RequestHead) -> Self {
+    pub(super) fn begin(worker: Rc<Worker>, client: Rc<Client>, head: RequestHead) -> Self {
         Self {
             id: worker.next_request_id(),
             worker,
@@ -67,14 +67,15 @@ impl Passage {
     }
 
     /// A new attempt at `server` begins.
-    pub fn attempt(&mut self, server: &Arc<Server>) {
+    pub(super) fn attempt(&mut self, server: &Arc<Server>) {
         self.attempts += 1;
-        self.attempt_started = Some(Instant::now());
+        // Until the first attempt nothing was waited for.
+        self.attempt_started = Some(if self.attempts == 1 { self.started } else { Instant::now() });
         self.server = Some((server.clone(), server.enter()));
     }
 
     /// The attempt's answer has its head.
-    pub fn answered(&mut self, status: u16) {
+    pub(super) fn answered(&mut self, status: u16) {
         if let Some(started) = self.attempt_started {
             self.upstream_us = Some(started.elapsed().as_micros() as u64);
         }
@@ -82,7 +83,7 @@ impl Passage {
     }
 
     /// The attempt failed.
-    pub fn failed(&mut self, reason: Reason) {
+    pub(super) fn failed(&mut self, reason: Reason) {
         self.count_attempt(Outcome::Failed(reason));
     }
 
@@ -93,7 +94,7 @@ impl Passage {
     }
 
     /// The request's id as it stands in headers, answers and the log.
-    pub fn id_text(&self) -> IdText {
+    pub(super) fn id_text(&self) -> IdText {
         id_text(self.id)
     }
 }
@@ -102,7 +103,7 @@ impl Passage {
 pub(super) struct IdText([u8; 16]);
 
 impl IdText {
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -135,9 +136,8 @@ impl Drop for Passage {
         if !log.is_on() {
             return;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         log.record(&AccessRecord {
-            time_unix_micros: now.saturating_sub(duration_us),
+            time_unix_micros: worker.unix_micros(self.started),
             id: self.id_text().as_str(),
             client: self.client.ip(),
             listener: self.client.listener.id.as_str(),
