@@ -159,7 +159,7 @@ fn no_proxy_is_an_error_that_says_what_to_do() {
 #[test]
 fn objects_are_listed_and_shown() {
     let stored = Stored::shop();
-    stored.check(&["get", "backends"], Exit::Done, "shop  alias  -> blue", "");
+    stored.check(&["get", "backends"], Exit::Done, "shop   alias  -> blue", "");
     stored.check(&["get", "frontends"], Exit::Done, "Path(\"/cart\")", "");
     stored.check(&["get", "servers"], Exit::Done, "green/a", "");
     let one = stored.check(&["get", "servers", "blue"], Exit::Done, "blue/a", "");
@@ -176,6 +176,13 @@ fn one_field_is_put() {
     stored.check(&["put", "backend", "shop", "--set", "Target=green"], Exit::Done, "written at revision", "");
     stored.check(&["get", "backend", "shop"], Exit::Done, "target: green", "");
     stored.check(&["put", "backend", "shop", "--set", "Target=green"], Exit::Done, "is so already", "");
+    stored.check(
+        &["put", "backend", "shop", "--set", "Target=none"],
+        Exit::Done,
+        "written",
+        "there is no backend none yet",
+    );
+    stored.check(&["put", "backend", "shop", "--set", "Target=green"], Exit::Done, "written", "");
     stored.check(&["put", "frontend", "shop", "--set", "Rout=x"], Exit::Error, "", "Route");
     stored.check(&["put", "frontend", "new", "--set", "BackendId=blue"], Exit::Error, "", "Route");
     stored.check(
@@ -337,6 +344,78 @@ fn a_request_is_explained_from_the_store() {
     explain(&["GET", "http://127.0.0.1/", "-H", "Host: shop.example"], Exit::Done, "frontend  shop");
     explain(&["GET", "http://shop.example/", "--output", "json"], Exit::Done, "\"matched\": {");
     stored.check(&["explain", "GET", "/cart", "--store", &stored.url], Exit::Error, "", "is no URL");
+}
+
+/// A proxy over a directory, with its admin API; it ends with its runtime.
+fn proxy(stored: &Stored) -> (tokio::runtime::Runtime, crate::app::Running, String) {
+    use crate::config::{Config, Partial, Setting};
+    let mut flags = Partial::default();
+    let data = stored.path("data").display().to_string();
+    for (flag, value) in
+        [("store", &*stored.url), ("data-dir", &data), ("admin", "127.0.0.1:0"), ("workers", "1")]
+    {
+        flags.set(Setting::of(flag).unwrap(), value);
+    }
+    flags.set(Setting::of("drain-delay").unwrap(), "0s");
+    let config = Config::resolve(flags, |_| None, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let running = runtime.block_on(async {
+        let running = crate::app::start(config).await.unwrap();
+        running.ready().await;
+        running
+    });
+    let admin = format!("http://{}", running.admin().unwrap());
+    (runtime, running, admin)
+}
+
+#[test]
+fn a_proxy_is_spoken_to_through_its_api() {
+    let stored = Stored::shop();
+    let (runtime, running, admin) = proxy(&stored);
+    let check = |args: &[&str], exit, out: &str, err: &str| {
+        let ran = run_with(args, "", &[("FLIPGATE_ADMIN", &admin)]);
+        let all = format!("{args:?}\n{}\n{}", ran.out, ran.err);
+        assert!(
+            ran.exit == exit && ran.out.contains(out) && ran.err.contains(err),
+            "{exit:?} {out:?} {err:?}: {all}"
+        );
+        ran
+    };
+    check(&["status"], Exit::Done, " is ready\n", "");
+    check(&["status", "--output", "json"], Exit::Done, "\"ready\": true", "");
+    check(&["status", "--wait-revision", "999", "--timeout", "10ms"], Exit::No, "", "999");
+    check(&["get", "backends"], Exit::Done, "shop   alias  -> blue", "");
+    check(&["get", "backends"], Exit::Done, "green  http   1        servers alone", "");
+    check(&["get", "server", "blue/a"], Exit::Done, "url: http://127.0.0.1:1", "");
+    check(&["get", "server", "blue/b"], Exit::No, "", "there is no server blue/b");
+    check(
+        &["put", "backend", "shop", "--set", "Target=green", "--expect", "absent"],
+        Exit::No,
+        "",
+        "it exists",
+    );
+    check(&["put", "backend", "shop", "--set", "Targt=green"], Exit::Error, "", "Target");
+    let ran =
+        check(&["put", "backend", "shop", "--set", "Target=green", "--output", "json"], Exit::Done, "", "");
+    let revision: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    check(&["status", "--wait-revision", &revision["revision"].to_string()], Exit::Done, " is ready\n", "");
+    check(&["explain", "GET", "http://shop.example/"], Exit::Done, "backend   shop -> green", "");
+    check(&["explain", "GET", "http://shop.example/cart"], Exit::Done, "no: Method(\"POST\")", "");
+    check(&["explain", "GET", "http://other.example/"], Exit::No, "no route takes it", "");
+    check(&["check"], Exit::Done, "", "0 errors");
+    check(&["delete", "backend", "shop"], Exit::No, "", "is named by");
+    check(&["delete", "server", "blue/a"], Exit::Done, "removed at revision", "");
+    check(&["confirm"], Exit::Done, "nothing is held", "");
+    check(&["export", "-", "--with-keys"], Exit::Error, "", "do not pass the admin API");
+    let documents = check(&["export", "-"], Exit::Done, "kind: frontend", "").out;
+    let ran = run_with(&["apply", "-f", "-"], &documents, &[("FLIPGATE_ADMIN", &admin)]);
+    assert!(
+        ran.exit == Exit::Done && ran.out.contains("nothing to do, 5 objects so already"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    runtime.block_on(running.shutdown(std::time::Duration::ZERO));
 }
 
 #[test]
