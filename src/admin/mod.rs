@@ -9,6 +9,7 @@
 mod access;
 mod answer;
 mod extract;
+mod live;
 mod objects;
 mod observe;
 mod openapi;
@@ -21,8 +22,9 @@ mod transactions;
 
 pub use access::{Access, AccessError, Role};
 pub use extract::BODY_BYTES_MAX;
+pub use live::{Live, MoreMetrics};
 pub use observe::{ROUTES_MAX, WAIT_MAX};
-pub use running::{ConfirmError, RouteView, Routes, Running, ServerView, State};
+pub use running::{ConfirmError, ListenerView, RouteView, Routes, Running, ServerView, State};
 pub use serve::{CONNECTIONS_MAX, serve};
 
 use crate::store::Store;

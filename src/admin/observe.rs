@@ -53,7 +53,7 @@ pub(super) async fn status(
         None => WAIT_DEFAULT,
     };
     if let Some(revision) = query.revision.map(Revision)
-        && tokio::time::timeout(timeout, admin.running.served(revision)).await.is_err()
+        && !admin.running.wait_for(revision, timeout).await
     {
         let state = admin.running.state();
         let message = format!("revision {revision} is not served yet");
@@ -73,6 +73,8 @@ fn status_view(admin: &Admin, state: &RunningState) -> Value {
             "connected": state.connected,
             "since": rfc3339(state.since),
         },
+        "hash": format!("{:016x}", state.hash),
+        "listeners": state.listeners,
         "ready": state.not_ready.is_none(),
         "stale": state.stale,
         "held": state.held,
@@ -98,8 +100,8 @@ pub(super) async fn routes(
 }
 
 pub(super) async fn problems(State(admin): State<Arc<Admin>>) -> Response {
-    let problems: Vec<Value> = admin.running.problems().iter().map(problem).collect();
-    let revision = admin.running.state().revision;
+    let (revision, problems) = admin.running.problems();
+    let problems: Vec<Value> = problems.iter().map(problem).collect();
     axum::Json(json!({ "revision": revision, "problems": problems })).into_response()
 }
 

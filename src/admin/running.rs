@@ -4,19 +4,19 @@ use crate::model::{FrontendId, Problem, Revision};
 use crate::telemetry::{FrontendLabels, Scrape};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The running process, as the API sees it.
 pub trait Running: Send + Sync + 'static {
     /// How it is.
     fn state(&self) -> State;
-    /// Ends when every worker serves `revision` or a later one. Cancel-safe.
-    fn served(&self, revision: Revision) -> BoxFuture<'_, ()>;
+    /// Waits until every worker serves everything up to `revision`; false: not within `timeout`. Cancel-safe.
+    fn wait_for(&self, revision: Revision, timeout: Duration) -> BoxFuture<'_, bool>;
     /// What the table in force serves, best first: all of it, one frontend's routes, or those that a request for
     /// `host` may match. At most `limit`.
     fn routes(&self, host: Option<&str>, frontend: Option<&FrontendId>, limit: usize) -> Routes;
-    /// Everything that is wrong, errors first.
-    fn problems(&self) -> Vec<Problem>;
+    /// Everything that is wrong, errors first, and the revision of the table that it is about.
+    fn problems(&self) -> (Revision, Vec<Problem>);
     /// Lets what is held take effect, for the whole fleet; how many objects that were.
     fn confirm(&self) -> BoxFuture<'_, Result<usize, ConfirmError>>;
     /// Adds every counter and gauge.
@@ -34,6 +34,12 @@ pub struct State {
     pub connected: bool,
     /// Since when it does, or does not.
     pub since: SystemTime,
+    /// Why it does not answer, for people.
+    pub reason: Option<String>,
+    /// Order-free sum of the hashes of all objects in force; members that serve the same have the same.
+    pub hash: u64,
+    /// Listeners that accept connections.
+    pub listeners: Vec<ListenerView>,
     /// Why no traffic should be sent here; none: it should.
     pub not_ready: Option<String>,
     /// What is served may be older than what the store holds.
@@ -46,6 +52,15 @@ pub struct State {
     pub errors: usize,
     /// Problems of objects that are.
     pub warnings: usize,
+}
+
+/// A listener that accepts connections.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListenerView {
+    /// From the key.
+    pub id: String,
+    /// As bound: `127.0.0.1:8080` or `unix:/run/flipgate.sock`.
+    pub address: String,
 }
 
 /// Routes of one table.

@@ -35,9 +35,10 @@ impl Running for Fake {
         }
     }
 
-    fn served(&self, revision: Revision) -> BoxFuture<'_, ()> {
+    fn wait_for(&self, revision: Revision, timeout: Duration) -> BoxFuture<'_, bool> {
         let mut served = self.served.subscribe();
-        async move { drop(served.wait_for(|served| *served >= revision.0).await) }.boxed()
+        let wait = async move { served.wait_for(|served| *served >= revision.0).await.is_ok() };
+        async move { tokio::time::timeout(timeout, wait).await.unwrap_or(false) }.boxed()
     }
 
     fn routes(&self, host: Option<&str>, frontend: Option<&FrontendId>, limit: usize) -> Routes {
@@ -59,8 +60,8 @@ impl Running for Fake {
         Routes { revision: self.state().revision, routes: vec![route], truncated: limit < 2 }
     }
 
-    fn problems(&self) -> Vec<Problem> {
-        vec![Problem {
+    fn problems(&self) -> (Revision, Vec<Problem>) {
+        let problem = Problem {
             key: "frontends/shop/frontend".into(),
             field: "Route".into(),
             reason: "is wrong".into(),
@@ -68,7 +69,8 @@ impl Running for Fake {
             revision: Revision(7),
             since: SystemTime::UNIX_EPOCH,
             in_force: InForce::Previous,
-        }]
+        };
+        (self.state().revision, vec![problem])
     }
 
     fn confirm(&self) -> BoxFuture<'_, Result<usize, ConfirmError>> {

@@ -161,3 +161,20 @@ fn all_problems_are_reported_at_once() {
     let origins: Vec<_> = error.problems.iter().map(|problem| problem.origin.to_string()).collect();
     assert_eq!(origins, ["flipgate.toml:1", "--workers", "FLIPGATE_DRAIN_DELAY", "flipgate.toml:3"]);
 }
+
+#[test]
+fn the_commented_file_shows_every_setting_with_its_default() {
+    let text = include_str!("../../config/flipgate.toml");
+    assert_eq!(messages(text), [""; 0]);
+    let is_setting = |line: &&str| line.starts_with(|c: char| c == '[' || c.is_ascii_lowercase());
+    let lines = text.lines().map(|line| line.strip_prefix('#').unwrap_or(line)).filter(is_setting);
+    // Two examples of one setting: the last one counts.
+    let lines: Vec<_> = lines.filter(|line| !line.starts_with("store = \"dir:")).collect();
+    assert_eq!(messages(&lines.join("\n")), [""; 0]);
+    for setting in SETTINGS.iter().filter(|setting| setting.flag != "listener") {
+        let shown = lines.iter().find(|line| line.split(" = ").next() == Some(setting.flag));
+        let shown = shown.unwrap_or_else(|| panic!("{} is not shown", setting.flag));
+        let value = shown.split(" = ").nth(1).unwrap().trim_matches('"');
+        assert!(setting.default.is_empty() || value == setting.default, "{shown}, not {}", setting.default);
+    }
+}

@@ -60,6 +60,7 @@ struct Turn {
     revision: Revision,
     hash: u64,
     records: Vec<(Revision, Vec<Record>)>,
+    base_due: bool,
     synced: Option<Revision>,
     is_news: bool,
 }
@@ -238,8 +239,10 @@ impl Publisher {
         if let Some(synced) = turn.synced {
             self.shared.note_synced(synced);
         }
-        for (revision, records) in turn.records {
-            self.shared.append(revision, records);
+        if turn.base_due {
+            self.shared.skip_to_base();
+        } else {
+            turn.records.into_iter().for_each(|(revision, records)| self.shared.append(revision, records));
         }
         self.shared.write_base();
     }
@@ -253,7 +256,8 @@ impl Publisher {
 
 impl Turn {
     fn add(&mut self, applied: Applied) {
-        let Applied { revision, changes, hash, records } = applied;
+        let Applied { revision, changes, hash, records, base_due } = applied;
+        self.base_due |= base_due;
         self.merge(changes);
         (self.revision, self.hash, self.is_news) = (revision, hash, true);
         self.records.push((revision, records));
@@ -262,6 +266,7 @@ impl Turn {
     fn append(&mut self, later: Self) {
         if later.is_news {
             self.merge(later.changes);
+            self.base_due |= later.base_due;
             (self.revision, self.hash, self.is_news) = (later.revision, later.hash, true);
             self.records.extend(later.records);
         }

@@ -302,6 +302,12 @@ impl Shared {
         }
     }
 
+    pub(super) fn skip_to_base(&self) {
+        if let Some(journal) = &self.journal {
+            journal.skip();
+        }
+    }
+
     /// Gives the journal a new base where it wants one. An image that has seen neither disk nor store is none.
     pub(super) fn write_base(&self) {
         if self.progress.borrow().published.is_none() {

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use tokio::net::{TcpListener, UnixListener};
@@ -93,12 +94,22 @@ impl Acceptor {
 
 /// Counts one open connection until it is dropped.
 pub(super) struct OpenConnection {
+    shared: Arc<Shared>,
     listener: Arc<Listener>,
     worker: usize,
 }
 
+impl OpenConnection {
+    pub fn count(shared: &Arc<Shared>, listener: &Arc<Listener>, worker: usize) -> Self {
+        shared.open.fetch_add(1, Ordering::Relaxed);
+        listener.counters.at(worker).opened();
+        Self { shared: shared.clone(), listener: listener.clone(), worker }
+    }
+}
+
 impl Drop for OpenConnection {
     fn drop(&mut self) {
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
         self.listener.counters.at(self.worker).closed();
     }
 }
@@ -115,12 +126,6 @@ impl Listener {
             h2c: false,
         };
         Self { id, object: Arc::new(object), tls: None, counters: Arc::new(WorkerSlots::new(0)) }
-    }
-
-    /// Counts a connection as open.
-    pub fn enter(self: &Arc<Self>, worker: usize) -> OpenConnection {
-        self.counters.at(worker).opened();
-        OpenConnection { listener: self.clone(), worker }
     }
 }
 
@@ -173,6 +178,8 @@ pub(super) struct Coordinator {
     pub shared: Arc<Shared>,
     pub workers: Vec<mpsc::Sender<Command>>,
     pub overrides: BTreeMap<ListenerId, Override>,
+    /// Listeners that no table holds.
+    pub extra: Vec<Arc<model::Listener>>,
     pub bound: Arc<Bound>,
     pub tickets: Arc<TicketRings>,
 }
@@ -200,7 +207,8 @@ impl Coordinator {
     /// Opens, moves and closes until the sockets are as the table says.
     async fn follow(&self, table: &Table) {
         let mut wanted = BTreeMap::new();
-        for (id, object) in table.listeners().iter() {
+        let extra = self.extra.iter().map(|object| (&object.id, object));
+        for (id, object) in extra.chain(table.listeners().iter()) {
             match self.overrides.get(id) {
                 Some(Override::Off) => {}
                 Some(Override::Address(address)) => {

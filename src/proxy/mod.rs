@@ -24,11 +24,11 @@ mod tunnel;
 mod worker;
 
 pub use body::Aborted;
-pub use gate::{Gate, GateBody, GateError};
+pub use gate::{Gate, GateBody, GateError, Peer};
 pub use listeners::{Bound, Override};
 pub use settings::Settings;
 
-use crate::model::ListenerId;
+use crate::model::{Listener, ListenerId};
 use crate::table::{Board, Inbox};
 use crate::telemetry::{AccessLog, FrontendCounters, RefusedCounters, WorkerSlots};
 use crate::tls::TicketRings;
@@ -36,6 +36,7 @@ use listeners::Coordinator;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -55,12 +56,13 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts one worker for each of `inboxes`, and the task that lets listeners follow the board's table. To be
-    /// called within the control runtime.
+    /// called within the control runtime. `extra` are listeners that no table holds.
     pub fn start(
         board: Arc<Board>,
         inboxes: Vec<Inbox>,
         settings: Settings,
         overrides: BTreeMap<ListenerId, Override>,
+        extra: Vec<Listener>,
         access_log: &AccessLog,
     ) -> io::Result<Self> {
         let (draining, watching) = watch::channel(false);
@@ -70,6 +72,7 @@ impl Proxy {
             settings,
             unmatched: WorkerSlots::new(workers),
             refused: WorkerSlots::new(workers),
+            open: AtomicUsize::new(0),
             draining: watching,
         });
         let mut commands = Vec::new();
@@ -100,6 +103,7 @@ impl Proxy {
             shared: shared.clone(),
             workers: commands.clone(),
             overrides,
+            extra: extra.into_iter().map(Arc::new).collect(),
             bound: bound.clone(),
             tickets: tickets.clone(),
         };
@@ -113,14 +117,9 @@ impl Proxy {
         &self.bound
     }
 
-    /// What requests that no frontend took were counted by.
-    pub fn unmatched(&self) -> &WorkerSlots<FrontendCounters> {
-        &self.shared.unmatched
-    }
-
-    /// What the proxy refused or could not do, by reason.
-    pub fn refused(&self) -> &WorkerSlots<RefusedCounters> {
-        &self.shared.refused
+    /// What can be seen of it from other threads.
+    pub fn observer(&self) -> Observer {
+        Observer { shared: self.shared.clone(), bound: self.bound.clone() }
     }
 
     /// A way in for an embedding program.
@@ -140,6 +139,30 @@ impl Proxy {
         let joined =
             tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         tokio::time::timeout(deadline, joined).await.is_ok()
+    }
+}
+
+/// What can be seen of the data plane from other threads.
+#[derive(Clone)]
+pub struct Observer {
+    shared: Arc<Shared>,
+    bound: Arc<Bound>,
+}
+
+impl Observer {
+    /// The listeners that accept connections.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    /// What requests that no frontend took were counted by.
+    pub fn unmatched(&self) -> &WorkerSlots<FrontendCounters> {
+        &self.shared.unmatched
+    }
+
+    /// What the proxy refused or could not do, by reason.
+    pub fn refused(&self) -> &WorkerSlots<RefusedCounters> {
+        &self.shared.refused
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Settings {
     pub continue_timeout: Duration,
     /// How many bytes of an unwanted request body are read so that the client sees the answer; default 256 KiB.
     pub drain_bytes_max: u64,
+    /// Open downstream connections over all workers; default 100,000. Further ones wait to be accepted.
+    pub connections_max: usize,
     /// HTTP/2: most streams at once on a connection; default 100.
     pub http2_streams_max: u32,
 }
@@ -38,6 +40,7 @@ impl Default for Settings {
             tunnel_timeout: Duration::from_secs(3600),
             continue_timeout: Duration::from_secs(1),
             drain_bytes_max: 256 * 1024,
+            connections_max: 100_000,
             http2_streams_max: 100,
         }
     }

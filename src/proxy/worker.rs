@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::gate::GateRequest;
-use super::listeners::{Acceptor, Listener, Opened};
+use super::listeners::{Acceptor, Listener, OpenConnection, Opened};
 use super::settings::Settings;
 use super::timer::{Timer, Timers};
 use super::{gate, http1, http2};
@@ -15,12 +15,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 /// Commands that wait for a worker.
 pub(super) const COMMANDS_MAX: usize = 1024;
+/// How long accepting rests where it cannot go on.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,8 @@ pub(super) struct Shared {
     /// Requests that no frontend took.
     pub unmatched: WorkerSlots<FrontendCounters>,
     pub refused: WorkerSlots<RefusedCounters>,
+    /// Downstream connections over all workers.
+    pub open: AtomicUsize,
     /// True once the process drains.
     pub draining: watch::Receiver<bool>,
 }
@@ -221,12 +226,15 @@ impl Worker {
 
     async fn accept(self: Rc<Self>, current: Rc<RefCell<Arc<Listener>>>, mut socket: Acceptor) {
         loop {
+            while self.shared.open.load(Ordering::Relaxed) >= self.settings().connections_max {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
             match socket.accept().await {
                 Ok((stream, addresses)) => {
                     let worker = self.clone();
                     let listener = current.borrow().clone();
                     self.tasks.spawn_local(async move {
-                        let open = listener.enter(worker.index);
+                        let open = OpenConnection::count(&worker.shared, &listener, worker.index);
                         let client = Client::new(listener, addresses);
                         super::connection::serve(worker, client, stream).await;
                         drop(open);
@@ -235,7 +243,7 @@ impl Worker {
                 // Out of descriptors, or the client was gone already: others must not suffer, nor the processor.
                 Err(error) => {
                     tracing::warn!(listener = %current.borrow().id, %error, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }

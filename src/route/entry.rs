@@ -7,24 +7,33 @@ use crate::expr::{Matcher, Names, Route, Span, Spans, Term};
 use crate::model::FrontendId;
 use std::cmp::{Ordering, Reverse};
 
-/// An alternative with all it needs to be found, ranked and judged.
+/// An alternative with all it needs to be found, ranked and judged. What a look-up reads stands in front, together.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Entry<T> {
     text: Text,
-    pub(super) value: T,
     pub(super) priority: i64,
-    /// `None` where host and path say everything and nothing is captured.
-    extra: Option<Box<Extra>>,
-    pub(super) id: FrontendId,
     host_bytes: u16,
     predicates: u16,
     pub(super) host: HostRank,
     pub(super) path: PathClass,
     alternative: u8,
-    /// Whether terms are left to look at.
-    asks: bool,
-    /// Whether host or path have parameters.
-    pub(super) captures: bool,
+    needs: Needs,
+    pub(super) value: T,
+    /// `None` where host and path say everything and nothing is captured.
+    extra: Option<Box<Extra>>,
+    pub(super) id: FrontendId,
+}
+
+/// What is left when an entry is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    /// Host or path have parameters.
+    Names,
+    /// Terms are left to look at.
+    Look,
+    LookAndNames,
 }
 
 /// How the path places an entry.
@@ -176,19 +185,24 @@ impl<T> Entry<T> {
                 placing,
             })
         });
+        let needs = match (asks, captures) {
+            (false, false) => Needs::Nothing,
+            (false, true) => Needs::Names,
+            (true, false) => Needs::Look,
+            (true, true) => Needs::LookAndNames,
+        };
         Entry {
             text: Text::new(place.key, place.shape),
-            value,
             priority: key.priority.0,
-            extra,
-            id: key.id.clone(),
             host_bytes: place.key.len() as u16,
             predicates: key.predicates.0,
             host: place.host,
             path: place.path,
             alternative: key.alternative,
-            asks,
-            captures,
+            needs,
+            value,
+            extra,
+            id: key.id.clone(),
         }
     }
 
@@ -225,9 +239,14 @@ impl<T> Entry<T> {
             && text.starts_with(key)
     }
 
+    /// Whether host or path have parameters.
+    pub(super) fn captures(&self) -> bool {
+        matches!(self.needs, Needs::Names | Needs::LookAndNames)
+    }
+
     /// The first term that the request does not meet, among those that finding the entry has not answered.
     pub(super) fn unmet(&self, query: &Query<'_>) -> Option<&Term> {
-        if !self.asks {
+        if matches!(self.needs, Needs::Nothing | Needs::Names) {
             return None;
         }
         let extra = self.extra.as_ref()?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 const CHUNK_ENTRIES_MAX: usize = 64;
 
 type Chunk<T> = Vec<Arc<Entry<T>>>;
+type Slices<'a, T> = (&'a [Arc<Entry<T>>], &'a [Arc<Chunk<T>>]);
 
 /// Never empty. Cheap to clone.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl<T> Group<T> {
 
     /// Best first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Entry<T>>> {
-        let (few, chunks): (&[Arc<Entry<T>>], &[Arc<Chunk<T>>]) = match self {
+        let (few, chunks): Slices<'_, T> = match self {
             Group::One(entry) => (std::slice::from_ref(entry), &[]),
             Group::Few(entries) => (entries, &[]),
             Group::Many(chunks) => (&[], chunks),

@@ -426,7 +426,7 @@ impl<T: Send + Sync + 'static> Router<T> {
                 self.search(class, query, &mut best);
             }
         }
-        params.set(best.found.filter(|entry| entry.captures).map(|entry| entry.clone() as _));
+        params.set(best.found.filter(|entry| entry.captures()).map(|entry| entry.clone() as _));
         best.found.map(|entry| &entry.value)
     }
 }

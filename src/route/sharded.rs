@@ -1,9 +1,9 @@
 //! A persistent hash map: a clone is one reference count, an edit of a clone copies one path from the root and shares
 //! the rest.
 //!
-//! A tree of branches of sixteen, chosen by the hash from its highest bits down, ends in leaves of up to
+//! A tree of branches of [`FAN_OUT`], chosen by the hash from its highest bits down, ends in leaves of up to
 //! [`LEAF_SLOTS_MAX`] slots sorted by hash. A look-up guesses the place of a hash within its leaf from its value, so it
-//! costs one or two cache misses whatever the size: the branches of 100,000 entries take some 100 KB and stay in cache.
+//! costs one or two cache misses whatever the size: the branches of 100,000 entries take 64 KB and stay in cache.
 
 use foldhash::quality::RandomState;
 use std::borrow::Borrow;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 const LEAF_SLOTS_MAX: usize = 128;
 /// A branch with fewer entries becomes a leaf.
 const BRANCH_ENTRIES_MIN: usize = 64;
-const FAN_OUT: usize = 16;
-const FAN_OUT_BITS: u32 = 4;
+const FAN_OUT: usize = 64;
+const FAN_OUT_BITS: u32 = 6;
 
 /// The map without a hasher: callers bring hash and comparison. Several slots may have the same hash.
 #[derive(Debug)]
@@ -253,7 +253,7 @@ impl<'a, E> Iterator for Iter<'a, E> {
     }
 }
 
-/// A persistent hash map. A clone shares everything; `insert` and `remove` copy what is shared on one path: some sixty
+/// A persistent hash map. A clone shares everything; `insert` and `remove` copy what is shared on one path: some hundred
 /// pointers and up to [`LEAF_SLOTS_MAX`] keys and values, which should be cheap to clone.
 #[derive(Clone)]
 pub struct ShardedMap<K, V> {

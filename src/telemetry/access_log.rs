@@ -94,6 +94,11 @@ struct Writer {
 }
 
 impl AccessLog {
+    /// The count of lines that could not be kept.
+    pub fn dropped_counter(&self) -> DroppedLines {
+        DroppedLines(Arc::clone(&self.shared))
+    }
+
     /// Opens the target and starts the writing thread.
     ///
     /// # Errors
@@ -148,7 +153,7 @@ impl AccessLog {
 
     /// Lines that were not kept, since the start.
     pub fn dropped_lines(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
+        self.dropped_counter().get()
     }
 
     /// Writes what buffers handed over so far and ends the writer. Drop the buffers first: what they still hold they
@@ -166,6 +171,17 @@ impl AccessLog {
         }
         let left = deadline.saturating_duration_since(std::time::Instant::now());
         writer.ended.recv_timeout(left).is_ok()
+    }
+}
+
+/// Counts the lines that the log could not keep; lives on with the log's name gone.
+#[derive(Clone)]
+pub struct DroppedLines(Arc<Shared>);
+
+impl DroppedLines {
+    /// Lines so far.
+    pub fn get(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
     }
 }
 

@@ -4,7 +4,7 @@
 //! length and hold the figures to their bounds; `FLIPGATE_BIN` names the program to be tested then.
 #![cfg(all(feature = "cli", feature = "etcd"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 mod house;
 mod spine;

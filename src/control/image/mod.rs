@@ -49,6 +49,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+/// An event that touches more keys than this, and more than half of all, is not told key by key to the journal.
+const RECORDS_MAX: usize = 10_000;
+
 /// The time, passed in.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -76,6 +79,8 @@ pub struct Applied {
     pub hash: u64,
     /// For the journal.
     pub records: Vec<Record>,
+    /// So much changed that `records` are left out: a new base of the journal is due.
+    pub base_due: bool,
 }
 
 /// The image of the routing area.
@@ -296,9 +301,11 @@ impl Image {
             }
         }
         let touched = std::mem::take(&mut self.work.touched);
+        let base_due = touched.len() > RECORDS_MAX && touched.len() * 2 > self.slots.len();
+        let touched = if base_due { BTreeSet::new() } else { touched };
         let records = touched.into_iter().map(|key| Record { kept: self.kept(&key), key }).collect();
         self.work.nodes_before = BTreeMap::new();
-        Applied { revision: self.revision, changes, hash: self.hash, records }
+        Applied { revision: self.revision, changes, hash: self.hash, records, base_due }
     }
 
     fn kept(&self, key: &ObjectKey) -> Option<Kept> {
@@ -312,6 +319,7 @@ impl Image {
     }
 
     fn take_snapshot(&mut self, snapshot: &store::Snapshot) {
+        let count_before = self.slots.len();
         self.snapshots = self.snapshots.wrapping_add(1);
         self.foreign.begin_snapshot();
         for entry in &snapshot.entries {
@@ -336,6 +344,10 @@ impl Image {
             .collect();
         for key in gone {
             self.delete_nested(&key);
+        }
+        if self.slots.len() > count_before + count_before / 4 {
+            // Keys that come in order leave a map's nodes half empty; built anew, they are full.
+            self.slots = std::mem::take(&mut self.slots).into_iter().collect();
         }
     }
 

@@ -128,10 +128,14 @@ impl Journal {
             return;
         }
         if !self.send(Message::Revision { revision, records }) {
-            // What comes after a revision that is missing must not be written behind it.
-            self.health.has_gap.store(true, Ordering::Release);
-            self.health.want_base();
+            self.skip();
         }
+    }
+
+    /// Leaves a revision out: what comes after it is not written behind the gap, and a base is wanted.
+    pub fn skip(&self) {
+        self.health.has_gap.store(true, Ordering::Release);
+        self.health.want_base();
     }
 
     /// Whether [`Journal::base`] should be called: at first, when the queue was full, after an error, or when the

@@ -43,8 +43,10 @@ impl Inner {
             return Ok(self.log.read().revision);
         }
         if let Err(error) = lock.carry_out(&plan.steps) {
-            // What is written down is finished later; what is not must not stay staged.
-            plan.undo();
+            // What is written down is finished by whoever takes the lock next; what is not must not stay staged.
+            if !lock.has_intent() {
+                plan.undo();
+            }
             return Err(StoreError::Unavailable(format!("the directory cannot be written: {error}")));
         }
         for operation in &transaction.operations {
@@ -96,9 +98,10 @@ impl Plan {
         }
         let name = to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let parent = to.parent().unwrap_or(root);
-        if root.is_dir() || root.ends_with("keys") {
-            fs::create_dir_all(parent)?;
+        if to.is_dir() {
+            return Err(PlanError::Refused(format!("{} is a directory", to.display())));
         }
+        fs::create_dir_all(parent)?;
         let from = parent.join(format!(".{name}.{}.tmp", std::process::id()));
         self.steps.push(Step::Rename { from: from.clone(), to: to.clone() });
         write_synced(&from, &bytes)?;

@@ -161,6 +161,11 @@ impl Lock {
         Ok(())
     }
 
+    /// Whether steps are written down that were not all carried out.
+    pub(super) fn has_intent(&self) -> bool {
+        self.intent.exists()
+    }
+
     /// Finishes what a crash interrupted.
     pub(super) fn finish_intent(&self) -> io::Result<()> {
         let bytes = match fs::read(&self.intent) {

@@ -21,7 +21,7 @@ const FILES_MAX: usize = 500_000;
 const READS_MAX: usize = 100;
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// A file changed so recently may change again without a new time stamp.
-const STAMP_UNSURE: Duration = Duration::from_secs(1);
+const STAMP_UNSURE: Duration = Duration::from_millis(200);
 /// Endings of files that are objects.
 pub(super) const ENDINGS: [&str; 3] = ["json", "yaml", "yml"];
 
@@ -232,4 +232,31 @@ fn first_64(hash: &[u8]) -> u64 {
 /// The version of a file with these bytes.
 pub(super) fn version(bytes: &[u8]) -> u64 {
     first_64(digest(&SHA256, bytes).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_shows_even_with_its_time_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        fs::write(&path, "1").unwrap();
+        let old = SystemTime::now() - Duration::from_secs(60);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        let mut read = Files::read(dir.path(), &Files::default()).unwrap();
+        assert!(!read.looks_same(dir.path()), "so young a file may change unseen");
+        // As if it had been read later.
+        read.read_ns += 1_000_000_000;
+        assert!(read.looks_same(dir.path()));
+        fs::write(&path, "2").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        assert!(!read.looks_same(dir.path()));
+        let again = Files::read(dir.path(), &read).unwrap();
+        assert_eq!(again.get("a").map(|file| &*file.value), Some(&b"2"[..]));
+        assert_ne!(again.digest(), read.digest());
+        fs::write(dir.path().join("b.json"), "1").unwrap();
+        assert!(!again.looks_same(dir.path()));
+    }
 }

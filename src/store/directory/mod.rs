@@ -138,7 +138,10 @@ impl Inner {
     fn refresh_locked(&self, disk: &mut Disk, lock: Option<&Lock>) -> Result<(), StoreError> {
         let failed = |error: io::Error| StoreError::Unavailable(self.why(&error));
         if let Some(lock) = lock {
-            lock.finish_intent().map_err(failed)?;
+            let unfinished = |error| {
+                format!("an interrupted write to {} cannot be finished: {error}", self.paths.root.display())
+            };
+            lock.finish_intent().map_err(|error| StoreError::Unavailable(unfinished(error)))?;
         }
         let routing = Files::read(&self.paths.root, &disk.routing).map_err(failed)?;
         let state = match Files::read(&self.paths.state_keys, &disk.state) {

@@ -84,6 +84,15 @@ fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What started it: the last of an error's sources.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
 /// Tells from etcd-client's error what to do about it.
 pub(super) fn judge(error: Error) -> Failure {
     let Error::GRpcStatus(status) = error else {
@@ -116,6 +125,9 @@ pub(super) fn judge(error: Error) -> Failure {
             let never_sent = ["tcp connect error", "dns error", "connection refused", "Connection refused"];
             if never_sent.iter().any(|part| text.contains(part)) {
                 return Failure::NotSent(short(&text));
+            }
+            if message.contains("h2 protocol error") || message.contains("transport error") {
+                return Failure::Away(format!("the connection broke: {}", innermost(&status)));
             }
             Failure::Away(if message.is_empty() { text } else { message })
         }

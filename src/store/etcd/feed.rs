@@ -52,6 +52,7 @@ pub(super) fn start(shared: Arc<Shared>, area: Area) -> Feed {
             lost: false,
             endpoint: 0,
             turns,
+            logged_out: false,
         };
         tokio::select! {
             () = follower.run() => {}
@@ -70,6 +71,8 @@ enum Ended {
     Slow,
     /// Nobody reads.
     Closed,
+    /// A watch that stood was denied: the login may have ended.
+    LoggedOut(String),
     /// It broke.
     Failed(Failure),
 }
@@ -98,6 +101,8 @@ struct Follower {
     endpoint: usize,
     /// When each end point may be tried again.
     turns: Vec<Instant>,
+    /// The session before was logged out, and nothing was confirmed since.
+    logged_out: bool,
 }
 
 impl Follower {
@@ -116,25 +121,41 @@ impl Follower {
                         return;
                     }
                 }
-                Ended::Failed(failure) => {
-                    let reason = failure.reason();
-                    if !std::mem::replace(&mut self.lost, true) {
-                        tracing::warn!(area = ?self.area, reason, "the store does not answer");
-                        self.waiting.push_back(Event::Lost { reason });
-                    } else {
-                        tracing::debug!(area = ?self.area, reason, "the store still does not answer");
-                    }
-                    if self.flush().await.is_err() {
+                Ended::LoggedOut(_) if !std::mem::replace(&mut self.logged_out, true) => {}
+                Ended::LoggedOut(reason) => {
+                    if self.failed(Failure::Denied(reason)).await.is_err() {
                         return;
                     }
-                    if matches!(failure, Failure::Denied(_) | Failure::Refused(_)) {
-                        let later = Instant::now() + self.shared.timing.retry_denied;
-                        self.turns.iter_mut().for_each(|turn| *turn = (*turn).max(later));
+                }
+                Ended::Failed(failure) => {
+                    if self.failed(failure).await.is_err() {
+                        return;
                     }
-                    self.endpoint = (self.endpoint + 1) % self.turns.len().max(1);
                 }
             }
         }
+    }
+
+    /// Says so, once an outage, and turns to the next end point.
+    async fn failed(&mut self, failure: Failure) -> Result<(), Ended> {
+        let mut reason = failure.reason();
+        if let Some(endpoint) = self.shared.endpoints.get(self.endpoint)
+            && !reason.contains(endpoint.as_str())
+        {
+            reason = format!("{endpoint}: {reason}");
+        }
+        if std::mem::replace(&mut self.lost, true) {
+            tracing::debug!(area = ?self.area, reason, "the store still does not answer");
+        } else {
+            tracing::warn!(area = ?self.area, reason, "the store does not answer");
+            self.waiting.push_back(Event::Lost { reason });
+        }
+        if matches!(failure, Failure::Denied(_) | Failure::Refused(_)) {
+            let later = Instant::now() + self.shared.timing.retry_denied;
+            self.turns.iter_mut().for_each(|turn| *turn = (*turn).max(later));
+        }
+        self.endpoint = (self.endpoint + 1) % self.turns.len().max(1);
+        self.flush().await
     }
 
     /// Waits until this end point may be tried, and sets when it may be tried next.
@@ -303,11 +324,16 @@ impl Session {
             };
             tokio::select! {
                 told = watch.message() => {
-                    let told = told.map_err(super::connect::judge)?;
-                    let Some(told) = told else {
-                        return Err(Ended::Failed(Failure::Away("etcd ended the watch".to_owned())));
+                    let told = match told.map_err(super::connect::judge) {
+                        Ok(Some(told)) => self.joiner.take(root, told.0),
+                        Ok(None) => Err(Failure::Away("etcd ended the watch".to_owned())),
+                        Err(failure) => Err(failure),
                     };
-                    match self.joiner.take(root, told.0)? {
+                    let told = told.map_err(|failure| match failure {
+                        Failure::Denied(reason) => Ended::LoggedOut(reason),
+                        other => other.into(),
+                    })?;
+                    match told {
                         Told::Nothing => {}
                         Told::Progress(revision) => self.progress(revision),
                         Told::Batches(batches) => self.batches(follower, batches)?,
@@ -362,7 +388,10 @@ impl Session {
         if head.revision <= self.position.revision {
             return self.confirm(head.revision, follower);
         }
-        self.confirming = Confirming::Asked { up_to: head.revision };
+        // What was asked before is confirmed first: a busy store would never be in sync.
+        if self.confirming == Confirming::No {
+            self.confirming = Confirming::Asked { up_to: head.revision };
+        }
         Ok(())
     }
 
@@ -384,6 +413,7 @@ impl Session {
             follower.waiting.push_back(Event::Batch(batch));
         }
         follower.position = Some(self.position);
+        self.unconfirmed = 0;
         match self.confirming {
             Confirming::Asked { up_to } | Confirming::Quiet { up_to, .. }
                 if self.position.revision >= up_to =>
@@ -402,6 +432,7 @@ impl Session {
     fn confirm(&mut self, revision: Revision, follower: &mut Follower) -> Result<(), Ended> {
         self.confirming = Confirming::No;
         self.unconfirmed = 0;
+        follower.logged_out = false;
         let revision = revision.max(self.position.revision);
         self.confirmed = Some(revision);
         self.judge_list(follower)?;

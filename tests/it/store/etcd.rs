@@ -185,10 +185,13 @@ async fn wiped_it_tells_that_everything_is_gone() {
 #[tokio::test]
 async fn a_restored_backup_is_told_even_when_its_revision_has_caught_up() {
     let mut etcd = Etcd::start().await;
-    let store = brisk(&etcd);
-    put_one(&store, "backends/old", "1").await;
+    put_one(&store(&etcd), "backends/old", "1").await;
     let backup = etcd.backup();
     etcd.restart().await;
+    // The feed comes back when the restored store is already past what it saw.
+    let timing =
+        Timing { check: Duration::from_millis(300), retry: Duration::from_secs(4), ..Timing::default() };
+    let store = EtcdStore::new(EtcdOptions { timing, ..options(&etcd) }).unwrap();
     let mut feed = store.follow(Area::Routing);
     assert_eq!(within(PATIENCE, "the first list", snapshot(&mut feed)).await.entries.len(), 1);
     let later = put_one(&store, "backends/later", "1").await;
@@ -196,10 +199,12 @@ async fn a_restored_backup_is_told_even_when_its_revision_has_caught_up() {
     etcd.restore(&backup);
     assert!(!lost(&mut feed).await.is_empty());
     etcd.restart().await;
-    // The state's keys make the revision higher than it ever was before the feed has looked, or just after.
+    let mut past = Revision(0);
     for n in 0..20 {
-        store.commit(write(vec![put(Area::State, &format!("history/{n}"), "{}")])).await.unwrap();
+        let write = write(vec![put(Area::State, &format!("history/{n}"), "{}")]);
+        past = store.commit(write).await.unwrap();
     }
+    assert!(past > later);
     let restored = within(PATIENCE, "the restored list", snapshot(&mut feed)).await;
     let keys: Vec<_> = restored.entries.iter().map(|entry| &*entry.key).collect();
     assert_eq!(keys, ["backends/old"]);
@@ -267,6 +272,43 @@ async fn large_values_and_large_lists_arrive() {
         matches!(&refused, Err(StoreError::Refused(why)) if why.contains("--max-request-bytes")),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn split_answers_are_joined() {
+    let mut etcd = Etcd::start().await;
+    let timing =
+        Timing { check: Duration::from_millis(300), retry: Duration::from_secs(4), ..Timing::default() };
+    let store = EtcdStore::new(EtcdOptions { timing, ..options(&etcd) }).unwrap();
+    let mut feed = store.follow(Area::Routing);
+    snapshot(&mut feed).await;
+    put_one(&store, "backends/a", "1").await;
+    let first = batch(&mut feed).await.revision;
+    etcd.kill();
+    lost(&mut feed).await;
+    etcd.restart().await;
+    // While the feed waits for its next try: more than one answer of etcd's holds.
+    let large = "x".repeat(300 * 1024);
+    let mut last = first;
+    for n in 0..12 {
+        let four = (0..4).map(|m| put(Area::Routing, &format!("backends/b{n}-{m}"), &large)).collect();
+        last = store.commit(write(four)).await.unwrap();
+    }
+    let mut client = etcd.client().await;
+    let options = etcd_client::WatchOptions::new()
+        .with_prefix()
+        .with_start_revision(i64::try_from(first.0).unwrap())
+        .with_fragment();
+    let mut watch = client.watch("/flipgate/", Some(options)).await.unwrap();
+    let mut split = false;
+    while !split {
+        split = within(PATIENCE, "a part", watch.message()).await.unwrap().unwrap().0.fragment;
+    }
+    for n in 1..=12 {
+        let seen = within(PATIENCE, "what was missed", batch(&mut feed)).await;
+        assert_eq!((seen.revision.0, seen.changes.len()), (first.0 + n, 4));
+    }
+    in_sync(&mut feed, last).await;
 }
 
 #[tokio::test]
@@ -401,6 +443,52 @@ async fn logins_are_renewed_and_rights_are_respected() {
     let wrong = EtcdStore::new(EtcdOptions { access, ..options(&etcd) }).unwrap();
     let refused = wrong.list(Area::Routing).await;
     assert!(matches!(&refused, Err(StoreError::Denied(why)) if !why.contains("wrong")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn connections_are_encrypted_and_both_sides_prove_who_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_file = file("ca.pem", &ca.self_signed(&ca_key).unwrap().pem());
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let issue = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params =
+            rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.extended_key_usages =
+            vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        (file(&format!("{name}.pem"), &certificate.pem()), file(&format!("{name}.key"), &key.serialize_pem()))
+    };
+    let (server, server_key) = issue("server");
+    let (client, client_key) = issue("client");
+    let access = EtcdAccess {
+        ca: Some(ca_file.clone()),
+        certificate: Some(client),
+        key: Some(client_key),
+        ..EtcdAccess::default()
+    };
+    let etcd = Etcd::start_encrypted(&server, &server_key, &ca_file).await;
+    let store = EtcdStore::new(EtcdOptions { access: access.clone(), ..options(&etcd) }).unwrap();
+    let mut feed = store.follow(Area::Routing);
+    within(PATIENCE, "the first list", snapshot(&mut feed)).await;
+    let revision = put_one(&store, "backends/a", "1").await;
+    assert_eq!(batch(&mut feed).await.revision, revision);
+
+    let access = EtcdAccess { certificate: None, key: None, ..access };
+    let unproven = EtcdStore::new(EtcdOptions { access, ..options(&etcd) }).unwrap();
+    assert!(unproven.list(Area::Routing).await.is_err());
+    let mut feed = unproven.follow(Area::Routing);
+    let reason = lost(&mut feed).await;
+    println!("without a certificate: {reason}");
+    assert!(reason.contains(&etcd.endpoint()), "{reason}");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ pub struct Etcd {
     client_port: u16,
     peer_port: u16,
     flags: Vec<String>,
+    scheme: &'static str,
     child: Option<Child>,
 }
 
@@ -39,9 +40,30 @@ impl Etcd {
         let dir = tempfile::tempdir().unwrap();
         let (client_port, peer_port) = free_ports();
         let flags = flags.iter().map(|flag| flag.to_string()).collect();
-        let mut etcd = Self { dir, client_port, peer_port, flags, child: None };
+        let mut etcd = Self { dir, client_port, peer_port, flags, scheme: "http", child: None };
         etcd.run();
         etcd.answering().await;
+        etcd
+    }
+
+    /// A server that speaks TLS only, and only to those who have a certificate of `ca`. It listens; nothing was asked.
+    pub async fn start_encrypted(certificate: &Path, key: &Path, ca: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (client_port, peer_port) = free_ports();
+        let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
+        let flags = vec![
+            flag("cert-file", certificate),
+            flag("key-file", key),
+            flag("trusted-ca-file", ca),
+            "--client-cert-auth".to_owned(),
+        ];
+        let mut etcd = Self { dir, client_port, peer_port, flags, scheme: "https", child: None };
+        etcd.run();
+        let late = Instant::now() + START_MAX;
+        while tokio::net::TcpStream::connect(etcd.endpoint()).await.is_err() {
+            assert!(Instant::now() < late, "etcd does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         etcd
     }
 
@@ -128,7 +150,7 @@ impl Etcd {
 
     fn run(&mut self) {
         let program = std::env::var("FLIPGATE_ETCD").unwrap_or_else(|_| "etcd".to_owned());
-        let client = format!("http://127.0.0.1:{}", self.client_port);
+        let client = format!("{}://127.0.0.1:{}", self.scheme, self.client_port);
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let child = Command::new(&program)

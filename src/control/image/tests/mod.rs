@@ -1,5 +1,6 @@
 //! Each rule of the image as data: a script of events, and what is in force and listed after it.
 
+mod figures;
 mod holding;
 mod random;
 mod rules;

@@ -1,0 +1,182 @@
+//! Flipgate within another program: a store to follow, and a `tower::Service` that answers requests by its table.
+
+use super::StartError;
+use super::wiring::{self, Plan, Wired};
+use crate::control::Control;
+use crate::model::Revision;
+use crate::proxy::{self, GateBody, GateError, Proxy, Settings};
+use crate::store::{Store, StoreError, Transaction};
+use crate::telemetry::AccessLog;
+use bytes::Bytes;
+use http_body::Body;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// A running Flipgate within this program. Clones share it. It is a `tower::Service<http::Request<B>>`, so that a
+/// hyper or axum program mounts it with layers of its own around it; the client's address is taken from a
+/// [`Peer`](super::Peer) request extension.
+///
+/// The library installs no allocator, no crypto provider and no tracing subscriber.
+#[derive(Clone)]
+pub struct Gate {
+    way_in: proxy::Gate,
+    control: Control,
+    store: Arc<dyn Store>,
+    running: Arc<Mutex<Option<RunningParts>>>,
+}
+
+struct RunningParts {
+    proxy: Proxy,
+    stop: CancellationToken,
+    publisher: tokio::task::JoinHandle<()>,
+}
+
+/// What a gate is made of.
+pub struct Builder {
+    store: Option<Arc<dyn Store>>,
+    workers: usize,
+    data_dir: Option<PathBuf>,
+    secrets_dir: Option<PathBuf>,
+    seal_key_files: Vec<PathBuf>,
+    settings: Settings,
+}
+
+impl Builder {
+    /// The store to follow; needed.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Threads that move traffic, at least 1; default 1.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// Where the image is kept for a start without the store; by default nowhere.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Files named by hosts lie below it; by default hosts cannot name files.
+    pub fn secrets_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.secrets_dir = Some(dir.into());
+        self
+    }
+
+    /// A key that opens sealed key pairs; may be given several times.
+    pub fn seal_key_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.seal_key_files.push(file.into());
+        self
+    }
+
+    /// Limits and times.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Starts it on threads of its own and on the current runtime.
+    ///
+    /// # Errors
+    /// No store is given, the data directory is another process's, or no thread can be started.
+    pub async fn start(self) -> Result<Gate, StartError> {
+        let store = self.store.ok_or(StartError::NoStore)?;
+        let plan = Plan {
+            store: store.clone(),
+            seal_key_files: self.seal_key_files,
+            secrets_dir: self.secrets_dir,
+            data_dir: self.data_dir,
+            workers: self.workers,
+            settings: self.settings,
+            overrides: BTreeMap::new(),
+            extra_listeners: Vec::new(),
+        };
+        let Wired { control, proxy, stop, publisher } = wiring::start(plan, &AccessLog::off())?;
+        let way_in = proxy.gate();
+        let running = Arc::new(Mutex::new(Some(RunningParts { proxy, stop, publisher })));
+        Ok(Gate { way_in, control, store, running })
+    }
+}
+
+impl Gate {
+    /// A gate in the making.
+    pub fn builder() -> Builder {
+        Builder {
+            store: None,
+            workers: 1,
+            data_dir: None,
+            secrets_dir: None,
+            seal_key_files: Vec::new(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// Commits to the store. The writes are in force once [`serving`](Self::serving) the revision.
+    ///
+    /// # Errors
+    /// As the store has them.
+    pub async fn apply(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+        self.store.commit(transaction).await
+    }
+
+    /// Waits until every worker serves `revision` or later; false: not within `timeout`.
+    pub async fn serving(&self, revision: Revision, timeout: Duration) -> bool {
+        self.control.wait_for(revision, timeout).await
+    }
+
+    /// How things stand, and what is wrong.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Answers one request as the proxy would.
+    ///
+    /// # Errors
+    /// The gate is shut.
+    pub async fn handle<B>(&self, request: http::Request<B>) -> Result<http::Response<GateBody>, GateError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Send,
+    {
+        self.way_in.handle(request).await
+    }
+
+    /// Lets what is open end within `deadline` and ends. Returns whether everything ended in time; a second call
+    /// finds nothing to do.
+    pub async fn shutdown(&self, deadline: Duration) -> bool {
+        let Some(RunningParts { proxy, stop, publisher }) = self.running.lock().await.take() else {
+            return true;
+        };
+        let ended = proxy.drain(deadline).await;
+        stop.cancel();
+        publisher.await.is_ok() && ended
+    }
+}
+
+impl<B> tower_service::Service<http::Request<B>> for Gate
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Send,
+{
+    type Response = http::Response<GateBody>;
+    type Error = GateError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, GateError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), GateError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let way_in = self.way_in.clone();
+        Box::pin(async move { way_in.handle(request).await })
+    }
+}

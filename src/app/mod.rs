@@ -1,0 +1,258 @@
+//! Wiring: configuration in, running parts with their bound addresses out; the drain; and the embedder's [`Gate`].
+
+mod gate;
+#[cfg(feature = "admin")]
+mod observe;
+mod wiring;
+
+pub use crate::proxy::{GateBody, GateError, Peer};
+pub use gate::{Builder, Gate};
+
+use crate::config::{Config, ListenerOverride};
+use crate::control::Control;
+use crate::model::{ListenAddress, ListenerId, Object, ObjectKey, Revision, Strictness};
+use crate::proxy::{Bound, Override, Proxy, Settings};
+use crate::store::{EtcdAccess, StoreOptions, StoreUrl};
+use crate::telemetry::AccessLog;
+use crate::tls::SealKeys;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wiring::{Plan, Wired};
+
+/// vulcand's own listener, for those who ask for it.
+const DEFAULT_LISTENER: &str = r#"{"Protocol":"http","Address":{"Network":"tcp","Address":"0.0.0.0:8181"}}"#;
+
+/// Why the program does not start. Nothing that a store holds is among them.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is nothing to follow.
+    #[error(
+        "no store is given: use --store dir:PATH for a directory of files, --store etcd://HOST:PORT for etcd, or \
+         try `flipgate demo`"
+    )]
+    NoStore,
+    /// `--store` is not understood, or its settings contradict each other.
+    #[error("--store {url}: {reason}")]
+    Store {
+        /// As given.
+        url: String,
+        /// What would be right.
+        reason: String,
+    },
+    /// A seal key cannot be used.
+    #[error("--seal-key-file: {0}")]
+    Seal(#[from] crate::tls::SealError),
+    /// The data directory cannot be used.
+    #[error("--data-dir: {0}")]
+    Data(#[from] crate::control::journal::JournalError),
+    /// A setting needs what the machine does not give.
+    #[error("{setting}: {error}")]
+    Io {
+        /// The flag.
+        setting: String,
+        /// What the machine said.
+        error: io::Error,
+    },
+    /// The admin API would be open to others.
+    #[cfg(feature = "admin")]
+    #[error("--admin: {0}")]
+    Admin(#[from] crate::admin::AccessError),
+}
+
+/// A proxy that runs, and what follows its table.
+pub struct Running {
+    control: Control,
+    proxy: Proxy,
+    bound: Arc<Bound>,
+    access_log: AccessLog,
+    admin: Option<SocketAddr>,
+    health: Option<SocketAddr>,
+    #[cfg(feature = "admin")]
+    access: Option<Arc<crate::admin::Access>>,
+    lame: watch::Sender<bool>,
+    drain_delay: Duration,
+    stop: CancellationToken,
+    publisher: tokio::task::JoinHandle<()>,
+}
+
+/// Starts everything that `config` asks for, on the current runtime and on threads of its own. Returns once all
+/// addresses that the configuration names are bound; whether there is a table yet, [`Running::ready`] says.
+///
+/// # Errors
+/// What only the operator can mend: see [`StartError`].
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let store = open_store(&config)?;
+    let seal_keys = Arc::new(SealKeys::read(&config.store.seal_key_files)?);
+    let access_log = AccessLog::start(&config.access_log.target, config.access_log.format)
+        .map_err(|error| StartError::Io { setting: "--access-log".to_owned(), error })?;
+    let plan = Plan {
+        store: store.clone(),
+        seal_key_files: config.store.seal_key_files.clone(),
+        secrets_dir: config.secrets_dir.clone(),
+        data_dir: Some(config.data_dir.clone()),
+        workers: config.workers,
+        settings: settings(&config),
+        overrides: overrides(&config),
+        extra_listeners: if config.default_listener { default_listener() } else { Vec::new() },
+    };
+    #[cfg(feature = "admin")]
+    let bound = observe::bind(&config).await?;
+    let Wired { control, proxy, stop, publisher } = wiring::start(plan, &access_log)?;
+    let lame = watch::Sender::new(false);
+    let running = Running {
+        bound: proxy.bound().clone(),
+        admin: None,
+        health: None,
+        #[cfg(feature = "admin")]
+        access: None,
+        lame,
+        drain_delay: config.drain_delay,
+        access_log,
+        control,
+        proxy,
+        stop,
+        publisher,
+    };
+    #[cfg(feature = "admin")]
+    let running = bound.serve(running, &config, store, seal_keys);
+    #[cfg(not(feature = "admin"))]
+    drop((store, seal_keys));
+    Ok(running)
+}
+
+impl Running {
+    /// The listeners that accept connections, with the addresses that were bound.
+    pub fn listeners(&self) -> BTreeMap<ListenerId, ListenAddress> {
+        self.bound.addresses()
+    }
+
+    /// Where the admin API answers.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Where health and metrics answer.
+    pub fn health(&self) -> Option<SocketAddr> {
+        self.health
+    }
+
+    /// Waits until a first table is served; false: not within `timeout`.
+    pub async fn ready(&self, timeout: Duration) -> bool {
+        self.control.wait_ready(timeout).await
+    }
+
+    /// How things stand.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Reopens logs, and reads the files that hosts and settings name again.
+    pub async fn reload(&self) {
+        self.access_log.reopen();
+        self.control.reload().await;
+        #[cfg(feature = "admin")]
+        if let Some(access) = &self.access
+            && let Err(error) = access.reload()
+        {
+            tracing::error!(%error, "the former admin tokens stay in force");
+        }
+    }
+
+    /// Says not ready, waits for the drain delay so that load balancers before this one notice, stops accepting, lets
+    /// what is open end within `deadline`, and brings image and log to the disk. Returns whether everything ended in
+    /// time.
+    pub async fn shutdown(self, deadline: Duration) -> bool {
+        self.lame.send_replace(true);
+        if !self.drain_delay.is_zero() {
+            tokio::time::sleep(self.drain_delay).await;
+        }
+        let ended = self.proxy.drain(deadline).await;
+        self.stop.cancel();
+        // The publisher ends by itself; what it could not bring to the disk it has said.
+        let _ = self.publisher.await;
+        let log = self.access_log;
+        let closed = tokio::task::spawn_blocking(move || log.close(Duration::from_secs(2))).await;
+        ended && closed.unwrap_or(false)
+    }
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn crate::store::Store>, StartError> {
+    let Some(url) = &config.store.url else { return Err(StartError::NoStore) };
+    let failed = |reason: String| StartError::Store { url: url.clone(), reason };
+    let parsed: StoreUrl =
+        url.parse().map_err(|error: crate::store::InvalidStoreUrl| failed(error.to_string()))?;
+    let etcd = !matches!(parsed, StoreUrl::Directory(_));
+    let settings = &config.store;
+    let (certificate, key) = settings.etcd_cert_and_key.clone().unzip();
+    let (user, password_file) = settings.etcd_user_and_password_file.clone().unzip();
+    let options = StoreOptions {
+        url: parsed,
+        prefix: etcd.then(|| settings.prefix.clone()),
+        state_prefix: etcd.then(|| settings.state_prefix.clone()).filter(|prefix| !prefix.is_empty()),
+        access: EtcdAccess {
+            tls: false,
+            ca: settings.etcd_ca.clone(),
+            certificate,
+            key,
+            user,
+            password_file,
+        },
+        counter: Some(config.data_dir.join("directory-revision")),
+    };
+    crate::store::open(&options).map_err(|error| failed(error.to_string()))
+}
+
+fn settings(config: &Config) -> Settings {
+    let limits = &config.limits;
+    let mut settings = Settings {
+        head_timeout: limits.head_timeout,
+        keep_alive_timeout: limits.idle_timeout,
+        idle_timeout: limits.body_timeout,
+        tunnel_timeout: limits.tunnel_timeout,
+        connections_max: limits.connections,
+        ..Settings::default()
+    };
+    settings.limits.head_bytes = limits.head_bytes;
+    settings.limits.fields = limits.fields;
+    settings
+}
+
+fn overrides(config: &Config) -> BTreeMap<ListenerId, Override> {
+    let listeners = config.listeners.iter().map(|(id, listener)| {
+        let listener = match listener {
+            ListenerOverride::Address(address) => Override::Address(address.clone()),
+            ListenerOverride::Off => Override::Off,
+        };
+        (id.clone(), listener)
+    });
+    listeners.collect()
+}
+
+fn default_listener() -> Vec<crate::model::Listener> {
+    let parsed = ListenerId::try_from("default").ok().and_then(|id| {
+        Object::parse(&ObjectKey::Listener(id), DEFAULT_LISTENER.as_bytes(), Strictness::Written).object
+    });
+    match parsed {
+        Some(Object::Listener(listener)) => vec![listener],
+        _ => Vec::new(),
+    }
+}
+
+/// A problem about the process as a whole.
+#[cfg(feature = "admin")]
+fn warning(reason: String) -> crate::model::Problem {
+    crate::model::Problem {
+        key: String::new(),
+        field: String::new(),
+        reason,
+        severity: crate::model::Severity::Warning,
+        revision: Revision(0),
+        since: SystemTime::now(),
+        in_force: crate::model::InForce::This,
+    }
+}

@@ -1,0 +1,225 @@
+//! A client of the admin API: one request, one connection.
+
+use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a whole answer, beyond what the request itself asks to wait for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+/// Largest answer, in bytes.
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// An answer that is JSON, or an empty value.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    /// The API's own words for what went wrong.
+    pub(super) fn message(&self) -> String {
+        let message = self.body.get("message").and_then(Value::as_str);
+        message.map_or_else(|| format!("the admin API answered {}", self.status), str::to_owned)
+    }
+
+    /// The problems that it lists, a line each.
+    pub(super) fn problems(&self) -> String {
+        let mut lines = String::new();
+        for problem in self.body.get("problems").and_then(Value::as_array).into_iter().flatten() {
+            let part = |name| problem.get(name).and_then(Value::as_str).unwrap_or_default();
+            lines.push_str(&format!("\n  {}: {} {}", part("key"), part("field"), part("reason")));
+        }
+        lines
+    }
+}
+
+/// Speaks to an admin API.
+#[derive(Debug)]
+pub(super) struct AdminClient {
+    host: String,
+    authority: String,
+    port: u16,
+    token: Option<HeaderValue>,
+}
+
+impl AdminClient {
+    /// `http://HOST:PORT`, or `HOST:PORT`; the token is that of `token_file`, which may also hold several: the one
+    /// that may write is taken.
+    ///
+    /// # Errors
+    /// The URL is not of that form; the file cannot be read or holds no token.
+    pub(super) fn new(url: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
+        let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let wrong = || anyhow!("--admin {url}: this is no URL of an admin API, like http://127.0.0.1:8182");
+        let uri: Uri = with_scheme.trim_end_matches('/').parse().map_err(|_| wrong())?;
+        if uri.scheme_str() == Some("https") {
+            bail!("--admin {url}: the admin API is spoken to in plain HTTP; put a tunnel in front and name its end");
+        }
+        let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
+        if !matches!(uri.path(), "" | "/") || authority.as_str().contains('@') {
+            return Err(wrong());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let token = token_file.map(read_token).transpose()?;
+        Ok(Self { host, authority: authority.to_string(), port: authority.port_u16().unwrap_or(8182), token })
+    }
+
+    /// `http://HOST:PORT`, for messages.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.authority)
+    }
+
+    /// `GET`
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::GET, path, None, Duration::ZERO).await
+    }
+
+    /// `GET`, with time for the API to wait for something.
+    pub(super) async fn get_waiting(&self, path: &str, wait: Duration) -> anyhow::Result<Answer> {
+        self.send(Method::GET, path, None, wait).await
+    }
+
+    /// `POST` of a JSON value.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.send(Method::POST, path, Some(body), Duration::ZERO).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        wait: Duration,
+    ) -> anyhow::Result<Answer> {
+        let url = self.url();
+        let connect = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => bail!(
+                "no proxy answers at {url}: {error}; start one with `flipgate proxy`, or name another with --admin \
+                 URL, or a store with --store dir:PATH or --store etcd://HOST:PORT"
+            ),
+            Err(_) => bail!("no proxy answers at {url} within {CONNECT_TIMEOUT:?}"),
+        };
+        let exchange = self.exchange(stream, method, path, body);
+        match tokio::time::timeout(ANSWER_TIMEOUT + wait, exchange).await {
+            Ok(answer) => answer.with_context(|| url),
+            Err(_) => bail!("{url} took the request and did not answer in time"),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        stream: TcpStream,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Answer> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.authority)
+            .header(header::ACCEPT, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, token);
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        let response = sender.send_request(request.body(Full::new(Bytes::from(bytes)))?).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
+        connection.abort();
+        let body = match serde_json::from_slice(&body) {
+            Ok(body) => body,
+            Err(_) if !status.is_success() || body.is_empty() => json!({}),
+            Err(_) => bail!("what answers is no admin API of Flipgate: the answer is not JSON"),
+        };
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let answer = Answer { status, body };
+                bail!("{}; name the file with the token: --admin-token-file FILE", answer.message())
+            }
+            _ => Ok(Answer { status, body }),
+        }
+    }
+}
+
+/// The first token that may write, else the first one.
+fn read_token(path: &Path) -> anyhow::Result<HeaderValue> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| anyhow!("--admin-token-file {shown}: {error}"))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let tokens: Vec<(&str, &str)> =
+        lines.map(|line| line.split_once(char::is_whitespace).unwrap_or(("write", line))).collect();
+    let token = tokens.iter().find(|(role, _)| *role == "write").or(tokens.first());
+    let Some((_, token)) = token else { bail!("--admin-token-file {shown}: there is no token in it") };
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
+        .map_err(|_| anyhow!("--admin-token-file {shown}: the token has characters that cannot be sent"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A part of a path or a query with everything escaped that is not plainly harmless.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_in_full_and_short_form() {
+        let url = |text: &str| AdminClient::new(text, None).map(|client| (client.url(), client.host, client.port));
+        let is = |url: &str, host: &str, port| (url.to_owned(), host.to_owned(), port);
+        assert_eq!(url("http://127.0.0.1:8182/").unwrap(), is("http://127.0.0.1:8182", "127.0.0.1", 8182));
+        assert_eq!(url("gate:1").unwrap(), is("http://gate:1", "gate", 1));
+        assert_eq!(url("http://[::1]:8182").unwrap(), is("http://[::1]:8182", "::1", 8182));
+        assert_eq!(url("http://gate").unwrap().2, 8182);
+        for wrong in ["", "https://a", "ftp://a", "http://a/b", "http://u:p@a", "http://a b"] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_token_that_may_write_is_taken() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (text, token) in [
+            ("secret\n", Some("Bearer secret")),
+            ("# who\nread r\nwrite w\n", Some("Bearer w")),
+            ("read r\n", Some("Bearer r")),
+            ("# nobody\n", None),
+        ] {
+            std::fs::write(file.path(), text).unwrap();
+            let read = read_token(file.path());
+            assert_eq!(read.ok().as_ref().and_then(|value| value.to_str().ok()), token, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_escaped() {
+        assert_eq!(escape("*.a/b c%"), "%2A.a%2Fb%20c%25");
+    }
+}

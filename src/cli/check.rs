@@ -1,0 +1,143 @@
+//! `flipgate check`: everything that is wrong with documents, or with what a store holds.
+
+use super::context::{Context, Exit, Output};
+use super::document::{self, Document};
+use super::flags::TargetFlags;
+use super::get::severity;
+use super::references::Objects;
+use super::table::{count, table};
+use super::target::{Target, objects};
+use crate::model::{Finding, Object, ObjectKey, Severity, Strictness};
+use crate::store::{Entry, unreadable};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Find what is wrong with files, or with what the store holds
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flipgate check -f routes/                        a directory in a store's layout
+  flipgate check -f routes.yaml                    documents {kind, id, spec}
+  flipgate check --store etcd://127.0.0.1:2379     what the store holds now
+
+Files are read as strictly as `apply` reads them. Exits with 1 if anything is an error.")]
+pub(super) struct Check {
+    /// Documents or a directory, in place of the store; `-` is standard input
+    #[arg(short, long, value_name = "FILE|DIR")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    target: TargetFlags,
+}
+
+/// A finding with where it is.
+pub(super) struct Row {
+    /// A key, or the place in a file.
+    pub(super) place: String,
+    pub(super) finding: Finding,
+}
+
+impl Check {
+    pub(super) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
+        let (checked, mut rows) = match &self.file {
+            Some(path) => {
+                let documents = document::read(context, path).await?;
+                let mut rows: Vec<Row> = documents.wrong.iter().map(|wrong| misplaced(wrong)).collect();
+                rows.extend(of_documents(&documents.objects));
+                (documents.objects.len(), rows)
+            }
+            None => {
+                let target = context.target(&self.target)?;
+                let through_admin = matches!(target, Target::Admin(_));
+                let (entries, others) = objects(target.list().await?);
+                let (loaded, mut rows) = load(&entries, Strictness::Stored);
+                if through_admin {
+                    // Hidden key pairs are not what is wrong.
+                    rows.retain(|row| !row.finding.field.starts_with("Settings.KeyPair"));
+                }
+                rows.extend(loaded.findings().into_iter().map(row));
+                rows.extend(others.iter().map(foreign));
+                (entries.len(), rows)
+            }
+        };
+        rows.sort_by(|a, b| (b.finding.severity, &a.place).cmp(&(a.finding.severity, &b.place)));
+        print(context, checked, &rows)
+    }
+}
+
+fn print(context: &mut Context<'_, '_>, checked: usize, rows: &[Row]) -> anyhow::Result<Exit> {
+    let errors = rows.iter().filter(|row| row.finding.severity == Severity::Error).count();
+    if context.output == Output::Json {
+        let problems: Vec<Value> = rows.iter().map(to_json).collect();
+        context.json(&json!({ "checked": checked, "errors": errors, "problems": problems }))?;
+    } else {
+        if !rows.is_empty() {
+            let cells = |row: &Row| {
+                let Finding { field, reason, severity: how } = &row.finding;
+                [severity(*how).to_owned(), row.place.clone(), field.clone(), reason.clone()]
+            };
+            context.say(table(["SEVERITY", "OBJECT", "FIELD", "REASON"], rows.iter().map(cells)))?;
+        }
+        let warnings = rows.len() - errors;
+        let found = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
+        context.note(format_args!("{} checked: {found}", count(checked, "object")));
+    }
+    Ok(if errors == 0 { Exit::Done } else { Exit::No })
+}
+
+fn to_json(row: &Row) -> Value {
+    let Finding { field, reason, severity } = &row.finding;
+    json!({ "key": row.place, "field": field, "reason": reason, "severity": severity })
+}
+
+fn row((key, finding): (ObjectKey, Finding)) -> Row {
+    Row { place: key.canonical(), finding }
+}
+
+fn misplaced(wrong: &str) -> Row {
+    let (place, reason) = wrong.split_once(": ").unwrap_or(("", wrong));
+    let (field, reason) = (String::new(), reason.to_owned());
+    Row { place: place.to_owned(), finding: Finding { field, reason, severity: Severity::Error } }
+}
+
+/// A key that no object has: other programs keep theirs beside ours.
+fn foreign(entry: &Entry) -> Row {
+    let (field, reason) = (String::new(), "is no key of an object; it is left alone".to_owned());
+    Row { place: entry.key.to_string(), finding: Finding { field, reason, severity: Severity::Warning } }
+}
+
+/// Reads stored objects; what is wrong with each.
+pub(super) fn load(entries: &BTreeMap<ObjectKey, Entry>, strictness: Strictness) -> (Objects, Vec<Row>) {
+    let (mut loaded, mut rows) = (Objects::default(), Vec::new());
+    for (key, entry) in entries {
+        let place = || entry.key.to_string();
+        if let Some(reason) = unreadable(&entry.value) {
+            let (field, severity) = (String::new(), Severity::Error);
+            rows.push(Row { place: place(), finding: Finding { field, reason, severity } });
+            loaded.invalid.insert(key.clone());
+            continue;
+        }
+        let parsed = Object::parse(key, &entry.value, strictness);
+        rows.extend(parsed.findings.into_iter().map(|finding| Row { place: place(), finding }));
+        match parsed.object {
+            Some(object) => drop(loaded.valid.insert(key.clone(), (object, entry.created))),
+            None => drop(loaded.invalid.insert(key.clone())),
+        }
+    }
+    (loaded, rows)
+}
+
+/// Everything that is wrong with documents, as strictly as they would be written.
+pub(super) fn of_documents(documents: &BTreeMap<ObjectKey, Document>) -> Vec<Row> {
+    let (mut loaded, mut rows) = (Objects::default(), Vec::new());
+    for (key, document) in documents {
+        let parsed = Object::parse_value(key, &document.value, Strictness::Written);
+        rows.extend(parsed.findings.into_iter().map(|finding| row((key.clone(), finding))));
+        match parsed.object {
+            Some(object) => drop(loaded.valid.insert(key.clone(), (object, 0))),
+            None => drop(loaded.invalid.insert(key.clone())),
+        }
+    }
+    rows.extend(loaded.findings().into_iter().map(row));
+    rows
+}

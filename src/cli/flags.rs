@@ -1,0 +1,216 @@
+//! Flags made from the list of settings, so that help, environment and file say the same.
+
+use super::admin::AdminClient;
+use super::context::Context;
+use super::target::Target;
+use crate::config::{Config, Partial, SETTINGS, Setting, StoreSettings};
+use crate::store::{EtcdAccess, Store, StoreOptions, StoreUrl, open};
+use crate::tls::SealKeys;
+use anyhow::bail;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where the admin API is when nothing says otherwise.
+pub(super) const ADMIN_DEFAULT: &str = "http://127.0.0.1:8182";
+
+/// The flags of `flipgate proxy`: every setting.
+#[derive(Debug, Clone)]
+pub(super) struct ProxyFlags(pub(super) Partial);
+
+/// Where objects are read and written: the settings of the store, or an admin API's URL.
+#[derive(Debug, Clone)]
+pub(super) struct TargetFlags {
+    settings: Partial,
+    store_given: bool,
+    admin: Option<String>,
+}
+
+fn heading(table: &str) -> &'static str {
+    match table {
+        "store" => "Store",
+        "admin" => "Admin API",
+        "health" => "Health",
+        "limits" => "Limits",
+        "access_log" => "Access log",
+        "log" => "Log",
+        _ => "Process",
+    }
+}
+
+fn arg(setting: &'static Setting) -> Arg {
+    let mut help = setting.help.to_owned();
+    if !setting.default.is_empty() {
+        help.push_str(&format!(" [default: {}]", setting.default));
+    }
+    if setting.many {
+        help.push_str(" (repeatable)");
+    }
+    let arg = Arg::new(setting.flag)
+        .long(setting.flag)
+        .value_name(setting.value)
+        .help(help)
+        .help_heading(heading(setting.table));
+    match setting {
+        Setting { many: true, .. } => arg.action(ArgAction::Append),
+        // `--default-listener` alone means on.
+        Setting { value: "on|off", .. } => arg.num_args(0..=1).default_missing_value("on"),
+        _ => arg,
+    }
+}
+
+fn partial(matches: &ArgMatches, is_wanted: impl Fn(&Setting) -> bool) -> Partial {
+    let mut partial = Partial::default();
+    for setting in SETTINGS.iter().filter(|setting| is_wanted(setting)) {
+        if matches.value_source(setting.flag) == Some(ValueSource::CommandLine) {
+            for value in matches.get_many::<String>(setting.flag).into_iter().flatten() {
+                partial.set(setting, value);
+            }
+        }
+    }
+    partial
+}
+
+impl FromArgMatches for ProxyFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(partial(matches, |_| true)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for ProxyFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(SETTINGS.iter().map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn is_of_target(setting: &Setting) -> bool {
+    setting.table == "store" || setting.flag == "admin-token-file"
+}
+
+impl FromArgMatches for TargetFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            settings: partial(matches, is_of_target),
+            store_given: matches.contains_id("store"),
+            admin: matches.get_one::<String>("admin").cloned(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for TargetFlags {
+    fn augment_args(command: Command) -> Command {
+        let admin = Arg::new("admin")
+            .long("admin")
+            .value_name("URL")
+            .help(format!("Admin API of a proxy, used when no store is named [default: {ADMIN_DEFAULT}]"))
+            .help_heading(heading("admin"))
+            .conflicts_with("store");
+        let token = |setting: &'static Setting| match setting.flag {
+            "admin-token-file" => arg(setting).help("File with the token that the admin API asks for"),
+            _ => arg(setting),
+        };
+        command.args(SETTINGS.iter().filter(|setting| is_of_target(setting)).map(token)).arg(admin)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl TargetFlags {
+    /// The store that is named, else the admin API.
+    pub(super) fn open(&self, context: &Context<'_, '_>) -> anyhow::Result<Target> {
+        let config = self.config(context)?;
+        let admin_given = self.admin.is_some() && !self.store_given;
+        match config.store.url {
+            Some(_) if !admin_given => Ok(Target::Store(open_store(&config.store)?)),
+            _ => Ok(Target::Admin(self.client(context, &config)?)),
+        }
+    }
+
+    /// The admin API, whether or not a store is named somewhere.
+    pub(super) fn admin(&self, context: &Context<'_, '_>) -> anyhow::Result<AdminClient> {
+        self.client(context, &self.config(context)?)
+    }
+
+    /// The keys that seal what is written to a store.
+    pub(super) fn seal_keys(&self, context: &Context<'_, '_>) -> anyhow::Result<SealKeys> {
+        Ok(SealKeys::read(&self.config(context)?.store.seal_key_files)?)
+    }
+
+    fn config(&self, context: &Context<'_, '_>) -> anyhow::Result<Config> {
+        // For a verb FLIPGATE_ADMIN may be a URL, which is no address to listen on.
+        context.settings(self.settings.clone(), |name| name != "FLIPGATE_ADMIN")
+    }
+
+    fn client(&self, context: &Context<'_, '_>, config: &Config) -> anyhow::Result<AdminClient> {
+        let variable = (context.io.env)("FLIPGATE_ADMIN").filter(|text| !text.trim().is_empty());
+        let url = match self.admin.clone().or(variable) {
+            Some(url) => url,
+            None => match config.admin.address {
+                Some(address) => format!("http://{}", reachable(address)),
+                None => ADMIN_DEFAULT.to_owned(),
+            },
+        };
+        AdminClient::new(&url, config.admin.token_file.as_deref())
+    }
+}
+
+/// The address by which this machine reaches a listener of its own.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Opens the store that settings name.
+///
+/// # Errors
+/// None is named, or what is named cannot be a store.
+pub(super) fn open_store(settings: &StoreSettings) -> anyhow::Result<Arc<dyn Store>> {
+    let Some(url) = &settings.url else {
+        bail!("no store is named: give --store dir:PATH or --store etcd://HOST:PORT");
+    };
+    let url: StoreUrl = url.parse().map_err(|error| anyhow::anyhow!("--store: {error}"))?;
+    let in_etcd = matches!(url, StoreUrl::Etcd(_));
+    if let StoreUrl::Directory(path) = &url {
+        is_directory(path)?;
+    }
+    let (certificate, key) = settings.etcd_cert_and_key.clone().unzip();
+    let (user, password_file) = settings.etcd_user_and_password_file.clone().unzip();
+    let options = StoreOptions {
+        prefix: in_etcd.then(|| settings.prefix.clone()),
+        state_prefix: in_etcd.then(|| settings.state_prefix.clone()),
+        access: EtcdAccess { tls: false, ca: settings.etcd_ca.clone(), certificate, key, user, password_file },
+        ..StoreOptions::new(url)
+    };
+    Ok(open(&options)?)
+}
+
+fn is_directory(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => bail!("--store dir:{shown}: this is a file, and a directory is expected"),
+        Err(error) => bail!("--store dir:{shown}: the directory cannot be read: {error}"),
+    }
+}

@@ -1,0 +1,173 @@
+//! Private keys on their way through verbs: they are written, and not shown.
+//!
+//! What is shown has a marker in place of a key pair. A value that carries the marker back keeps the stored pair.
+
+use super::value::field;
+use crate::model::{Host, KeyPairSource, Object, ObjectKey, Strictness};
+use crate::tls::SealKeys;
+use anyhow::bail;
+use serde_json::{Value, json};
+
+/// The field that tells a marker from a key pair, here and in the admin API.
+const MARK: &str = "Redacted";
+
+/// Where a host keeps its pair.
+const PAIR: &str = "Settings.KeyPair";
+
+/// How a host's key pair is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pair {
+    /// There is none.
+    Absent,
+    /// Only its files' names are stored.
+    Files,
+    /// Sealed.
+    Sealed,
+    /// As it is, or in a form that cannot be read and may be that.
+    Plain,
+    /// A marker stands for it.
+    Hidden,
+}
+
+impl Pair {
+    /// For a table.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "",
+            Self::Files => "files",
+            Self::Sealed => "sealed",
+            Self::Plain => "plain",
+            Self::Hidden => "hidden",
+        }
+    }
+}
+
+/// What a value has for a key pair.
+pub(super) fn pair(key: &ObjectKey, value: &Value) -> Pair {
+    if !matches!(key, ObjectKey::Host(_)) {
+        return Pair::Absent;
+    }
+    match field(value, PAIR) {
+        None => Pair::Absent,
+        Some(pair) if field(pair, MARK).is_some() => Pair::Hidden,
+        Some(_) => match source(key, value) {
+            Some(KeyPairSource::Files { .. }) => Pair::Files,
+            Some(KeyPairSource::Sealed { .. }) => Pair::Sealed,
+            _ => Pair::Plain,
+        },
+    }
+}
+
+fn source(key: &ObjectKey, value: &Value) -> Option<KeyPairSource> {
+    match Object::parse_value(key, value, Strictness::Stored).object {
+        Some(Object::Host(Host { key_pair, .. })) => key_pair,
+        _ => None,
+    }
+}
+
+/// The value with a marker in place of a key pair.
+pub(super) fn redacted(key: &ObjectKey, value: &Value) -> Value {
+    let found = pair(key, value);
+    match found {
+        Pair::Absent | Pair::Files | Pair::Hidden => value.clone(),
+        Pair::Sealed | Pair::Plain => with_pair(value, json!({ MARK: found.as_str() })),
+    }
+}
+
+fn with_pair(value: &Value, pair: Value) -> Value {
+    let mut value = value.clone();
+    for (name, settings) in value.as_object_mut().into_iter().flatten() {
+        let Some(settings) = settings.as_object_mut().filter(|_| name.eq_ignore_ascii_case("Settings")) else { continue };
+        for (name, there) in settings {
+            if name.eq_ignore_ascii_case("KeyPair") {
+                there.clone_from(&pair);
+            }
+        }
+    }
+    value
+}
+
+/// What is written to a store for a value that someone gave: a marker becomes the stored pair again, a plain pair is
+/// sealed where a seal key is given. A pair that is stored sealed already stays as it is.
+///
+/// # Errors
+/// The marker stands for nothing; the pair cannot be sealed.
+pub(super) fn admitted(
+    key: &ObjectKey,
+    value: &Value,
+    stored: Option<&Value>,
+    seal: &SealKeys,
+) -> anyhow::Result<Value> {
+    match pair(key, value) {
+        Pair::Hidden => match stored.and_then(|stored| field(stored, PAIR)) {
+            Some(kept) => Ok(with_pair(value, kept.clone())),
+            None => bail!("{key}: {PAIR} stands for a stored key pair, and none is stored; give the pair itself"),
+        },
+        Pair::Plain if !seal.is_empty() => {
+            let Some(KeyPairSource::Plain { cert, key: private }) = source(key, value) else {
+                return Ok(value.clone());
+            };
+            if let Some(kept) = stored.filter(|stored| opens_to(key, stored, &cert, &private, seal)) {
+                return Ok(with_pair(value, field(kept, PAIR).cloned().unwrap_or_default()));
+            }
+            let sealed = seal.seal_key_pair(&cert, &private)?;
+            let Some(Object::Host(mut host)) = Object::parse_value(key, value, Strictness::Stored).object else {
+                return Ok(value.clone());
+            };
+            host.key_pair = Some(sealed);
+            let written = Object::Host(host).to_value();
+            Ok(with_pair(value, field(&written, PAIR).cloned().unwrap_or_default()))
+        }
+        _ => Ok(value.clone()),
+    }
+}
+
+/// Whether the stored pair is this one, sealed.
+fn opens_to(key: &ObjectKey, stored: &Value, cert: &[u8], private: &[u8], seal: &SealKeys) -> bool {
+    let Some(KeyPairSource::Sealed { val, nonce }) = source(key, stored) else { return false };
+    let Ok(plain) = seal.open(&val, &nonce) else { return false };
+    let Ok(opened) = serde_json::from_slice::<Value>(&plain) else { return false };
+    let same_host = json!({ "Settings": { "KeyPair": opened } });
+    matches!(
+        source(key, &same_host),
+        Some(KeyPairSource::Plain { cert: there, key: and_key }) if *there == *cert && *and_key == *private
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEAL: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    fn host() -> ObjectKey {
+        ObjectKey::parse("hosts/a.example/host").unwrap()
+    }
+
+    fn plain(text: &str) -> Value {
+        let pem = |kind: &str| format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
+        json!({ "settings": { "Default": true, "keyPair": { "Cert": pem("CERTIFICATE"), "Key": pem("PRIVATE KEY") } } })
+    }
+
+    #[test]
+    fn keys_are_not_shown_and_come_back() {
+        let stored = plain("one");
+        let shown = redacted(&host(), &stored);
+        assert_eq!(shown, json!({ "settings": { "Default": true, "keyPair": { "Redacted": "plain" } } }));
+        let none = SealKeys::none();
+        assert_eq!(admitted(&host(), &shown, Some(&stored), &none).unwrap(), stored);
+        assert!(admitted(&host(), &shown, None, &none).is_err());
+        let broken = json!({ "Settings": { "KeyPair": "LS0tLS1CRUdJTg" } });
+        assert_eq!(pair(&host(), &broken), Pair::Plain);
+        assert!(!redacted(&host(), &broken).to_string().contains("LS0"));
+    }
+
+    #[test]
+    fn a_plain_pair_is_sealed_once() {
+        let seal = SealKeys::parse(&[SEAL]).unwrap();
+        let sealed = admitted(&host(), &plain("one"), None, &seal).unwrap();
+        assert_eq!(pair(&host(), &sealed), Pair::Sealed);
+        assert_eq!(admitted(&host(), &plain("one"), Some(&sealed), &seal).unwrap(), sealed);
+        assert_ne!(admitted(&host(), &plain("two"), Some(&sealed), &seal).unwrap(), sealed);
+    }
+}
