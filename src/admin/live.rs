@@ -1,7 +1,7 @@
 //! The running process: what the control plane, the table and the workers' counters tell.
 
 use super::access::Access;
-use super::running::{ConfirmError, RouteView, Routes, Running, ServerView, State};
+use super::running::{ConfirmError, ListenerView, RouteView, Routes, Running, ServerView, State};
 use crate::control::image::Confirmation;
 use crate::control::{Control, confirm};
 use crate::model::{FrontendId, InForce, Problem, Revision, Severity};
@@ -61,8 +61,14 @@ impl Running for Live {
             (false, false) => Some("no table is served yet".to_owned()),
             (true, false) => None,
         };
+        let listeners = self.bound.addresses().into_iter();
         State {
             revision: status.revision,
+            hash: status.hash,
+            reason: status.reason,
+            listeners: listeners
+                .map(|(id, at)| ListenerView { id: id.to_string(), address: at.to_string() })
+                .collect(),
             store_revision: status.store_revision,
             connected: status.connected,
             since: status.since,

@@ -10,7 +10,7 @@ pub use gate::{Builder, Gate};
 
 use crate::config::{Config, ListenerOverride};
 use crate::control::Control;
-use crate::model::{ListenAddress, ListenerId, Object, ObjectKey, Revision, Strictness};
+use crate::model::{ListenAddress, ListenerId, Object, ObjectKey, Strictness};
 use crate::proxy::{Bound, Override, Proxy, Settings};
 use crate::store::{EtcdAccess, StoreOptions, StoreUrl};
 use crate::telemetry::AccessLog;
@@ -19,11 +19,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wiring::{Plan, Wired};
 
+/// One wait for the first table; another follows.
+const READY_WAIT: Duration = Duration::from_secs(3600);
+/// What the access log gets to reach its target at the end.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// vulcand's own listener, for those who ask for it.
 const DEFAULT_LISTENER: &str = r#"{"Protocol":"http","Address":{"Network":"tcp","Address":"0.0.0.0:8181"}}"#;
 
@@ -141,9 +145,9 @@ impl Running {
         self.health
     }
 
-    /// Waits until a first table is served; false: not within `timeout`.
-    pub async fn ready(&self, timeout: Duration) -> bool {
-        self.control.wait_ready(timeout).await
+    /// Waits until a first table is served.
+    pub async fn ready(&self) {
+        while !self.control.wait_ready(READY_WAIT).await {}
     }
 
     /// How things stand.
@@ -152,9 +156,10 @@ impl Running {
     }
 
     /// Reopens logs, and reads the files that hosts and settings name again.
-    pub async fn reload(&self) {
+    pub fn reload(&self) {
         self.access_log.reopen();
-        self.control.reload().await;
+        let control = self.control.clone();
+        tokio::spawn(async move { control.reload().await });
         #[cfg(feature = "admin")]
         if let Some(access) = &self.access
             && let Err(error) = access.reload()
@@ -164,20 +169,21 @@ impl Running {
     }
 
     /// Says not ready, waits for the drain delay so that load balancers before this one notice, stops accepting, lets
-    /// what is open end within `deadline`, and brings image and log to the disk. Returns whether everything ended in
-    /// time.
-    pub async fn shutdown(self, deadline: Duration) -> bool {
+    /// what is open end within `deadline`, and brings image and log to the disk. What did not end in time is cut off.
+    pub async fn shutdown(self, deadline: Duration) {
         self.lame.send_replace(true);
         if !self.drain_delay.is_zero() {
             tokio::time::sleep(self.drain_delay).await;
         }
-        let ended = self.proxy.drain(deadline).await;
+        if !self.proxy.drain(deadline).await {
+            tracing::warn!(?deadline, "not everything that was open ended in time");
+        }
         self.stop.cancel();
         // The publisher ends by itself; what it could not bring to the disk it has said.
         let _ = self.publisher.await;
         let log = self.access_log;
-        let closed = tokio::task::spawn_blocking(move || log.close(Duration::from_secs(2))).await;
-        ended && closed.unwrap_or(false)
+        // A target that is stuck does not keep the process.
+        let _ = tokio::task::spawn_blocking(move || log.close(LOG_PATIENCE)).await;
     }
 }
 
@@ -240,19 +246,5 @@ fn default_listener() -> Vec<crate::model::Listener> {
     match parsed {
         Some(Object::Listener(listener)) => vec![listener],
         _ => Vec::new(),
-    }
-}
-
-/// A problem about the process as a whole.
-#[cfg(feature = "admin")]
-fn warning(reason: String) -> crate::model::Problem {
-    crate::model::Problem {
-        key: String::new(),
-        field: String::new(),
-        reason,
-        severity: crate::model::Severity::Warning,
-        revision: Revision(0),
-        since: SystemTime::now(),
-        in_force: crate::model::InForce::This,
     }
 }

@@ -63,7 +63,9 @@ impl AdminClient {
         let wrong = || anyhow!("--admin {url}: this is no URL of an admin API, like http://127.0.0.1:8182");
         let uri: Uri = with_scheme.trim_end_matches('/').parse().map_err(|_| wrong())?;
         if uri.scheme_str() == Some("https") {
-            bail!("--admin {url}: the admin API is spoken to in plain HTTP; put a tunnel in front and name its end");
+            bail!(
+                "--admin {url}: the admin API is spoken to in plain HTTP; put a tunnel in front and name its end"
+            );
         }
         let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(wrong)?;
         if !matches!(uri.path(), "" | "/") || authority.as_str().contains('@') {
@@ -162,7 +164,8 @@ impl AdminClient {
 /// The first token that may write, else the first one.
 fn read_token(path: &Path) -> anyhow::Result<HeaderValue> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| anyhow!("--admin-token-file {shown}: {error}"))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| anyhow!("--admin-token-file {shown}: {error}"))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let tokens: Vec<(&str, &str)> =
         lines.map(|line| line.split_once(char::is_whitespace).unwrap_or(("write", line))).collect();
@@ -179,7 +182,9 @@ pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte))
+            }
             _ => escaped.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -192,7 +197,8 @@ mod tests {
 
     #[test]
     fn urls_are_read_in_full_and_short_form() {
-        let url = |text: &str| AdminClient::new(text, None).map(|client| (client.url(), client.host, client.port));
+        let url =
+            |text: &str| AdminClient::new(text, None).map(|client| (client.url(), client.host, client.port));
         let is = |url: &str, host: &str, port| (url.to_owned(), host.to_owned(), port);
         assert_eq!(url("http://127.0.0.1:8182/").unwrap(), is("http://127.0.0.1:8182", "127.0.0.1", 8182));
         assert_eq!(url("gate:1").unwrap(), is("http://gate:1", "gate", 1));

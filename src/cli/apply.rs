@@ -57,11 +57,14 @@ impl Apply {
         for (key, finding) in &consequences {
             let (kind, id) = (key.kind(), key.id());
             let how = severity(finding.severity);
-            context.note(format_args!("{how} once written: {kind} {id}: {} {}", finding.field, finding.reason));
+            context
+                .note(format_args!("{how} once written: {kind} {id}: {} {}", finding.field, finding.reason));
         }
         let broken = plan.breaks(&consequences);
         if !broken.is_empty() && !self.force {
-            context.note("flipgate: pruning would remove what others name; nothing was written (--force does it)");
+            context.note(
+                "flipgate: pruning would remove what others name; nothing was written (--force does it)",
+            );
             return Ok(Exit::No);
         }
         if self.diff && context.output == Output::Text {
@@ -76,7 +79,12 @@ impl Apply {
         self.write(context, &target, &plan).await
     }
 
-    async fn write(&self, context: &mut Context<'_, '_>, target: &Target, plan: &Plan) -> anyhow::Result<Exit> {
+    async fn write(
+        &self,
+        context: &mut Context<'_, '_>,
+        target: &Target,
+        plan: &Plan,
+    ) -> anyhow::Result<Exit> {
         let most = target.operations_max();
         let transactions = plan.transactions(most);
         let total = transactions.len();
@@ -95,7 +103,11 @@ impl Apply {
                 Ok(Committed::At(at)) => revision = at,
                 Ok(Committed::Conflict(message)) => {
                     let written = if index == 0 { "nothing was written" } else { "the rest was not written" };
-                    let of = if total > 1 { format!(" (transaction {} of {total})", index + 1) } else { String::new() };
+                    let of = if total > 1 {
+                        format!(" (transaction {} of {total})", index + 1)
+                    } else {
+                        String::new()
+                    };
                     context.note(format_args!("flipgate: {message}{of}; {written}, apply again"));
                     return Ok(Exit::No);
                 }
@@ -109,7 +121,12 @@ impl Apply {
         Ok(Exit::Done)
     }
 
-    fn report(&self, context: &mut Context<'_, '_>, plan: &Plan, revision: Option<Revision>) -> anyhow::Result<()> {
+    fn report(
+        &self,
+        context: &mut Context<'_, '_>,
+        plan: &Plan,
+        revision: Option<Revision>,
+    ) -> anyhow::Result<()> {
         if context.output == Output::Json {
             let steps = plan.steps.iter().map(|step| {
                 let mut one = json!({ "key": step.stored_key, "change": step.verb() });
@@ -130,7 +147,9 @@ impl Apply {
         let changes = count(plan.steps.len(), "change");
         let unchanged = format!("{} so already", count(plan.unchanged, "object"));
         match revision {
-            Some(revision) => context.say(format_args!("{changes} written at revision {revision}, {unchanged}"))?,
+            Some(revision) => {
+                context.say(format_args!("{changes} written at revision {revision}, {unchanged}"))?
+            }
             None if plan.steps.is_empty() => context.say(format_args!("nothing to do, {unchanged}"))?,
             None => context.say(format_args!("{changes} to write, {unchanged}; nothing was written"))?,
         }

@@ -84,7 +84,11 @@ impl Context<'_, '_> {
     }
 
     /// Prints one of two forms of a result.
-    pub(super) fn answer(&mut self, text: impl fmt::Display, value: impl FnOnce() -> Value) -> io::Result<()> {
+    pub(super) fn answer(
+        &mut self,
+        text: impl fmt::Display,
+        value: impl FnOnce() -> Value,
+    ) -> io::Result<()> {
         match self.output {
             Output::Text => self.say(text),
             Output::Json => self.json(&value()),
@@ -99,7 +103,8 @@ impl Context<'_, '_> {
     /// Settings: flags, then environment, then file, then defaults. Of the environment, only variables that `keeps`
     /// names are read.
     pub(super) fn settings(&self, flags: Partial, keeps: impl Fn(&str) -> bool) -> anyhow::Result<Config> {
-        let variable = (self.io.env)("FLIPGATE_CONFIG").filter(|path| !path.trim().is_empty()).map(PathBuf::from);
+        let variable =
+            (self.io.env)("FLIPGATE_CONFIG").filter(|path| !path.trim().is_empty()).map(PathBuf::from);
         let file = config::read_file(self.config.as_deref().or(variable.as_deref()))?;
         let env = |name: &str| (self.io.env)(name).filter(|_| keeps(name));
         Ok(Config::resolve(flags, env, file)?)

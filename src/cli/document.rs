@@ -195,8 +195,16 @@ mod tests {
             &["backends/b/backend"],
             &["f, document 2: backend b stands in f, document 1 already; an object is given once"],
         );
-        check("kind: backend\nid: b", &[], &["f: `spec` is missing; the backend's fields are expected in it"]);
-        check("kind: backend\nid: b\nspecs: {}", &[], &["f: a document has `kind`, `id` and `spec`, and not \"specs\""]);
+        check(
+            "kind: backend\nid: b",
+            &[],
+            &["f: `spec` is missing; the backend's fields are expected in it"],
+        );
+        check(
+            "kind: backend\nid: b\nspecs: {}",
+            &[],
+            &["f: a document has `kind`, `id` and `spec`, and not \"specs\""],
+        );
         assert!(from_text("f", "# nothing").is_err());
     }
 }

@@ -149,6 +149,11 @@ impl TargetFlags {
         self.client(context, &self.config(context)?)
     }
 
+    /// Whether `--store` stands on the command line.
+    pub(super) fn store_given(&self) -> bool {
+        self.store_given
+    }
+
     /// The keys that seal what is written to a store.
     pub(super) fn seal_keys(&self, context: &Context<'_, '_>) -> anyhow::Result<SealKeys> {
         Ok(SealKeys::read(&self.config(context)?.store.seal_key_files)?)
@@ -200,7 +205,14 @@ pub(super) fn open_store(settings: &StoreSettings) -> anyhow::Result<Arc<dyn Sto
     let options = StoreOptions {
         prefix: in_etcd.then(|| settings.prefix.clone()),
         state_prefix: in_etcd.then(|| settings.state_prefix.clone()),
-        access: EtcdAccess { tls: false, ca: settings.etcd_ca.clone(), certificate, key, user, password_file },
+        access: EtcdAccess {
+            tls: false,
+            ca: settings.etcd_ca.clone(),
+            certificate,
+            key,
+            user,
+            password_file,
+        },
         ..StoreOptions::new(url)
     };
     Ok(open(&options)?)

@@ -45,8 +45,9 @@ impl Get {
         let snapshot = target.list_kind(self.kind).await?;
         let revision = snapshot.revision;
         let (all, _) = objects(snapshot);
-        let is_wanted =
-            |key: &ObjectKey| key.kind() == self.kind && parent.as_ref().is_none_or(|parent| key.id().starts_with(parent));
+        let is_wanted = |key: &ObjectKey| {
+            key.kind() == self.kind && parent.as_ref().is_none_or(|parent| key.id().starts_with(parent))
+        };
         let servers = server_counts(&all);
         let found: Vec<(ObjectKey, Entry)> = all.into_iter().filter(|(key, _)| is_wanted(key)).collect();
         list(context, self.kind, revision, &found, &servers)?;
@@ -54,7 +55,11 @@ impl Get {
     }
 }
 
-async fn one(context: &mut Context<'_, '_>, target: &super::target::Target, key: &ObjectKey) -> anyhow::Result<Exit> {
+async fn one(
+    context: &mut Context<'_, '_>,
+    target: &super::target::Target,
+    key: &ObjectKey,
+) -> anyhow::Result<Exit> {
     let (_, entry) = target.get(key).await?;
     let Some(entry) = entry else {
         context.note(format_args!("flipgate: there is no {} {} in {}", key.kind(), key.id(), target.place()));
@@ -74,7 +79,12 @@ async fn one(context: &mut Context<'_, '_>, target: &super::target::Target, key:
     }
     for finding in Object::parse(key, &entry.value, Strictness::Stored).findings {
         if !is_about_marker(&value, &finding.field) {
-            context.note(format_args!("{}: {} {}", severity(finding.severity), finding.field, finding.reason));
+            context.note(format_args!(
+                "{}: {} {}",
+                severity(finding.severity),
+                finding.field,
+                finding.reason
+            ));
         }
     }
     Ok(Exit::Done)
@@ -118,7 +128,8 @@ fn list(
         })
         .collect();
     if context.output == Output::Json {
-        let objects: Vec<Value> = values.iter().map(|(key, entry, value)| listed(key, entry, value)).collect();
+        let objects: Vec<Value> =
+            values.iter().map(|(key, entry, value)| listed(key, entry, value)).collect();
         return Ok(context.json(&json!({ "revision": revision, "objects": objects }))?);
     }
     if values.is_empty() {
@@ -137,7 +148,9 @@ fn list(
             ["NAME", "DEFAULT", "KEY PAIR", ""],
             values.iter().map(|(key, entry, v)| {
                 let pair = match v {
-                    v if value::field(v, "Settings.KeyPair.Redacted").is_some() => shown(v, "Settings.KeyPair.Redacted"),
+                    v if value::field(v, "Settings.KeyPair.Redacted").is_some() => {
+                        shown(v, "Settings.KeyPair.Redacted")
+                    }
                     v => secret::pair(key, v).as_str().to_owned(),
                 };
                 [key.id(), shown(v, "Settings.Default"), pair, note(key, entry, v)]
@@ -145,7 +158,9 @@ fn list(
         ),
         Kind::Frontend => table(
             ["ID", "PRIORITY", "ROUTE", "BACKEND", ""],
-            rows.map(|(id, note, _, v)| [id, shown(v, "Priority"), shown(v, "Route"), shown(v, "BackendId"), note]),
+            rows.map(|(id, note, _, v)| {
+                [id, shown(v, "Priority"), shown(v, "Route"), shown(v, "BackendId"), note]
+            }),
         ),
         Kind::Middleware => table(
             ["ID", "TYPE", "PRIORITY", ""],

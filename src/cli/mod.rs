@@ -115,8 +115,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
     let program = match Program::try_parse_from(args) {
         Ok(program) => program,
         Err(error) => {
-            let (stream, exit): (&mut dyn Write, _) =
-                if error.use_stderr() { (&mut *io.stderr, Exit::Error) } else { (&mut *io.stdout, Exit::Done) };
+            let (stream, exit): (&mut dyn Write, _) = if error.use_stderr() {
+                (&mut *io.stderr, Exit::Error)
+            } else {
+                (&mut *io.stdout, Exit::Done)
+            };
             // There is nowhere left to say that this failed.
             drop(write!(stream, "{}", error.render().ansi()).and_then(|()| stream.flush()));
             return exit;

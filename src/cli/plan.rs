@@ -65,7 +65,9 @@ impl Step {
         let diff = TextDiff::from_lines(&old, &new);
         let text = diff.unified_diff().context_radius(3).header(&before, &after).to_string();
         if text.is_empty() {
-            return Ok(format!("--- {before}\n+++ {after}\n# only the key pair differs, which is not shown\n"));
+            return Ok(format!(
+                "--- {before}\n+++ {after}\n# only the key pair differs, which is not shown\n"
+            ));
         }
         Ok(text)
     }
@@ -187,25 +189,31 @@ impl Plan {
         for step in &self.steps {
             let age = after.valid.remove(&step.key).map_or(u64::MAX, |(_, age)| age);
             after.invalid.remove(&step.key);
-            let object = step.new.as_ref().map(|new| Object::parse_value(&step.key, new, Strictness::Stored).object);
+            let object =
+                step.new.as_ref().map(|new| Object::parse_value(&step.key, new, Strictness::Stored).object);
             match object {
                 Some(Some(object)) => drop(after.valid.insert(step.key.clone(), (object, age))),
                 Some(None) => drop(after.invalid.insert(step.key.clone())),
                 None => {}
             }
         }
-        let known: BTreeSet<_> = before.findings().into_iter().map(|(key, finding)| (key, finding.reason)).collect();
+        let known: BTreeSet<_> =
+            before.findings().into_iter().map(|(key, finding)| (key, finding.reason)).collect();
         let mut findings = after.findings();
         findings.retain(|(key, finding)| !known.contains(&(key.clone(), finding.reason.clone())));
         findings
     }
 
     /// Of the consequences, those that removing brings: what stays names what goes.
-    pub(super) fn breaks<'f>(&self, consequences: &'f [(ObjectKey, Finding)]) -> Vec<&'f (ObjectKey, Finding)> {
+    pub(super) fn breaks<'f>(
+        &self,
+        consequences: &'f [(ObjectKey, Finding)],
+    ) -> Vec<&'f (ObjectKey, Finding)> {
         let removes = self.steps.iter().any(|step| step.new.is_none());
         let touched: BTreeSet<&ObjectKey> = self.steps.iter().map(|step| &step.key).collect();
-        let is_broken =
-            |(key, finding): &&(ObjectKey, Finding)| finding.severity == Severity::Error && !touched.contains(key);
+        let is_broken = |(key, finding): &&(ObjectKey, Finding)| {
+            finding.severity == Severity::Error && !touched.contains(key)
+        };
         consequences.iter().filter(is_broken).filter(|_| removes).collect()
     }
 }
@@ -224,7 +232,13 @@ mod tests {
 
     fn stored(entries: &[(&str, Value)]) -> BTreeMap<ObjectKey, Entry> {
         let entry = |(key, value): &(&str, Value)| {
-            let entry = Entry { key: (*key).into(), value: value.to_string().into(), version: 3, created: 1, lease: None };
+            let entry = Entry {
+                key: (*key).into(),
+                value: value.to_string().into(),
+                version: 3,
+                created: 1,
+                lease: None,
+            };
             (ObjectKey::parse(key).unwrap(), entry)
         };
         entries.iter().map(entry).collect()
@@ -235,9 +249,16 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(given: &[(&str, Value)], there: &[(&str, Value)], prune: bool, expected: &[&str], unchanged: usize) -> Plan {
+    fn check(
+        given: &[(&str, Value)],
+        there: &[(&str, Value)],
+        prune: bool,
+        expected: &[&str],
+        unchanged: usize,
+    ) -> Plan {
         let plan = plan(&documents(given), &stored(there), prune, &SealKeys::none()).unwrap();
-        let lines: Vec<_> = plan.steps.iter().map(|step| format!("{} {}", step.verb(), step.stored_key)).collect();
+        let lines: Vec<_> =
+            plan.steps.iter().map(|step| format!("{} {}", step.verb(), step.stored_key)).collect();
         assert_eq!(lines, expected);
         assert_eq!(plan.unchanged, unchanged);
         plan
@@ -247,7 +268,11 @@ mod tests {
     fn only_what_differs_is_written() {
         let route = json!({ "backendId": "b", "route": "Path(\"/\")" });
         let plan = check(
-            &[("frontends/f", route.clone()), ("backends/b/servers/a", server(1)), ("backends/b/servers/c", server(3))],
+            &[
+                ("frontends/f", route.clone()),
+                ("backends/b/servers/a", server(1)),
+                ("backends/b/servers/c", server(3)),
+            ],
             &[
                 ("frontends/f", json!({ "Route": "Path(\"/\")", "BackendId": "b", "x-mine": 1 })),
                 ("backends/b/servers/a", server(2)),
@@ -276,7 +301,12 @@ mod tests {
             &[("backends/new", json!({})), ("backends/new/servers/a", server(1))],
             &there,
             true,
-            &["new backends/new/backend", "new backends/new/servers/a", "removed backends/old/servers/a", "removed backends/old/backend"],
+            &[
+                "new backends/new/backend",
+                "new backends/new/servers/a",
+                "removed backends/old/servers/a",
+                "removed backends/old/backend",
+            ],
             0,
         );
         let consequences = plan.consequences(&stored(&there));
@@ -303,7 +333,13 @@ mod tests {
             json!({ "Settings": { "KeyPair": {
                 "Cert": format!("-----BEGIN CERTIFICATE-----{text}"), "Key": format!("-----BEGIN KEY-----{text}") } } })
         };
-        let host = check(&[("hosts/a/host", pair("two"))], &[("hosts/a/host", pair("one"))], false, &["changed hosts/a/host"], 0);
+        let host = check(
+            &[("hosts/a/host", pair("two"))],
+            &[("hosts/a/host", pair("one"))],
+            false,
+            &["changed hosts/a/host"],
+            0,
+        );
         assert!(host.steps[0].diff().unwrap().ends_with("# only the key pair differs, which is not shown\n"));
     }
 
@@ -314,6 +350,9 @@ mod tests {
             ("frontends/f", json!({ "route": "Path(" })),
         ]);
         let error = plan(&given, &BTreeMap::new(), false, &SealKeys::none()).unwrap_err().to_string();
-        assert!(error.contains("server b/a is not valid") && error.contains("frontend f is not valid"), "{error}");
+        assert!(
+            error.contains("server b/a is not valid") && error.contains("frontend f is not valid"),
+            "{error}"
+        );
     }
 }

@@ -69,7 +69,9 @@ impl FromStr for Expect {
         match text.parse() {
             Ok(version) if version > 0 => Ok(Self::Version(version)),
             _ if text == "absent" => Ok(Self::Absent),
-            _ => Err("a modification revision, as `flipgate get` shows it, or `absent` is expected".to_owned()),
+            _ => {
+                Err("a modification revision, as `flipgate get` shows it, or `absent` is expected".to_owned())
+            }
         }
     }
 }
@@ -102,7 +104,11 @@ impl Put {
         for _ in 0..TRIES_MAX {
             let (_, stored) = target.get(&key).await?;
             if let Some(no) = unexpected(self.expect, stored.as_ref()) {
-                context.note(format_args!("flipgate: {} {}: {no}; nothing was written", key.kind(), key.id()));
+                context.note(format_args!(
+                    "flipgate: {} {}: {no}; nothing was written",
+                    key.kind(),
+                    key.id()
+                ));
                 return Ok(Exit::No);
             }
             let value = wanted.value(stored.as_ref())?;
@@ -156,7 +162,9 @@ fn unexpected(expect: Option<Expect>, stored: Option<&Entry>) -> Option<String> 
         (Expect::Version(version), Some(stored)) if stored.version != version => {
             Some(format!("its modification revision is {}, not {version}", stored.version))
         }
-        (Expect::Version(version), None) => Some(format!("it does not exist, and modification revision {version} was expected")),
+        (Expect::Version(version), None) => {
+            Some(format!("it does not exist, and modification revision {version} was expected"))
+        }
         _ => None,
     }
 }
@@ -167,7 +175,13 @@ fn is_same(stored: &Entry, value: &Value) -> bool {
 
 fn warn(context: &mut Context<'_, '_>, key: &ObjectKey, value: &Value) {
     for finding in Object::parse_value(key, value, Strictness::Stored).findings {
-        context.note(format_args!("warning: {} {}: {} {}", key.kind(), key.id(), finding.field, finding.reason));
+        context.note(format_args!(
+            "warning: {} {}: {} {}",
+            key.kind(),
+            key.id(),
+            finding.field,
+            finding.reason
+        ));
     }
 }
 
@@ -197,7 +211,9 @@ impl Wanted<'_> {
             Some(entry) => match serde_json::from_slice(&entry.value) {
                 Ok(value) => Some(value),
                 Err(_) if self.whole.is_some() => None,
-                Err(error) => bail!("what {} holds is no JSON ({error}); give the whole object with -f", entry.key),
+                Err(error) => {
+                    bail!("what {} holds is no JSON ({error}); give the whole object with -f", entry.key)
+                }
             },
         };
         // A number may be meant as a text, as in an id.
@@ -221,7 +237,8 @@ impl Wanted<'_> {
             (None, None) => json!({}),
         };
         for (path, text) in self.set {
-            edit::set_path(&mut value, path, set_value(text, as_text)).map_err(|error| anyhow!("--set {path}: {error}"))?;
+            edit::set_path(&mut value, path, set_value(text, as_text))
+                .map_err(|error| anyhow!("--set {path}: {error}"))?;
         }
         admitted(self.key, &value, stored, self.seal)
     }
@@ -245,7 +262,11 @@ pub(super) fn valid(key: &ObjectKey, value: &Value, stored: Option<&Value>) -> a
         .filter(|error| !before.contains(error))
         .map(|error| format!("\n  {}", [error.field.as_str(), &error.reason].join(" ").trim()))
         .collect();
-    if wrong.is_empty() { Ok(()) } else { bail!("{} {} is not valid:{}", key.kind(), key.id(), wrong.concat()) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        bail!("{} {} is not valid:{}", key.kind(), key.id(), wrong.concat())
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +278,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(key: &str, stored: Option<&str>, whole: Option<&str>, set: &[&str], expected: Result<&str, &str>) {
+    fn check(
+        key: &str,
+        stored: Option<&str>,
+        whole: Option<&str>,
+        set: &[&str],
+        expected: Result<&str, &str>,
+    ) {
         let key = ObjectKey::parse(key).unwrap();
         let whole: Option<Value> = whole.map(|text| serde_json::from_str(text).unwrap());
         let set: Vec<_> = set.iter().map(|text| parse_set(text).unwrap()).collect();
@@ -280,9 +307,21 @@ mod tests {
             &["BackendId=b"],
             Ok(r#"{"type":"http","x-mine":1,"backendid":"b","Route":"Path(\"/\")"}"#),
         );
-        check("backends/b/servers/s", None, None, &["url=http://a:1", "weight=5"], Ok(r#"{"URL":"http://a:1","Weight":5}"#));
+        check(
+            "backends/b/servers/s",
+            None,
+            None,
+            &["url=http://a:1", "weight=5"],
+            Ok(r#"{"URL":"http://a:1","Weight":5}"#),
+        );
         check("backends/x", None, None, &["type=alias", "target=5"], Ok(r#"{"Type":"alias","Target":"5"}"#));
-        check("backends/b", None, None, &["settings.timeouts.read=5s"], Ok(r#"{"Settings":{"Timeouts":{"Read":"5s"}}}"#));
+        check(
+            "backends/b",
+            None,
+            None,
+            &["settings.timeouts.read=5s"],
+            Ok(r#"{"Settings":{"Timeouts":{"Read":"5s"}}}"#),
+        );
     }
 
     #[test]
@@ -302,7 +341,13 @@ mod tests {
             &[],
             Ok(r#"{"url":"http://b:1","mine":true}"#),
         );
-        check("backends/b/servers/s", Some("no json"), Some(r#"{"url":"http://b:1"}"#), &[], Ok(r#"{"URL":"http://b:1"}"#));
+        check(
+            "backends/b/servers/s",
+            Some("no json"),
+            Some(r#"{"url":"http://b:1"}"#),
+            &[],
+            Ok(r#"{"URL":"http://b:1"}"#),
+        );
     }
 
     #[test]

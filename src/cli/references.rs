@@ -38,8 +38,12 @@ impl Objects {
     /// What names an object, with the field that does.
     pub(super) fn naming(&self, key: &ObjectKey) -> Vec<(&ObjectKey, &'static str)> {
         let named = |object: &Object| match (key, object) {
-            (ObjectKey::Backend(id), Object::Frontend(frontend)) if frontend.backend == *id => Some("BackendId"),
-            (ObjectKey::Backend(id), Object::Backend(Backend::Alias { target, .. })) if target == id => Some("Target"),
+            (ObjectKey::Backend(id), Object::Frontend(frontend)) if frontend.backend == *id => {
+                Some("BackendId")
+            }
+            (ObjectKey::Backend(id), Object::Backend(Backend::Alias { target, .. })) if target == id => {
+                Some("Target")
+            }
             (ObjectKey::SharedMiddleware(id), Object::Frontend(frontend))
                 if frontend.settings.middlewares.contains(id) =>
             {
@@ -69,20 +73,25 @@ impl Objects {
                 (_, Object::Backend(Backend::Alias { target, .. })) => {
                     self.check_backend(&mut findings, key, "Target", target);
                     if let Some(Backend::Alias { target: behind, .. }) = self.backend(target) {
-                        let reason = format!("names {target}, an alias itself; name {behind}, the real backend");
+                        let reason =
+                            format!("names {target}, an alias itself; name {behind}, the real backend");
                         findings.error(key, "Target", reason);
                     }
                 }
                 (ObjectKey::Server(backend, _), _) => {
                     if let Some(Backend::Alias { target, .. }) = self.backend(backend) {
-                        let reason = format!("stands below an alias; servers belong to {target}, the real backend");
+                        let reason =
+                            format!("stands below an alias; servers belong to {target}, the real backend");
                         findings.error(key, "", reason);
                     }
                 }
                 (ObjectKey::OwnMiddleware(frontend, _), _) => {
                     let parent = ObjectKey::Frontend(frontend.clone());
                     if self.get(&parent).is_none() && !self.invalid.contains(&parent) {
-                        findings.warning(key, format!("belongs to the frontend {frontend}, which does not exist"));
+                        findings.warning(
+                            key,
+                            format!("belongs to the frontend {frontend}, which does not exist"),
+                        );
                     }
                 }
                 _ => {}
@@ -181,8 +190,10 @@ mod tests {
     #[track_caller]
     fn check(entries: &[(&str, &str)], expected: &[&str]) {
         let findings = objects(entries).findings();
-        let lines: Vec<String> =
-            findings.iter().map(|(key, finding)| format!("{key} {}: {}", finding.field, finding.reason)).collect();
+        let lines: Vec<String> = findings
+            .iter()
+            .map(|(key, finding)| format!("{key} {}: {}", finding.field, finding.reason))
+            .collect();
         assert_eq!(lines, expected);
     }
 
@@ -194,7 +205,9 @@ mod tests {
         check(&[("backends/shop/servers/a", SERVER), ("frontends/f", FRONTEND)], &[]);
         check(
             &[("backends/shopp", "{}"), ("frontends/f", FRONTEND)],
-            &["frontends/f/frontend BackendId: names the backend shop, which does not exist; did you mean shopp?"],
+            &[
+                "frontends/f/frontend BackendId: names the backend shop, which does not exist; did you mean shopp?",
+            ],
         );
         check(
             &[("backends/shop", "{}"), ("frontends/f", FRONTEND)],
@@ -203,7 +216,10 @@ mod tests {
         check(
             &[
                 ("backends/shop/servers/a", SERVER),
-                ("frontends/f", r#"{"BackendId":"shop","Route":"Path(\"/\")","Settings":{"Middlewares":["m"]}}"#),
+                (
+                    "frontends/f",
+                    r#"{"BackendId":"shop","Route":"Path(\"/\")","Settings":{"Middlewares":["m"]}}"#,
+                ),
                 ("frontends/g/middlewares/m", r#"{"Type":"headers","Middleware":{}}"#),
             ],
             &[
@@ -255,7 +271,8 @@ mod tests {
             ("backends/shop", "{}"),
         ]);
         let shop = ObjectKey::parse("backends/shop").unwrap();
-        let naming: Vec<_> = objects.naming(&shop).iter().map(|(key, field)| format!("{key} {field}")).collect();
+        let naming: Vec<_> =
+            objects.naming(&shop).iter().map(|(key, field)| format!("{key} {field}")).collect();
         assert_eq!(naming, ["frontends/f/frontend BackendId", "backends/x/backend Target"]);
     }
 }

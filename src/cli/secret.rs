@@ -77,7 +77,10 @@ pub(super) fn redacted(key: &ObjectKey, value: &Value) -> Value {
 fn with_pair(value: &Value, pair: Value) -> Value {
     let mut value = value.clone();
     for (name, settings) in value.as_object_mut().into_iter().flatten() {
-        let Some(settings) = settings.as_object_mut().filter(|_| name.eq_ignore_ascii_case("Settings")) else { continue };
+        let Some(settings) = settings.as_object_mut().filter(|_| name.eq_ignore_ascii_case("Settings"))
+        else {
+            continue;
+        };
         for (name, there) in settings {
             if name.eq_ignore_ascii_case("KeyPair") {
                 there.clone_from(&pair);
@@ -101,7 +104,9 @@ pub(super) fn admitted(
     match pair(key, value) {
         Pair::Hidden => match stored.and_then(|stored| field(stored, PAIR)) {
             Some(kept) => Ok(with_pair(value, kept.clone())),
-            None => bail!("{key}: {PAIR} stands for a stored key pair, and none is stored; give the pair itself"),
+            None => {
+                bail!("{key}: {PAIR} stands for a stored key pair, and none is stored; give the pair itself")
+            }
         },
         Pair::Plain if !seal.is_empty() => {
             let Some(KeyPairSource::Plain { cert, key: private }) = source(key, value) else {
@@ -111,7 +116,8 @@ pub(super) fn admitted(
                 return Ok(with_pair(value, field(kept, PAIR).cloned().unwrap_or_default()));
             }
             let sealed = seal.seal_key_pair(&cert, &private)?;
-            let Some(Object::Host(mut host)) = Object::parse_value(key, value, Strictness::Stored).object else {
+            let Some(Object::Host(mut host)) = Object::parse_value(key, value, Strictness::Stored).object
+            else {
                 return Ok(value.clone());
             };
             host.key_pair = Some(sealed);

@@ -2,9 +2,7 @@
 
 use super::admin::{AdminClient, Answer, escape};
 use crate::model::{Kind, ObjectKey, Revision};
-use crate::store::{
-    Area, Entry, Expected, LeaseChoice, Operation, Snapshot, Store, StoreError, Transaction,
-};
+use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Snapshot, Store, StoreError, Transaction};
 use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use http::StatusCode;
@@ -71,7 +69,8 @@ impl Target {
             Self::Store(store) => store,
             Self::Admin(client) => return get_one(client, key).await,
         };
-        let get = async |key: String| store.get(Area::Routing, &key).await.map_err(|error| failed(store, &error));
+        let get =
+            async |key: String| store.get(Area::Routing, &key).await.map_err(|error| failed(store, &error));
         let (revision, entry) = get(key.canonical()).await?;
         match (&entry, short(key)) {
             (None, Some(short)) => get(short).await,
@@ -168,7 +167,8 @@ impl Collection {
 
     fn add(&mut self, other: Self) {
         // Read one after the other; the oldest revision is true of all that did not change since.
-        self.revision = if self.revision == Revision(0) { other.revision } else { self.revision.min(other.revision) };
+        self.revision =
+            if self.revision == Revision(0) { other.revision } else { self.revision.min(other.revision) };
         self.entries.extend(other.entries);
     }
 }
@@ -266,4 +266,3 @@ fn request(transaction: &Transaction) -> anyhow::Result<Value> {
     }
     Ok(json!({ "expect": expect, "put": put, "delete": delete }))
 }
-

@@ -17,7 +17,10 @@ pub(super) fn parse(name: &str, text: &str) -> anyhow::Result<Vec<Value>> {
         Ok(values) => Ok(values.into_iter().filter(|value| !value.is_null()).collect()),
         Err(error) => {
             let said = error.without_snippet().to_string();
-            bail!("{name} is neither YAML nor JSON: {}", said.lines().next().unwrap_or("it cannot be read").trim())
+            bail!(
+                "{name} is neither YAML nor JSON: {}",
+                said.lines().next().unwrap_or("it cannot be read").trim()
+            )
         }
     }
 }
@@ -174,7 +177,8 @@ mod tests {
         ] {
             assert_eq!(camel(name), yaml);
         }
-        let yaml = to_yaml(&json(r#"{"Type":"http","Route":"Host(`a`)","Settings":{"Timeouts":{"Read":"5s"}}}"#));
+        let yaml =
+            to_yaml(&json(r#"{"Type":"http","Route":"Host(`a`)","Settings":{"Timeouts":{"Read":"5s"}}}"#));
         assert_eq!(yaml.unwrap(), "type: http\nroute: Host(`a`)\nsettings:\n  timeouts:\n    read: 5s\n");
     }
 

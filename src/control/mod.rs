@@ -1,7 +1,8 @@
 //! The control plane: from a store's feed to a published table.
 //!
-//! [`image`] knows what the store says and which form of every object is in force; the publisher compiles its changes
-//! and swaps the table; the journal keeps the image on disk for the day the store is away.
+//! [`image`] knows what the store says and which form of every object is in force; the [`Publisher`] compiles its
+//! changes and swaps the table; [`journal`] keeps the image on disk for the day the store is away; [`Control`] shows how
+//! things stand. [`confirm`] is how people release what a mass removal holds.
 
 pub mod confirm;
 pub mod image;

@@ -1,7 +1,8 @@
 //! The loop from the store's feeds to the published table.
 //!
 //! A start with an answering store begins with the store's table: the image on disk gives it last good forms and what
-//! was held, and is served by itself only if the store says nothing for [`STORE_WAIT`]. From then on every turn takes
+//! was held, and is served by itself only if the store says nothing for [`STORE_WAIT`]. What the store lost since the
+//! image was written counts as removed at once, so a wiped store is held over a restart, too. From then on every turn takes
 //! all events that wait, compiles once, swaps, and hands the journal what it needs: no disk stands before a swap.
 
 use super::confirm;

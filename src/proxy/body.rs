@@ -103,7 +103,7 @@ impl Replay {
 
 impl RequestBody {
     /// The body behind a head that was read from `wire`.
-    pub fn on_wire(wire: &Rc<Wire>, length: BodyLength, limits: &Limits) -> Self {
+    pub(super) fn on_wire(wire: &Rc<Wire>, length: BodyLength, limits: &Limits) -> Self {
         match length {
             BodyLength::None | BodyLength::Known(0) => Self::Empty,
             length => Self::Wire(wire.clone(), BodyDecoder::new(length, limits)),
@@ -111,14 +111,14 @@ impl RequestBody {
     }
 
     /// Whether there is nothing to send.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
 }
 
 impl Upload {
     /// `head` is the serialised head; `length` says how the body is framed towards the server.
-    pub fn new(
+    pub(super) fn new(
         head: Vec<u8>,
         source: RequestBody,
         to: Rc<Wire>,
@@ -144,59 +144,59 @@ impl Upload {
     }
 
     /// Keeps a copy of the body, up to [`REPLAY_MAX`].
-    pub fn keep_copy(&mut self) {
+    pub(super) fn keep_copy(&mut self) {
         self.replay = Replay::Whole(Vec::new());
     }
 
     /// Keeps no copy any more.
-    pub fn forget_copy(&mut self) {
+    pub(super) fn forget_copy(&mut self) {
         self.replay = Replay::Off;
     }
 
     /// Sends what an earlier attempt had already taken from the source first.
-    pub fn resend(&mut self, body: Vec<u8>) {
+    pub(super) fn resend(&mut self, body: Vec<u8>) {
         if !body.is_empty() {
             self.take_own(body.into());
         }
     }
 
     /// Holds the body back until [`release`](Self::release): the server was asked whether it wants it.
-    pub fn hold(&mut self) {
+    pub(super) fn hold(&mut self) {
         self.held = !self.ended;
     }
 
     /// Lets the body go; says whether it was held.
-    pub fn release(&mut self) -> bool {
+    pub(super) fn release(&mut self) -> bool {
         std::mem::take(&mut self.held)
     }
 
     /// Whether the body waits for [`release`](Self::release).
-    pub fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         self.held
     }
 
     /// Whether any byte has left for the server: from then on the request may have run.
-    pub fn anything_written(&self) -> bool {
+    pub(super) fn anything_written(&self) -> bool {
         self.anything_written
     }
 
     /// Whether there is no body, or none of it was taken from its source yet.
-    pub fn is_body_whole(&self) -> bool {
+    pub(super) fn is_body_whole(&self) -> bool {
         self.body_bytes == 0
     }
 
     /// Whether the source has given all it had.
-    pub fn is_source_ended(&self) -> bool {
+    pub(super) fn is_source_ended(&self) -> bool {
         self.ended
     }
 
     /// Body bytes taken from the source so far.
-    pub fn body_bytes(&self) -> u64 {
+    pub(super) fn body_bytes(&self) -> u64 {
         self.body_bytes
     }
 
     /// The source and what was taken from it, for another attempt; `None` when not all of that is still there.
-    pub fn into_whole_body(self) -> Option<(RequestBody, Vec<u8>)> {
+    pub(super) fn into_whole_body(self) -> Option<(RequestBody, Vec<u8>)> {
         match self.replay {
             Replay::Whole(copy) => Some((self.source, copy)),
             _ if self.body_bytes == 0 => Some((self.source, Vec::new())),
@@ -205,12 +205,12 @@ impl Upload {
     }
 
     /// The buffer, for the next head.
-    pub fn into_text(self) -> Vec<u8> {
+    pub(super) fn into_text(self) -> Vec<u8> {
         self.pending
     }
 
     /// Ready when everything was written and flushed.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
         loop {
             ready!(self.poll_write(cx)).map_err(UploadError::Refused)?;
             if self.ended {

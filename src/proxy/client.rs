@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Both ends of an accepted connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Addresses {
+pub(super) struct Addresses {
     /// The client's; none over a Unix socket.
     pub peer: Option<SocketAddr>,
     /// Ours.
@@ -31,7 +31,7 @@ pub(super) struct TlsSession {
 }
 
 impl Client {
-    pub fn new(listener: Arc<Listener>, addresses: Addresses) -> Self {
+    pub(super) fn new(listener: Arc<Listener>, addresses: Addresses) -> Self {
         let address_text = match addresses.peer {
             Some(peer) => peer.ip().to_canonical().to_string(),
             None => "unknown".to_owned(),
@@ -39,11 +39,11 @@ impl Client {
         Self { listener, addresses, address_text: address_text.into(), tls: None }
     }
 
-    pub fn ip(&self) -> Option<IpAddr> {
+    pub(super) fn ip(&self) -> Option<IpAddr> {
         self.addresses.peer.map(|peer| peer.ip().to_canonical())
     }
 
-    pub fn scheme(&self) -> &'static str {
+    pub(super) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 }

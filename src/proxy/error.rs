@@ -14,7 +14,7 @@ pub(super) struct Failure {
 
 impl Failure {
     /// The failure that goes with a reason, with its usual status.
-    pub const fn of(reason: Reason) -> Self {
+    pub(super) const fn of(reason: Reason) -> Self {
         let status = match reason {
             Reason::NoRoute => 404,
             Reason::Limited => 429,
@@ -38,7 +38,7 @@ impl Failure {
     }
 
     /// A failure with another status than its reason's usual one.
-    pub const fn with_status(reason: Reason, status: u16) -> Self {
+    pub(super) const fn with_status(reason: Reason, status: u16) -> Self {
         Self { reason, status }
     }
 }

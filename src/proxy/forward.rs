@@ -231,17 +231,17 @@ impl Exchange {
     }
 
     /// Body bytes taken from the client so far.
-    pub fn body_bytes(&self) -> u64 {
+    pub(super) fn body_bytes(&self) -> u64 {
         self.body_bytes
     }
 
     /// Whether the request was sent to its end.
-    pub fn is_sent(&self) -> bool {
+    pub(super) fn is_sent(&self) -> bool {
         self.sent
     }
 
     /// The longest silence allowed within a body.
-    pub fn idle_timeout(&self) -> Duration {
+    pub(super) fn idle_timeout(&self) -> Duration {
         self.times.idle
     }
 
@@ -259,7 +259,7 @@ impl Exchange {
     }
 
     /// The next head of the answer, after an interim one or after [`Next::Continue`].
-    pub async fn next(&mut self) -> Result<Next, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Next, Failure> {
         self.timer.set(if self.is_sent() { self.times.answer } else { self.times.idle });
         match poll_fn(|cx| self.poll_next(cx)).await {
             Ok(next) => Ok(next),
@@ -269,7 +269,7 @@ impl Exchange {
     }
 
     /// Lets a body go that waited for the server's word.
-    pub fn release_body(&mut self) {
+    pub(super) fn release_body(&mut self) {
         self.continue_due = false;
         if let Some(upload) = &mut self.upload {
             upload.release();
@@ -381,7 +381,7 @@ impl Exchange {
     }
 
     /// The answer's head has come: nothing will be sent a second time.
-    pub fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         if let Some(upload) = &mut self.upload {
             upload.forget_copy();
         }
@@ -389,7 +389,7 @@ impl Exchange {
 
     /// Gives the connection back once the answer was read to its end. It is kept only where the server keeps it, the
     /// request was sent whole and nothing came behind the answer.
-    pub fn finish(self, keep_alive: bool) {
+    pub(super) fn finish(self, keep_alive: bool) {
         if let Some(upload) = self.upload {
             self.worker.spare.borrow_mut().keep_buffer(upload.into_text());
         }
@@ -402,7 +402,7 @@ impl Exchange {
 
     /// Sends on while the answer comes. What goes wrong with it does not matter to the answer; the connection is then
     /// not kept.
-    pub fn poll_upload_beside(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) {
         let _ = self.poll_upload(cx);
     }
 }

@@ -63,7 +63,7 @@ pub(super) enum RawUnix {
 pub(super) type Accepted = crate::wire::Socket;
 
 impl Acceptor {
-    pub async fn accept(&mut self) -> io::Result<(Accepted, Addresses)> {
+    pub(super) async fn accept(&mut self) -> io::Result<(Accepted, Addresses)> {
         match self {
             Self::Tcp(raw) => {
                 if let RawTcp::Bound(bound) = raw {
@@ -100,7 +100,7 @@ pub(super) struct OpenConnection {
 }
 
 impl OpenConnection {
-    pub fn count(shared: &Arc<Shared>, listener: &Arc<Listener>, worker: usize) -> Self {
+    pub(super) fn count(shared: &Arc<Shared>, listener: &Arc<Listener>, worker: usize) -> Self {
         shared.open.fetch_add(1, Ordering::Relaxed);
         listener.counters.at(worker).opened();
         Self { shared: shared.clone(), listener: listener.clone(), worker }
@@ -116,7 +116,7 @@ impl Drop for OpenConnection {
 
 impl Listener {
     /// The way in of an embedding program, which has no address.
-    pub fn embedded(id: ListenerId) -> Self {
+    pub(super) fn embedded(id: ListenerId) -> Self {
         let object = model::Listener {
             id: id.clone(),
             protocol: ListenerProtocol::Http,
@@ -185,7 +185,7 @@ pub(super) struct Coordinator {
 }
 
 impl Coordinator {
-    pub async fn run(self) {
+    pub(super) async fn run(self) {
         let mut swaps = self.shared.board.swaps();
         let mut draining = self.shared.draining.clone();
         loop {

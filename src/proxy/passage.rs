@@ -43,7 +43,7 @@ pub(super) enum PathAsSent {
 }
 
 impl Passage {
-    pub fn begin(worker: Rc<Worker>, client: Rc<Client>, head: RequestHead) -> Self {
+    pub(super) fn begin(worker: Rc<Worker>, client: Rc<Client>, head: RequestHead) -> Self {
         Self {
             id: worker.next_request_id(),
             worker,
@@ -67,14 +67,14 @@ impl Passage {
     }
 
     /// A new attempt at `server` begins.
-    pub fn attempt(&mut self, server: &Arc<Server>) {
+    pub(super) fn attempt(&mut self, server: &Arc<Server>) {
         self.attempts += 1;
         self.attempt_started = Some(Instant::now());
         self.server = Some((server.clone(), server.enter()));
     }
 
     /// The attempt's answer has its head.
-    pub fn answered(&mut self, status: u16) {
+    pub(super) fn answered(&mut self, status: u16) {
         if let Some(started) = self.attempt_started {
             self.upstream_us = Some(started.elapsed().as_micros() as u64);
         }
@@ -82,7 +82,7 @@ impl Passage {
     }
 
     /// The attempt failed.
-    pub fn failed(&mut self, reason: Reason) {
+    pub(super) fn failed(&mut self, reason: Reason) {
         self.count_attempt(Outcome::Failed(reason));
     }
 
@@ -93,7 +93,7 @@ impl Passage {
     }
 
     /// The request's id as it stands in headers, answers and the log.
-    pub fn id_text(&self) -> IdText {
+    pub(super) fn id_text(&self) -> IdText {
         id_text(self.id)
     }
 }
@@ -102,7 +102,7 @@ impl Passage {
 pub(super) struct IdText([u8; 16]);
 
 impl IdText {
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

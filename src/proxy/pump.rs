@@ -45,7 +45,7 @@ pub(super) struct Pump<'a> {
 
 impl<'a> Pump<'a> {
     /// `pending` holds the answer's serialised head.
-    pub fn new(
+    pub(super) fn new(
         exchange: &'a mut Exchange,
         client: &'a Wire,
         decoder: BodyDecoder,
@@ -67,7 +67,7 @@ impl<'a> Pump<'a> {
     }
 
     /// Moves everything. Returns how that ended, the body bytes moved, and the buffer.
-    pub async fn run(mut self) -> (Ended, u64, Vec<u8>) {
+    pub(super) async fn run(mut self) -> (Ended, u64, Vec<u8>) {
         let idle = self.exchange.idle_timeout();
         self.exchange.timer.set(idle);
         let ended = poll_fn(|cx| self.poll(cx)).await;

@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often deadlines are looked at.
-pub const TICK: Duration = Duration::from_millis(20);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// A worker's timers.
 #[derive(Default)]
-pub struct Timers {
+pub(super) struct Timers {
     slots: RefCell<Vec<Option<Rc<Slot>>>>,
     free: RefCell<Vec<usize>>,
     ticks: Cell<u64>,
@@ -31,7 +31,7 @@ struct Slot {
 }
 
 /// One deadline at a time, of one task.
-pub struct Timer {
+pub(super) struct Timer {
     timers: Rc<Timers>,
     index: usize,
     slot: Rc<Slot>,
@@ -39,7 +39,7 @@ pub struct Timer {
 
 impl Timers {
     /// A timer without a deadline.
-    pub fn timer(self: &Rc<Self>) -> Timer {
+    pub(super) fn timer(self: &Rc<Self>) -> Timer {
         let slot = Rc::new(Slot::default());
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or(slots.len());
@@ -51,7 +51,7 @@ impl Timers {
     }
 
     /// From now on idle waits end at once, those that wait now included.
-    pub fn drain(&self) {
+    pub(super) fn drain(&self) {
         self.draining.set(true);
         for slot in self.slots.borrow().iter().flatten() {
             if let Some(waker) = slot.waker.take() {
@@ -61,7 +61,7 @@ impl Timers {
     }
 
     /// Whether [`drain`](Self::drain) was called.
-    pub fn is_draining(&self) -> bool {
+    pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
     }
 
@@ -81,7 +81,7 @@ impl Timers {
     }
 
     /// Ticks for ever.
-    pub async fn run(&self) {
+    pub(super) async fn run(&self) {
         let started = Instant::now();
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -94,20 +94,20 @@ impl Timers {
 
 impl Timer {
     /// Sets the deadline to `after` from now, in place of any other.
-    pub fn set(&self, after: Duration) {
+    pub(super) fn set(&self, after: Duration) {
         let ticks = after.as_millis().div_ceil(TICK.as_millis()) as u64;
         self.slot.passed.set(false);
         self.slot.deadline.set(self.timers.ticks.get() + ticks + 1);
     }
 
     /// Takes the deadline back.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.slot.deadline.set(0);
         self.slot.passed.set(false);
     }
 
     /// Ready once the deadline has passed, until the next `set` or `clear`.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.slot.passed.get() {
             return Poll::Ready(());
         }
@@ -120,13 +120,13 @@ impl Timer {
     }
 
     /// As [`poll`](Self::poll), and ready too once the worker drains.
-    pub fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.poll(cx);
         if self.timers.draining.get() { Poll::Ready(()) } else { polled }
     }
 
     /// As [`bound`](Self::bound), and `None` too once the worker drains.
-    pub async fn bound_idle<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn bound_idle<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = std::pin::pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
@@ -136,7 +136,7 @@ impl Timer {
     }
 
     /// Runs `future` until it is done or the deadline has passed (`None`).
-    pub async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = std::pin::pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),

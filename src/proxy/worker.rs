@@ -100,7 +100,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(index: usize, shared: Arc<Shared>, access_log: AccessLogBuffer) -> Rc<Self> {
+    pub(super) fn new(index: usize, shared: Arc<Shared>, access_log: AccessLogBuffer) -> Rc<Self> {
         let table = TableCache::new(BoardPointer(shared.board.clone()));
         Rc::new(Self {
             index,
@@ -118,25 +118,25 @@ impl Worker {
     }
 
     /// Looks at the table in force, checking that it is the newest.
-    pub fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
+    pub(super) fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         look(self.table.borrow_mut().load())
     }
 
     /// A timer of this worker.
-    pub fn timer(&self) -> Timer {
+    pub(super) fn timer(&self) -> Timer {
         self.timers.timer()
     }
 
-    pub fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &Settings {
         &self.shared.settings
     }
 
-    pub fn is_draining(&self) -> bool {
+    pub(super) fn is_draining(&self) -> bool {
         self.timers.is_draining()
     }
 
     /// A number that no other request of this process has, and other processes hardly.
-    pub fn next_request_id(&self) -> u64 {
+    pub(super) fn next_request_id(&self) -> u64 {
         let number = self.requests.get() + 1;
         self.requests.set(number);
         // An odd multiplier keeps the numbers apart and spreads them.
@@ -144,7 +144,7 @@ impl Worker {
     }
 
     /// The `Date` of now (RFC 9110 section 6.6.1).
-    pub fn date(&self) -> [u8; 29] {
+    pub(super) fn date(&self) -> [u8; 29] {
         self.date.borrow().1
     }
 
@@ -158,7 +158,7 @@ impl Worker {
     }
 
     /// Serves until it is told to drain and every connection has ended.
-    pub async fn run(self: Rc<Self>, mut inbox: Inbox, mut commands: mpsc::Receiver<Command>) {
+    pub(super) async fn run(self: Rc<Self>, mut inbox: Inbox, mut commands: mpsc::Receiver<Command>) {
         self.refresh_date();
         let ticking = self.clone();
         let ticks = tokio::task::spawn_local(async move { ticking.timers.run().await });
@@ -250,12 +250,12 @@ impl Worker {
     }
 
     /// Serves a plain or decrypted connection as HTTP/1.1 until it ends.
-    pub async fn serve_http1(self: Rc<Self>, client: Rc<Client>, wire: crate::wire::Wire) {
+    pub(super) async fn serve_http1(self: Rc<Self>, client: Rc<Client>, wire: crate::wire::Wire) {
         http1::serve(self, client, Rc::new(wire)).await;
     }
 
     /// Serves a connection as HTTP/2 until it ends.
-    pub async fn serve_http2(self: Rc<Self>, client: Rc<Client>, wire: crate::wire::Wire) {
+    pub(super) async fn serve_http2(self: Rc<Self>, client: Rc<Client>, wire: crate::wire::Wire) {
         http2::serve(self, client, wire).await;
     }
 }

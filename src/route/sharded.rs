@@ -254,7 +254,7 @@ impl<'a, E> Iterator for Iter<'a, E> {
 }
 
 /// A persistent hash map. A clone shares everything; `insert` and `remove` copy what is shared on one path: some hundred
-/// pointers and up to [`LEAF_SLOTS_MAX`] keys and values, which should be cheap to clone.
+/// pointers and up to 128 keys and values, which should be cheap to clone.
 #[derive(Clone)]
 pub struct ShardedMap<K, V> {
     shards: Shards<(K, V)>,

@@ -80,7 +80,11 @@ impl Files {
     /// Reads everything below `root`; contents that cannot have changed are taken from `before`. A read during which
     /// files change is repeated.
     pub(super) fn read(root: &Path, before: &Self) -> io::Result<Self> {
+        let read_ns = now_ns();
         let mut walked = walk(root)?;
+        if before.are(&walked) {
+            return Ok(Self { files: before.files.clone(), read_ns });
+        }
         for _ in 0..READS_MAX {
             let read_ns = now_ns();
             let files: BTreeMap<_, _> = walked
@@ -99,14 +103,22 @@ impl Files {
 
     /// Whether the files look as they did when this was read; cheap, and not certain.
     pub(super) fn looks_same(&self, root: &Path) -> bool {
-        let Ok(walked) = walk(root) else { return self.files.is_empty() };
-        walked.len() == self.files.len()
-            && walked.iter().all(|(key, found)| {
-                self.files.get(key).is_some_and(|file| {
-                    file.stamps.iter().eq(found.iter().map(|(_, stamp)| stamp))
-                        && file.stamps.iter().all(|stamp| stamp.is_sure(self.read_ns))
+        match walk(root) {
+            Ok(walked) => self.are(&walked),
+            Err(_) => self.files.is_empty(),
+        }
+    }
+
+    /// Whether these stamps can only be those of what was read.
+    fn are(&self, walked: &Walked) -> bool {
+        let same = |file: &File, found: &[(PathBuf, Stamp)]| {
+            file.stamps.len() == found.len()
+                && file.paths.iter().zip(&file.stamps).zip(found).all(|((path, stamp), (now_path, now))| {
+                    path == now_path && stamp == now && stamp.is_sure(self.read_ns)
                 })
-            })
+        };
+        walked.len() == self.files.len()
+            && walked.iter().all(|(key, found)| self.files.get(key).is_some_and(|file| same(file, found)))
     }
 }
 

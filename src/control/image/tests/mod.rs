@@ -1,5 +1,7 @@
 //! Each rule of the image as data: a script of events, and what is in force and listed after it.
 
+#![allow(clippy::print_stdout)] // Figures and seeds are for whoever runs the tests.
+
 mod figures;
 mod holding;
 mod random;
