@@ -3,13 +3,13 @@
 use crate::message::{BodyDecoder, BodyLength, Decoded, Fields, Limits, write_chunk_head, write_last_chunk};
 use crate::wire::{BODY_ROOM, Wire};
 use bytes::{Buf, Bytes};
-use http_body::Body as _;
+use http_body::Body;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::sync::mpsc;
 
 /// Data up to this size is copied behind the framing, so that one write carries both.
 const COPY_MAX: usize = 4096;
@@ -24,8 +24,8 @@ pub(super) enum RequestBody {
     Wire(Rc<Wire>, BodyDecoder),
     /// A client's HTTP/2 stream.
     Hyper(Incoming),
-    /// A program that embeds Flipgate; it ends with the channel, an error is an abort.
-    Channel(mpsc::Receiver<Result<Bytes, Aborted>>),
+    /// A program that embeds Flipgate.
+    Program(UnsyncBoxBody<Bytes, Aborted>),
 }
 
 /// The sender of a body gave up.
@@ -37,7 +37,7 @@ pub struct Aborted;
 pub(super) enum UploadError {
     /// The client went away or said that it will not finish.
     ClientGone,
-    /// The client's framing is broken.
+    /// The client's framing is broken, or it sent another number of bytes than it had announced.
     BadFraming,
     /// It grew past the frontend's limit.
     TooLarge,
@@ -60,6 +60,8 @@ pub(super) struct Upload {
     held: bool,
     body_bytes: u64,
     body_bytes_max: u64,
+    /// What the source still has to give, where that was announced.
+    owed: Option<u64>,
     anything_written: bool,
     replay: Replay,
 }
@@ -137,6 +139,7 @@ impl Upload {
             ended,
             held: false,
             body_bytes: 0,
+            owed: if let BodyLength::Known(length) = length { Some(length) } else { None },
             body_bytes_max: body_bytes_max.unwrap_or(u64::MAX),
             anything_written: false,
             replay: Replay::Off,
@@ -156,6 +159,7 @@ impl Upload {
     /// Sends what an earlier attempt had already taken from the source first.
     pub(super) fn resend(&mut self, body: Vec<u8>) {
         if !body.is_empty() {
+            self.owed = self.owed.map(|owed| owed.saturating_sub(body.len() as u64));
             self.take_own(body.into());
         }
     }
@@ -291,32 +295,34 @@ impl Upload {
                 Poll::Ready(Ok(()))
             }
             RequestBody::Wire(..) => self.poll_take_wire(cx),
-            RequestBody::Hyper(body) => match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    match frame.into_data() {
-                        Ok(data) => self.take_own(data),
-                        // Request trailers are not sent on: no server asked for them.
-                        Err(_) => {}
-                    }
-                    Poll::Ready(Ok(()))
+            RequestBody::Hyper(body) => {
+                let data = ready!(poll_data(Pin::new(body), cx));
+                Poll::Ready(self.take_polled(data))
+            }
+            RequestBody::Program(body) => {
+                let data = ready!(poll_data(Pin::new(body), cx));
+                Poll::Ready(self.take_polled(data))
+            }
+        }
+    }
+
+    /// Takes what a body of another stack gave; it must give as many bytes as its head says, or the server would take
+    /// the next request's head for the rest of it, or wait for ever.
+    fn take_polled(&mut self, data: Option<Result<Bytes, Aborted>>) -> Result<(), UploadError> {
+        match data {
+            Some(Ok(data)) => {
+                if let Some(owed) = &mut self.owed {
+                    *owed = owed.checked_sub(data.len() as u64).ok_or(UploadError::BadFraming)?;
                 }
-                Some(Err(_)) => Poll::Ready(Err(UploadError::ClientGone)),
-                None => {
-                    self.finish(None);
-                    Poll::Ready(Ok(()))
-                }
-            },
-            RequestBody::Channel(body) => match ready!(body.poll_recv(cx)) {
-                Some(Ok(data)) => {
-                    self.take_own(data);
-                    Poll::Ready(Ok(()))
-                }
-                Some(Err(Aborted)) => Poll::Ready(Err(UploadError::ClientGone)),
-                None => {
-                    self.finish(None);
-                    Poll::Ready(Ok(()))
-                }
-            },
+                self.take_own(data);
+                Ok(())
+            }
+            Some(Err(Aborted)) => Err(UploadError::ClientGone),
+            None if self.owed.is_some_and(|owed| owed > 0) => Err(UploadError::BadFraming),
+            None => {
+                self.finish(None);
+                Ok(())
+            }
         }
     }
 
@@ -365,6 +371,7 @@ impl Upload {
         }
     }
 
+    /// Goes on with data that is not on the client's wire.
     fn take_own(&mut self, data: Bytes) {
         if data.is_empty() {
             return;
@@ -389,6 +396,24 @@ impl Upload {
         self.ended = true;
         if self.chunked {
             write_last_chunk(&mut self.pending, trailers);
+        }
+    }
+}
+
+/// The next data. Request trailers are not sent on: no server asked for them.
+fn poll_data<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, Aborted>>> {
+    loop {
+        match ready!(body.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+            Some(Err(_)) => return Poll::Ready(Some(Err(Aborted))),
+            None => return Poll::Ready(None),
         }
     }
 }

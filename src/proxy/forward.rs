@@ -402,10 +402,17 @@ impl Exchange {
 
     /// Sends on while the answer comes. What goes wrong with it does not matter to the answer; the connection is then
     /// not kept.
-    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) {
+    /// Returns whether any of it moved.
+    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
+        let before = (self.body_bytes, self.sent);
         if let Poll::Ready(Err(_)) = self.poll_upload(cx) {
             self.refused = true;
         }
+        if self.sent && !before.1 {
+            // The answer is there already: what is waited for is its next byte.
+            self.timer.set(self.times.idle);
+        }
+        (self.body_bytes, self.sent) != before
     }
 }
 

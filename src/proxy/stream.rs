@@ -36,6 +36,8 @@ pub(super) struct ServerBody {
     exchange: Option<Exchange>,
     decoder: BodyDecoder,
     server_keeps: bool,
+    /// The server was asked for more and the time for that runs; it does not while the client is waited for.
+    waiting: bool,
 }
 
 /// What the server wants to speak after `101`: the exchange, for a tunnel.
@@ -79,7 +81,7 @@ pub(super) async fn answer(
         };
     loop {
         match next {
-            Next::Head(head) if head.status == 101 && upgrade => {
+            Next::Head(head) if head.status == 101 && upgrade && agrees(&head, &passage.head) => {
                 passage.answered(101);
                 passage.status = 101;
                 exchange.commit();
@@ -131,9 +133,15 @@ fn forwarded(
         response.headers_mut().insert(http::header::DATE, date);
     }
     head.recycle(&mut worker.spare.borrow_mut());
-    exchange.timer.set(exchange.idle_timeout());
-    let body = ServerBody { passage, exchange: Some(exchange), decoder, server_keeps };
+    let mut body = ServerBody { passage, exchange: Some(exchange), decoder, server_keeps, waiting: false };
+    body.finish_at_end();
     response.map(|()| AnswerBody::Server(Box::new(body)))
+}
+
+/// Whether the server changes to the protocol it was asked for.
+fn agrees(answer: &ResponseHead, request: &RequestHead) -> bool {
+    let tokens = answer.upgrade_token().zip(request.upgrade_token());
+    tokens.is_some_and(|(to, asked)| to.eq_ignore_ascii_case(asked))
 }
 
 fn fail(mut passage: Passage, failure: Failure) -> http::Response<AnswerBody> {
@@ -191,8 +199,10 @@ impl ServerBody {
                     input.consume(skip);
                     let data = Bytes::copy_from_slice(input.bytes().get(..length).unwrap_or_default());
                     input.consume(length);
+                    drop(input);
                     self.passage.bytes_out += length as u64;
-                    exchange.timer.set(exchange.idle_timeout());
+                    self.waiting = false;
+                    self.finish_at_end();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Ok(Decoded::End { skip, trailers }) => {
@@ -219,10 +229,21 @@ impl ServerBody {
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
+                    if !self.waiting {
+                        self.waiting = true;
+                        exchange.timer.set(exchange.idle_timeout());
+                    }
                     ready!(exchange.timer.poll(cx));
                     return self.abort(Reason::UpstreamTimeout);
                 }
             }
+        }
+    }
+
+    /// Ends as soon as nothing more is to come, so that who reads it is told with the last data.
+    fn finish_at_end(&mut self) {
+        if self.decoder.is_end() {
+            self.finish();
         }
     }
 
@@ -248,6 +269,18 @@ impl Drop for ServerBody {
     fn drop(&mut self) {
         if self.exchange.is_some() && !self.decoder.is_end() {
             self.passage.reason = Some(Reason::ClientGone);
+        }
+    }
+}
+
+impl AnswerBody {
+    /// Sends the rest of the request on while the answer waits for its reader. Returns whether any of it moved.
+    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Server(body) => {
+                body.exchange.as_mut().is_some_and(|exchange| exchange.poll_upload_beside(cx))
+            }
+            Self::Own(..) => false,
         }
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Commands that wait for a worker.
@@ -64,6 +65,8 @@ pub(super) struct Shared {
     pub open: AtomicUsize,
     /// True once the process drains.
     pub draining: watch::Receiver<bool>,
+    /// Cancelled once what is still open is to be cut off.
+    pub cut: CancellationToken,
 }
 
 type TableCache = arc_swap::Cache<BoardPointer, Arc<Table>>;
@@ -213,17 +216,21 @@ impl Worker {
                         accepting.remove(&id);
                     }
                     Some(Command::Gate(request)) => {
-                        self.tasks.spawn_local(gate::serve(self.clone(), *request));
+                        self.tasks.spawn_local(gate::serve(self.clone(), request));
                     }
                     Some(Command::Drain) | None => break,
                 },
             }
         }
-        commands.close();
+        // Who still waits to be heard is told that nobody listens.
+        drop(commands);
         self.timers.drain();
         drop(accepting);
         self.tasks.close();
-        self.tasks.wait().await;
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = self.shared.cut.cancelled() => {}
+        }
         self.shared.board.retire(self.index);
         ticks.abort();
         house.abort();
