@@ -67,9 +67,10 @@ impl Builder {
 /// A running `flipgate proxy` with a data directory of its own.
 pub struct Flipgate {
     how: Builder,
-    dir: TempDir,
     runs: usize,
+    // Before the directory with its output, so that it can show that when it is dropped.
     process: Option<Process>,
+    dir: TempDir,
     admin: Option<Admin>,
     started: Instant,
 }
