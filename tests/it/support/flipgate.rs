@@ -87,11 +87,14 @@ impl Flipgate {
         self.runs += 1;
         let mut command = command();
         command
-            .args(["proxy", "--store", &self.how.store, "--admin", "127.0.0.1:0", "--drain-delay", "0s"])
+            .args(["proxy", "--store", &self.how.store, "--admin", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(self.data_dir())
             .args(["--workers", &self.how.workers.to_string()])
             .args(&self.how.arguments);
+        if !self.how.arguments.iter().any(|argument| argument == "--drain-delay") {
+            command.args(["--drain-delay", "0s"]);
+        }
         self.started = Instant::now();
         let output = self.dir.path().join(format!("output-{}", self.runs));
         let mut process = Process::start(&mut command, &output);
