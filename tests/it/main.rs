@@ -8,6 +8,7 @@
 
 mod embed;
 mod house;
+mod program;
 mod spine;
 mod store;
 mod support;
