@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 mod house;
+mod readme;
 mod spine;
 mod store;
 mod support;
