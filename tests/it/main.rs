@@ -9,6 +9,7 @@
 mod embed;
 mod house;
 mod program;
+mod readme;
 mod spine;
 mod store;
 mod support;
