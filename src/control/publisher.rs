@@ -9,13 +9,13 @@ use super::confirm;
 use super::image::{Applied, Confirmation, Environment, Image, Now, Record};
 use super::journal::{Journal, JournalError};
 use super::status::{Control, Shared};
-use crate::model::{ObjectKey, Revision};
+use crate::model::{InForce, ObjectKey, Problem, Revision, Severity};
 use crate::store::{Area, Change, Entry, Event, Feed, Store};
-use crate::table::{self, Board};
+use crate::table::{self, Board, Topic};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -163,6 +163,9 @@ impl Publisher {
     }
 
     fn take(&self, image: &mut Image, event: &Event, turn: &mut Turn) {
+        if let Event::Snapshot(snapshot) = event {
+            self.look_at_twin(snapshot.entries.is_empty());
+        }
         match event {
             Event::Snapshot(_) | Event::Batch(_) => {
                 let applied = image.apply(event, Now::read());
@@ -176,6 +179,24 @@ impl Publisher {
             }
             Event::Lost { reason } => self.shared.note_loss(Area::Routing, reason),
         }
+    }
+
+    /// Lists an empty prefix whose twin, with or without the leading slash, is not empty: a slip of the pen.
+    fn look_at_twin(&self, is_empty: bool) {
+        let (store, board) = (self.shared.store.clone(), self.shared.board.clone());
+        let topic = Topic { key: String::new(), aspect: "twin prefix" };
+        if !is_empty {
+            return board.clear(&topic);
+        }
+        tokio::spawn(async move {
+            // Where the store does not answer, its next snapshot asks again.
+            if let Ok(Some(reason)) = store.twin_prefix().await {
+                let revision = board.table().revision;
+                let (severity, in_force) = (Severity::Error, InForce::This);
+                let (key, field, since) = (String::new(), "prefix".to_owned(), SystemTime::now());
+                board.report(topic, Problem { key, field, reason, severity, revision, since, in_force });
+            }
+        });
     }
 
     async fn on_state(&mut self, event: &Event) {

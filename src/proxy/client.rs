@@ -4,19 +4,11 @@ use super::listeners::Listener;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// Both ends of an accepted connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Addresses {
-    /// The client's; none over a Unix socket.
-    pub peer: Option<SocketAddr>,
-    /// Ours.
-    pub local: Option<SocketAddr>,
-}
-
 /// What is known of a client for all its requests on one connection.
 pub(super) struct Client {
     pub listener: Arc<Listener>,
-    pub addresses: Addresses,
+    /// None over a Unix socket.
+    pub peer: Option<SocketAddr>,
     /// The address as text, for headers; `unknown` over a Unix socket.
     pub address_text: Box<str>,
     /// Set once the handshake is done.
@@ -31,16 +23,16 @@ pub(super) struct TlsSession {
 }
 
 impl Client {
-    pub(super) fn new(listener: Arc<Listener>, addresses: Addresses) -> Self {
-        let address_text = match addresses.peer {
+    pub(super) fn new(listener: Arc<Listener>, peer: Option<SocketAddr>) -> Self {
+        let address_text = match peer {
             Some(peer) => peer.ip().to_canonical().to_string(),
             None => "unknown".to_owned(),
         };
-        Self { listener, addresses, address_text: address_text.into(), tls: None }
+        Self { listener, peer, address_text: address_text.into(), tls: None }
     }
 
     pub(super) fn ip(&self) -> Option<IpAddr> {
-        self.addresses.peer.map(|peer| peer.ip().to_canonical())
+        self.peer.map(|peer| peer.ip().to_canonical())
     }
 
     pub(super) fn scheme(&self) -> &'static str {

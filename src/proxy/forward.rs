@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Servers tried for one request, as long as none could be connected to.
 const SERVERS_TRIED_MAX: usize = 3;
@@ -27,7 +27,7 @@ pub(super) struct Exchange {
     pub worker: Rc<Worker>,
     pub server: Arc<Server>,
     pub wire: Rc<Wire>,
-    pub timer: Timer,
+    pub timer: Rc<Timer>,
     /// What is still to be sent.
     upload: Option<Upload>,
     /// The client's connection, to notice that it is gone.
@@ -70,20 +70,19 @@ enum Lost {
 }
 
 /// Sends the request of `passage` with `body`. On success the answer's first head has come.
-/// `client` is the client's connection where its end can be watched.
+/// `client` is the client's connection where its end can be watched; `timer` is the request's own while it lasts.
 pub(super) async fn send(
     passage: &mut Passage,
     backend: &Arc<Backend>,
     mut body: RequestBody,
     client: Option<Rc<Wire>>,
+    timer: &Rc<Timer>,
     upgrade: bool,
 ) -> Result<(Exchange, Next), Failure> {
     let worker = passage.worker.clone();
-    let timer = worker.timer();
     let mut tried = Vec::new();
     let mut fresh_for: Option<Arc<Server>> = None;
     let mut kept = Vec::new();
-    let mut timer = Some(timer);
     let mut last = Failure::of(Reason::NoServer);
     while tried.len() < SERVERS_TRIED_MAX {
         let again = fresh_for.take();
@@ -91,16 +90,14 @@ pub(super) async fn send(
             break;
         };
         passage.attempt(&server);
-        let clock = timer.take().unwrap_or_else(|| worker.timer());
         let idle = if again.is_none() { worker.pool.borrow_mut().take(&server) } else { None };
         let reused = idle.is_some();
         let wire = match idle {
             Some(wire) => wire,
-            None => match dial(&server, backend, &clock).await {
+            None => match dial(&server, backend, timer).await {
                 Ok(wire) => Rc::new(wire),
                 Err(failure) => {
                     passage.failed(failure.reason);
-                    timer = Some(clock);
                     tried.push(server);
                     last = failure;
                     continue;
@@ -108,7 +105,7 @@ pub(super) async fn send(
             },
         };
         let upload = prepare(passage, &server, &wire, body, kept, upgrade, reused);
-        let mut exchange = Exchange::new(&worker, backend, passage, server, wire, upload, clock, reused);
+        let mut exchange = Exchange::new(&worker, backend, passage, server, wire, upload, timer.clone(), reused);
         exchange.client = client.clone();
         let lost = match exchange.first().await {
             Ok(next) => return Ok((exchange, next)),
@@ -200,7 +197,7 @@ impl Exchange {
         server: Arc<Server>,
         wire: Rc<Wire>,
         upload: Upload,
-        timer: Timer,
+        timer: Rc<Timer>,
         reused: bool,
     ) -> Self {
         let own = passage.frontend.as_ref().map(|frontend| &frontend.object.settings);
@@ -395,7 +392,7 @@ impl Exchange {
         }
         if keep_alive && self.sent && self.wire.input().is_empty() && !self.wire.ended() {
             self.wire.shrink();
-            let expires = Instant::now() + self.idle_age;
+            let expires = self.worker.now() + self.idle_age;
             self.worker.pool.borrow_mut().put(&self.server, self.wire, self.idle_connections_max, expires);
         }
     }

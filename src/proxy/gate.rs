@@ -1,7 +1,7 @@
 //! The way in for a program that embeds Flipgate: a `tower::Service` that hands requests to the workers.
 
 use super::body::{Aborted, RequestBody};
-use super::client::{Addresses, Client};
+use super::client::Client;
 use super::listeners::Listener;
 use super::stream::{self, Answer, AnswerBody, Switched};
 use super::worker::{Command, Worker};
@@ -85,7 +85,7 @@ impl Gate {
         let request = GateRequest { parts, body, length, peer, upgrade, answer };
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1);
         let worker = self.workers.get(turn).ok_or(GateError::Shut)?;
-        worker.send(Command::Gate(request)).await.map_err(|_| GateError::Shut)?;
+        worker.send(Command::Gate(Box::new(request))).await.map_err(|_| GateError::Shut)?;
         answered.await.map_err(|_| GateError::Shut)
     }
 }
@@ -137,8 +137,7 @@ where
 pub(super) async fn serve(worker: Rc<Worker>, request: GateRequest) {
     let GateRequest { mut parts, body, length, peer, upgrade, answer } = request;
     let Ok(id) = ListenerId::try_from(LISTENER) else { return };
-    let addresses = Addresses { peer, local: None };
-    let client = Rc::new(Client::new(Arc::new(Listener::embedded(id)), addresses));
+    let client = Rc::new(Client::new(Arc::new(Listener::embedded(id)), peer));
     let wants_upgrade = upgrade.is_some() && asks_for_websocket(&parts.headers);
     let token = if wants_upgrade { parts.headers.remove(http::header::UPGRADE) } else { None };
     for name in [http::header::CONNECTION, http::header::UPGRADE, http::header::TRANSFER_ENCODING] {

@@ -49,7 +49,7 @@ impl From<HeadError> for Refusal {
 
 /// Serves the connection until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>) {
-    let timer = worker.timer();
+    let timer = Rc::new(worker.timer());
     loop {
         let head = match read_head(&worker, &wire, &timer).await {
             Ok(Some(head)) => head,
@@ -113,7 +113,7 @@ async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option
 }
 
 /// Answers one request; the passage ends, and is logged, when the answer has.
-async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Timer) -> After {
+async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> After {
     let worker = passage.worker.clone();
     let mut body = RequestBody::on_wire(wire, passage.head.body, &worker.settings().limits);
     let waits = passage.head.expect_continue && wire.input().is_empty();
@@ -128,7 +128,7 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Timer) -> After {
         }
         Decision::Forward(backend) => {
             let upgrade = passage.head.upgrade && body.is_empty() && tunnel::is_allowed(&passage.head);
-            match forward::send(&mut passage, &backend, body, Some(wire.clone()), upgrade).await {
+            match forward::send(&mut passage, &backend, body, Some(wire.clone()), timer, upgrade).await {
                 Ok((exchange, first)) => deliver(passage, exchange, first, wire).await,
                 Err(failure) => fail(&mut passage, wire, failure).await,
             }

@@ -4,7 +4,6 @@
 //! is opened the address is bound once without that option, so that an address that somebody else holds is a problem
 //! that is listed, and not a silent share of somebody else's traffic.
 
-use super::client::Addresses;
 use super::worker::{Command, Shared, until_drain};
 use crate::model::{self, InForce, ListenAddress, ListenerId, ListenerProtocol, Problem, Severity};
 use crate::table::{Table, Topic};
@@ -63,7 +62,7 @@ pub(super) enum RawUnix {
 pub(super) type Accepted = crate::wire::Socket;
 
 impl Acceptor {
-    pub(super) async fn accept(&mut self) -> io::Result<(Accepted, Addresses)> {
+    pub(super) async fn accept(&mut self) -> io::Result<(Accepted, Option<SocketAddr>)> {
         match self {
             Self::Tcp(raw) => {
                 if let RawTcp::Bound(bound) = raw {
@@ -75,8 +74,7 @@ impl Acceptor {
                 let (stream, peer) = listener.accept().await?;
                 // Only tunes: a connection without it works.
                 let _ = stream.set_nodelay(true);
-                let addresses = Addresses { peer: Some(peer), local: stream.local_addr().ok() };
-                Ok((Accepted::Tcp(stream), addresses))
+                Ok((Accepted::Tcp(stream), Some(peer)))
             }
             Self::Unix(raw) => {
                 if let RawUnix::Bound(bound) = raw {
@@ -86,7 +84,7 @@ impl Acceptor {
                     return Err(io::ErrorKind::NotConnected.into());
                 };
                 let (stream, _) = listener.accept().await?;
-                Ok((Accepted::Unix(stream), Addresses { peer: None, local: None }))
+                Ok((Accepted::Unix(stream), None))
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::telemetry::{AccessRecord, Reason};
 use crate::upstream::{Backend, BackendGuard, Server, ServerGuard};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// A request from its complete head to its answer's last byte. Dropping it writes the log line and counts it.
 pub(super) struct Passage {
@@ -69,7 +69,8 @@ impl Passage {
     /// A new attempt at `server` begins.
     pub(super) fn attempt(&mut self, server: &Arc<Server>) {
         self.attempts += 1;
-        self.attempt_started = Some(Instant::now());
+        // Until the first attempt nothing was waited for.
+        self.attempt_started = Some(if self.attempts == 1 { self.started } else { Instant::now() });
         self.server = Some((server.clone(), server.enter()));
     }
 
@@ -135,9 +136,8 @@ impl Drop for Passage {
         if !log.is_on() {
             return;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         log.record(&AccessRecord {
-            time_unix_micros: now.saturating_sub(duration_us),
+            time_unix_micros: worker.unix_micros(self.started),
             id: self.id_text().as_str(),
             client: self.client.ip(),
             listener: self.client.listener.id.as_str(),

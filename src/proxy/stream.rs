@@ -21,7 +21,10 @@ use std::task::{Context, Poll, ready};
 /// The body of an answer. Dropping it before its end tells the server that nobody listens.
 pub(super) enum AnswerBody {
     /// An answer of the proxy's own.
-    Own(Option<Bytes>, Option<Box<Passage>>),
+    Own(
+        Option<Bytes>,
+        #[expect(dead_code, reason = "the request is logged when it is dropped")] Option<Box<Passage>>,
+    ),
     /// A server's.
     Server(Box<ServerBody>),
 }
@@ -68,7 +71,8 @@ pub(super) async fn answer(
         Decision::Fail(failure) => return Answer::Response(fail(passage, failure)),
         Decision::Reply(reply) => return Answer::Response(own(passage, reply)),
     };
-    let (mut exchange, mut next) = match forward::send(&mut passage, &backend, body, None, upgrade).await {
+    let timer = Rc::new(worker.timer());
+    let (mut exchange, mut next) = match forward::send(&mut passage, &backend, body, None, &timer, upgrade).await {
         Ok(sent) => sent,
         Err(failure) => return Answer::Response(fail(passage, failure)),
     };

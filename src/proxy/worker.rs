@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +36,7 @@ pub(super) enum Command {
     /// Stop accepting on a listener's socket; connections stay.
     Close(crate::model::ListenerId),
     /// A request of an embedding program.
-    Gate(GateRequest),
+    Gate(Box<GateRequest>),
     /// Stop accepting, and end once every connection has.
     Drain,
 }
@@ -79,6 +79,22 @@ impl std::ops::Deref for BoardPointer {
     }
 }
 
+/// The time as it was when the house was last kept: reading it costs nothing.
+#[derive(Clone, Copy)]
+struct Clock {
+    instant: Instant,
+    unix_micros: u64,
+    date: [u8; 29],
+}
+
+impl Clock {
+    fn read() -> Self {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let date = super::date::imf_fixdate(unix.as_secs());
+        Self { instant: Instant::now(), unix_micros: unix.as_micros() as u64, date }
+    }
+}
+
 /// Ready once the process drains, or is gone.
 pub(super) async fn until_drain(draining: &mut watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
@@ -94,7 +110,7 @@ pub(super) struct Worker {
     pub access_log: RefCell<AccessLogBuffer>,
     pub tasks: TaskTracker,
     table: RefCell<TableCache>,
-    date: RefCell<(u64, [u8; 29])>,
+    clock: Cell<Clock>,
     requests: Cell<u64>,
     seed: u64,
 }
@@ -110,7 +126,7 @@ impl Worker {
             access_log: RefCell::new(access_log),
             tasks: TaskTracker::new(),
             table: RefCell::new(table),
-            date: RefCell::new((0, [b' '; 29])),
+            clock: Cell::new(Clock::read()),
             requests: Cell::new(0),
             seed: rand::random(),
             shared,
@@ -143,23 +159,27 @@ impl Worker {
         self.seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
-    /// The `Date` of now (RFC 9110 section 6.6.1).
+    /// The `Date` of now (RFC 9110 section 6.6.1), at most one tick of the house old.
     pub(super) fn date(&self) -> [u8; 29] {
-        self.date.borrow().1
+        self.clock.get().date
     }
 
-    fn refresh_date(&self) {
-        let now = std::time::SystemTime::now();
-        let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut date = self.date.borrow_mut();
-        if date.0 != seconds {
-            *date = (seconds, super::date::imf_fixdate(seconds));
+    /// Now, at most one tick of the house ago.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.get().instant
+    }
+
+    /// The time of day at `instant`, in microseconds since 1970.
+    pub(super) fn unix_micros(&self, instant: Instant) -> u64 {
+        let clock = self.clock.get();
+        match instant.checked_duration_since(clock.instant) {
+            Some(after) => clock.unix_micros + after.as_micros() as u64,
+            None => clock.unix_micros.saturating_sub(clock.instant.duration_since(instant).as_micros() as u64),
         }
     }
 
     /// Serves until it is told to drain and every connection has ended.
     pub(super) async fn run(self: Rc<Self>, mut inbox: Inbox, mut commands: mpsc::Receiver<Command>) {
-        self.refresh_date();
         let ticking = self.clone();
         let ticks = tokio::task::spawn_local(async move { ticking.timers.run().await });
         let housekeeping = self.clone();
@@ -191,7 +211,7 @@ impl Worker {
                         accepting.remove(&id);
                     }
                     Some(Command::Gate(request)) => {
-                        self.tasks.spawn_local(gate::serve(self.clone(), request));
+                        self.tasks.spawn_local(gate::serve(self.clone(), *request));
                     }
                     Some(Command::Drain) | None => break,
                 },
@@ -214,7 +234,7 @@ impl Worker {
         let mut swept = Instant::now();
         loop {
             interval.tick().await;
-            self.refresh_date();
+            self.clock.set(Clock::read());
             self.access_log.borrow_mut().tick();
             let now = Instant::now();
             if now.duration_since(swept) >= SWEEP {
@@ -230,12 +250,12 @@ impl Worker {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             match socket.accept().await {
-                Ok((stream, addresses)) => {
+                Ok((stream, peer)) => {
                     let worker = self.clone();
                     let listener = current.borrow().clone();
                     self.tasks.spawn_local(async move {
                         let open = OpenConnection::count(&worker.shared, &listener, worker.index);
-                        let client = Client::new(listener, addresses);
+                        let client = Client::new(listener, peer);
                         super::connection::serve(worker, client, stream).await;
                         drop(open);
                     });
