@@ -7,6 +7,7 @@ use super::get::severity;
 use super::plan::{Plan, plan};
 use super::table::count;
 use super::target::{Committed, Target, objects};
+use super::value::with;
 use crate::model::Revision;
 use anyhow::bail;
 use serde_json::{Value, json};
@@ -21,8 +22,8 @@ Examples:
   flipgate apply -f routes/ --prune                also remove objects that are not in the files
   flipgate export - | flipgate apply --store etcd://10.0.0.2:2379 -f -
 
-A document says what an object is: fields that it lacks go, but for those that are not Flipgate's. What is so already is
-not written again. Nothing is removed without --prune, and then only objects of kinds that the files have. If someone
+A document says what an object is: fields that it lacks go, but for those that are not Flipgate's. What is so already is \
+not written again. Nothing is removed without --prune, and then only objects of kinds that the files have. If someone \
 changes an object meanwhile, nothing is written.")]
 pub(super) struct Apply {
     /// Documents or a directory in a store's layout; `-` is standard input
@@ -129,11 +130,8 @@ impl Apply {
     ) -> anyhow::Result<()> {
         if context.output == Output::Json {
             let steps = plan.steps.iter().map(|step| {
-                let mut one = json!({ "key": step.stored_key, "change": step.verb() });
-                if self.diff {
-                    one["diff"] = step.diff()?.into();
-                }
-                Ok(one)
+                let one = json!({ "key": step.stored_key, "change": step.verb() });
+                Ok(if self.diff { with(one, "diff", step.diff()?) } else { one })
             });
             let steps = steps.collect::<anyhow::Result<Vec<Value>>>()?;
             let answer = json!({ "revision": revision, "changes": steps, "unchanged": plan.unchanged });

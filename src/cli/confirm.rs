@@ -20,7 +20,7 @@ Examples:
   flipgate confirm                                     what the proxy on this machine holds, for the whole fleet
   flipgate confirm --store etcd://127.0.0.1:2379       every removal up to the store's revision
 
-When much disappears from the store at once, proxies keep serving it and say so, in case it was a mistake. This says that
+When much disappears from the store at once, proxies keep serving it and say so, in case it was a mistake. This says that \
 it was meant.")]
 pub(super) struct Confirm {
     /// Only show what is held

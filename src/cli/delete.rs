@@ -17,7 +17,7 @@ Examples:
   flipgate delete middleware shop/limit
   flipgate delete backend shop-blue --force
 
-Exactly this object is removed, nothing below it. A backend that frontends or aliases name, and a shared middleware that
+Exactly this object is removed, nothing below it. A backend that frontends or aliases name, and a shared middleware that \
 frontends name, is removed only with --force; what named the backend then answers 503.")]
 pub(super) struct Delete {
     /// listener, host, frontend, middleware, backend or server

@@ -56,7 +56,7 @@ Examples:
   flipgate demo
   flipgate demo --dir ./demo        keep the files
 
-Everything is in the program: it writes a routing table to a fresh directory, starts a blue and a green site, serves them
+Everything is in the program: it writes a routing table to a fresh directory, starts a blue and a green site, serves them \
 on 127.0.0.1 (ports 8080 and 8443, or the next free ones), and says which line to change. Ctrl-C ends it.")]
 pub(super) struct Demo {
     /// Directory for the files, new or empty; it is kept [default: one below the temporary directory, removed at the
@@ -303,7 +303,7 @@ mod tests {
         for (path, _) in ROUTES {
             let text = fs::read_to_string(dir.path().join("routes").join(path)).unwrap();
             for usual in ["8080", "8443", "8091", "8092"] {
-                assert!(!text.contains(&format!(":{usual}")), "{path}: {text}");
+                assert!(!text.contains(&format!("127.0.0.1:{usual}")), "{path}: {text}");
             }
             let value = crate::cli::value::parse(path, &text).unwrap().remove(0);
             let key = ObjectKey::parse(path.strip_suffix(".yaml").unwrap()).unwrap();

@@ -182,7 +182,8 @@ mod tests {
             r#"[{"kind":"backnd","id":"b","spec":{}},{"kind":"backend","id":5,"spec":{}},5]"#,
             &["backends/5/backend"],
             &[
-                "f, item 1: \"backnd\" is no kind; a kind is listener, host, frontend, backend, server or middleware",
+                "f, item 1: \"backnd\" is no kind; a kind is listener, host, frontend, middleware, backend or server (did you \
+                 mean `backend`?)",
                 "f, item 3: this is no document: an object with `kind`, `id` and `spec` is expected",
             ],
         );

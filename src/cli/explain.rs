@@ -7,6 +7,7 @@ use super::flags::TargetFlags;
 use super::references::Objects;
 use super::table::{count, table};
 use super::target::{Target, objects};
+use super::value::with;
 use crate::expr::Route;
 use crate::model::{FrontendId, Object, ObjectKey, Revision, Strictness};
 use crate::route::{Lookup, Params, Query, Router};
@@ -33,7 +34,7 @@ pub(super) struct Explain {
     /// GET, POST ...
     #[arg(value_name = "METHOD")]
     method: String,
-    /// With scheme and host
+    /// Of the request, with its host
     #[arg(value_name = "URL")]
     url: String,
     /// A header field of the request (repeatable)
@@ -99,10 +100,8 @@ impl Explain {
         }
         if context.output == Output::Json {
             let seen = looked.iter().map(|looked| {
-                let mut route = looked.route.clone();
-                route["matches"] = looked.fails.is_none().into();
-                route["fails"] = looked.fails.clone().into();
-                route
+                let route = with(looked.route.clone(), "matches", looked.fails.is_none());
+                with(route, "fails", looked.fails.clone())
             });
             let seen: Vec<Value> = seen.collect();
             context.json(&json!({ "revision": revision, "matched": taken, "routes": seen }))?;
@@ -177,7 +176,9 @@ fn print(
 impl Asked {
     fn new(explain: &Explain) -> anyhow::Result<Self> {
         let wrong = || anyhow!("{:?} is no URL of a request, like https://shop.example/cart", explain.url);
-        let uri: Uri = explain.url.parse().map_err(|_| wrong())?;
+        let url =
+            if explain.url.contains("://") { explain.url.clone() } else { format!("http://{}", explain.url) };
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
         let authority = uri.authority().ok_or_else(wrong)?;
         let mut headers = explain.headers.clone();
         let given = headers.iter().position(|(name, _)| name.eq_ignore_ascii_case("host"));

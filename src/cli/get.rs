@@ -132,7 +132,7 @@ fn list(
             values.iter().map(|(key, entry, value)| listed(key, entry, value)).collect();
         return Ok(context.json(&json!({ "revision": revision, "objects": objects }))?);
     }
-    if values.is_empty() {
+    if values.is_empty() && (kind != Kind::Backend || servers.is_empty()) {
         context.note(format_args!("no {}", kind.plural()));
         return Ok(());
     }
@@ -166,16 +166,21 @@ fn list(
             ["ID", "TYPE", "PRIORITY", ""],
             rows.map(|(id, note, _, v)| [id, shown(v, "Type"), shown(v, "Priority"), note]),
         ),
-        Kind::Backend => table(
-            ["ID", "TYPE", "SERVERS", ""],
-            rows.map(|(id, note, _, v)| {
+        Kind::Backend => {
+            let own = rows.map(|(id, note, _, v)| {
                 let count = servers.get(&id).map_or(String::new(), usize::to_string);
                 match value::field(v, "Target") {
                     Some(_) => [id, "alias".to_owned(), format!("-> {}", shown(v, "Target")), note],
                     None => [id, "http".to_owned(), count, note],
                 }
-            }),
-        ),
+            });
+            // Servers make a backend, even without an object.
+            let bare = servers.iter().filter(|(id, _)| !found.iter().any(|(key, _)| key.id() == **id));
+            let bare = bare.map(|(id, count)| {
+                [id.clone(), "http".to_owned(), count.to_string(), "servers alone".to_owned()]
+            });
+            table(["ID", "TYPE", "SERVERS", ""], own.chain(bare))
+        }
         Kind::Server => table(
             ["ID", "URL", "WEIGHT", "STATE", "LEASE", ""],
             rows.map(|(id, note, entry, v)| {

@@ -39,7 +39,7 @@ use std::process::ExitCode;
 const ABOUT: &str = "An edge load balancer that follows a routing table and flips traffic in one atomic step";
 
 const LONG_ABOUT: &str = "\
-Flipgate is an edge load balancer: it stands between the public internet and the pods, follows a routing table kept in
+Flipgate is an edge load balancer: it stands between the public internet and the pods, follows a routing table kept in \
 etcd or in a directory, and moves traffic between versions in one atomic step.
 
 `flipgate demo` shows it at work on this machine, with nothing to set up.";
@@ -51,7 +51,7 @@ Examples:
   flipgate proxy --store etcd://127.0.0.1:2379      serve the routes in etcd
   flipgate get frontends                            what the store holds
   flipgate put frontend shop --set BackendId=green  change one field, keep the rest
-  flipgate apply -f routes/ --diff                  show what would change
+  flipgate apply -f routes/ --dry-run --diff        show what would change
   flipgate status                                   what the proxy on this machine serves
   flipgate explain GET https://shop.example/cart    which route takes a request, and why
 

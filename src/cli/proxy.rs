@@ -3,13 +3,9 @@
 use super::context::{Context, Exit};
 use super::flags::ProxyFlags;
 use crate::app;
-use crate::config::Config;
 use crate::telemetry::logs::{self, LogFormat};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// What open requests get when they are told to end at once.
-const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Serve the routes of a store
 #[derive(Debug, clap::Args)]
@@ -20,8 +16,8 @@ Examples:
   flipgate proxy --store dir:routes --listener http=127.0.0.1:8080 --listener https=off
   flipgate proxy --config flipgate.toml
 
-SIGTERM and SIGINT drain: readiness goes, then listeners close, then open requests get their time; a second signal ends
-at once. SIGHUP reopens logs and reads files of keys and tokens again. Exits with 3 if there is no table within
+SIGTERM and SIGINT drain: readiness goes, then listeners close, then open requests get their time; a second signal ends \
+at once. SIGHUP reopens logs and reads files of keys and tokens again. Exits with 3 if there is no table within \
 --require-table.")]
 pub(super) struct Proxy {
     #[command(flatten)]
@@ -44,11 +40,8 @@ impl Proxy {
         logs::init(format, &config.log.level)?;
         let mut signals = Signals::new()?;
         let require_table = config.require_table;
-        let drain = drain(&config);
+        let drain = config.drain_timeout;
         let running = app::start(config).await?;
-        for (id, address) in running.listeners() {
-            tracing::info!(listener = %id, %address, "listening");
-        }
         if let Some(admin) = running.admin() {
             context.note(format_args!("admin listening on http://{admin}"));
         }
@@ -58,22 +51,21 @@ impl Proxy {
         let has_table = tokio::select! {
             () = running.ready() => true,
             () = elapsed(require_table) => false,
-            () = signals.end() => {
-                running.shutdown(AT_ONCE).await;
-                return Ok(Exit::Done);
-            }
+            // Nothing is served yet, so nothing drains.
+            () = signals.end() => return Ok(Exit::Done),
         };
         if !has_table {
             let waited = require_table.unwrap_or_default();
             context.note(format_args!("flipgate: there was no table within {waited:?} (--require-table)"));
-            running.shutdown(AT_ONCE).await;
             return Ok(Exit::NoTable);
         }
+        for (id, address) in running.listeners() {
+            tracing::info!(listener = %id, %address, "listening");
+        }
         loop {
-            tokio::select! {
-                _ = signals.terminate.recv() => break,
-                _ = signals.interrupt.recv() => break,
-                _ = signals.reload.recv() => running.reload(),
+            match signals.next().await {
+                Told::End => break,
+                Told::Reload => running.reload(),
             }
         }
         tracing::info!("draining");
@@ -83,11 +75,6 @@ impl Proxy {
         }
         Ok(Exit::Done)
     }
-}
-
-/// All the time that draining may take.
-fn drain(config: &Config) -> Duration {
-    config.drain_timeout
 }
 
 async fn elapsed(time: Option<Duration>) {
@@ -101,8 +88,13 @@ async fn elapsed(time: Option<Duration>) {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// SIGHUP
-    pub(super) reload: Signal,
+    reload: Signal,
+}
+
+/// What a signal means.
+enum Told {
+    End,
+    Reload,
 }
 
 impl Signals {
@@ -115,11 +107,16 @@ impl Signals {
         })
     }
 
-    /// SIGTERM or SIGINT.
-    pub(super) async fn end(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.reload.recv() => Told::Reload,
         }
+    }
+
+    /// SIGTERM or SIGINT; SIGHUP is passed over.
+    pub(super) async fn end(&mut self) {
+        while let Told::Reload = self.next().await {}
     }
 }

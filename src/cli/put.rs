@@ -3,14 +3,14 @@
 use super::context::{Context, Exit};
 use super::flags::TargetFlags;
 use super::secret::admitted;
-use super::target::{Committed, short};
+use super::target::{Committed, Target, objects, short};
 use super::value::{self, parse_set, set_value};
-use crate::model::{Kind, Object, ObjectKey, Severity, Strictness, duration, edit};
+use crate::model::{Backend, BackendId, Kind, Object, ObjectKey, Severity, Strictness, duration, edit};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
 use crate::tls::SealKeys;
 use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ Examples:
   flipgate put frontend shop -f shop.yaml                    the whole object, from a file or `-`
   flipgate put frontend shop -f - --expect absent            only if there is none yet
 
-A field that does not exist is refused. Keys keep their leases. The new revision is printed; `flipgate status
+A field that does not exist is refused. Keys keep their leases. The new revision is printed; `flipgate status \
 --wait-revision REVISION` waits until the proxy serves it.")]
 pub(super) struct Put {
     /// listener, host, frontend, middleware, backend or server
@@ -113,6 +113,11 @@ impl Put {
             }
             let value = wanted.value(stored.as_ref())?;
             warn(context, &key, &value);
+            if let Some(backend) = missing_backend(&target, &key, &value).await? {
+                context.note(format_args!(
+                    "warning: there is no backend {backend} yet; until there is, proxies keep what they serve"
+                ));
+            }
             if stored.as_ref().is_some_and(|stored| is_same(stored, &value)) && self.ttl.is_none() {
                 let text = format!("{} {} is so already", key.kind(), key.id());
                 let version = stored.map(|stored| stored.version);
@@ -137,7 +142,7 @@ impl Put {
 }
 
 /// The one value in a file: the object's, or a document of it.
-fn single(context: &mut Context<'_, '_>, path: &PathBuf, key: &ObjectKey) -> anyhow::Result<Value> {
+fn single(context: &mut Context<'_, '_>, path: &Path, key: &ObjectKey) -> anyhow::Result<Value> {
     let text = context.read(path)?;
     let mut values = value::parse(&path.display().to_string(), &text)?;
     let (Some(value), true) = (values.pop(), values.is_empty()) else {
@@ -171,6 +176,26 @@ fn unexpected(expect: Option<Expect>, stored: Option<&Entry>) -> Option<String> 
 
 fn is_same(stored: &Entry, value: &Value) -> bool {
     serde_json::from_slice::<Value>(&stored.value).is_ok_and(|stored| stored == *value)
+}
+
+/// The backend that a value names, if there is none of that id: neither an object nor a server.
+async fn missing_backend(
+    target: &Target,
+    key: &ObjectKey,
+    value: &Value,
+) -> anyhow::Result<Option<BackendId>> {
+    let named = match Object::parse_value(key, value, Strictness::Stored).object {
+        Some(Object::Frontend(frontend)) => frontend.backend,
+        Some(Object::Backend(Backend::Alias { target, .. })) => target,
+        _ => return Ok(None),
+    };
+    if target.get(&ObjectKey::Backend(named.clone())).await?.1.is_some() {
+        return Ok(None);
+    }
+    let (entries, _) = objects(target.list().await?);
+    let has_server =
+        entries.keys().any(|key| matches!(key, ObjectKey::Server(backend, _) if *backend == named));
+    Ok((!has_server).then_some(named))
 }
 
 fn warn(context: &mut Context<'_, '_>, key: &ObjectKey, value: &Value) {

@@ -4,6 +4,7 @@ use super::context::{Context, Exit, Output};
 use super::flags::TargetFlags;
 use super::put::parse_duration;
 use super::table::{count, table};
+use super::value::with;
 use crate::model::{Revision, duration};
 use anyhow::bail;
 use http::StatusCode;
@@ -64,9 +65,7 @@ impl Status {
         let problems = problems.body.get("problems").cloned().unwrap_or_else(|| json!([]));
         let ready = status.get("ready").and_then(Value::as_bool) == Some(true);
         if context.output == Output::Json {
-            let mut all = status;
-            all["listed"] = problems;
-            context.json(&all)?;
+            context.json(&with(status, "listed", problems))?;
         } else {
             context.say(summary(&client.url(), &status))?;
             let rows: Vec<[String; 5]> = problems.as_array().into_iter().flatten().map(problem).collect();

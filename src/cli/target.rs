@@ -53,10 +53,10 @@ impl Target {
         }
     }
 
-    /// Only objects of a kind; through a store it may be more.
+    /// Objects of a kind, those of a backend with its servers; there may be more.
     pub(super) async fn list_kind(&self, kind: Kind) -> anyhow::Result<Snapshot> {
         match self {
-            Self::Admin(client) if !matches!(kind, Kind::Server | Kind::Middleware) => {
+            Self::Admin(client) if !matches!(kind, Kind::Backend | Kind::Server | Kind::Middleware) => {
                 Ok(collection(client, kind.plural()).await?.into_snapshot())
             }
             _ => self.list().await,

@@ -1,1 +1,429 @@
+//! Verbs as a user runs them, over a directory.
+
 use super::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// What a run left.
+struct Ran {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+fn run_with(args: &[&str], stdin: &str, env: &[(&str, &str)]) -> Ran {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let env: BTreeMap<&str, &str> = env.iter().copied().collect();
+    let variable = |name: &str| match name {
+        // No settings of this machine.
+        "FLIPGATE_CONFIG" => Some(env.get(name).copied().unwrap_or("/dev/null").to_owned()),
+        _ => env.get(name).map(|value| (*value).to_owned()),
+    };
+    let mut stdin = stdin.as_bytes();
+    let args = std::iter::once("flipgate").chain(args.iter().copied());
+    let exit = {
+        let mut plain = (anstream::StripStream::new(&mut out), anstream::StripStream::new(&mut err));
+        let mut io = Io { stdin: &mut stdin, stdout: &mut plain.0, stderr: &mut plain.1, env: &variable };
+        run(args.map(OsString::from), &mut io)
+    };
+    Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+}
+
+/// A store in a directory of its own.
+struct Stored {
+    dir: tempfile::TempDir,
+    url: String,
+}
+
+impl Stored {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("routes")).unwrap();
+        let url = format!("dir:{}", dir.path().join("routes").display());
+        Self { dir, url }
+    }
+
+    /// A blue and a green backend, an alias, a frontend.
+    fn shop() -> Self {
+        let stored = Self::new();
+        let documents = "\
+kind: server\nid: blue/a\nspec: {url: 'http://127.0.0.1:1'}\n---
+kind: server\nid: green/a\nspec: {url: 'http://127.0.0.1:2'}\n---
+kind: backend\nid: blue\nspec: {type: http}\n---
+kind: backend\nid: shop\nspec: {type: alias, target: blue}\n---
+kind: frontend\nid: shop\nspec: {backendId: shop, route: 'Host(\"shop.example\") && PathPrefix(\"/\")'}\n---
+kind: frontend\nid: cart\nspec: {backendId: green, route: 'Host(\"shop.example\") && Path(\"/cart\") && Method(\"POST\")'}\n";
+        let ran = stored.run_in(&["apply", "-f", "-"], documents);
+        assert_eq!((ran.exit, ran.err.as_str()), (Exit::Done, ""), "{}", ran.err);
+        stored
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        self.run_in(args, "")
+    }
+
+    fn run_in(&self, args: &[&str], stdin: &str) -> Ran {
+        run_with(args, stdin, &[("FLIPGATE_STORE", &self.url)])
+    }
+
+    #[track_caller]
+    fn check(&self, args: &[&str], exit: Exit, out: &str, err: &str) -> Ran {
+        let ran = self.run(args);
+        let all = format!("{args:?}\n{}\n{}", ran.out, ran.err);
+        assert_eq!(ran.exit, exit, "{all}");
+        assert!(ran.out.contains(out), "{out:?} is not in the result: {all}");
+        assert!(ran.err.contains(err), "{err:?} is not in the messages: {all}");
+        ran
+    }
+
+    fn path(&self, below: &str) -> std::path::PathBuf {
+        self.dir.path().join(below)
+    }
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    use clap::CommandFactory;
+    Program::command().debug_assert();
+}
+
+#[test]
+fn help_version_and_usage() {
+    let check = |args: &[&str], exit, out: &str, err: &str| {
+        let ran = run_with(args, "", &[]);
+        assert_eq!(ran.exit, exit, "{args:?} {}", ran.err);
+        assert!(ran.out.contains(out) && ran.err.contains(err), "{args:?}\n{}\n{}", ran.out, ran.err);
+    };
+    check(&["--version"], Exit::Done, &format!("flipgate {}\n", env!("CARGO_PKG_VERSION")), "");
+    check(&["--help"], Exit::Done, "flipgate demo", "");
+    check(&["proxy", "--help"], Exit::Done, "--drain-delay <DURATION>", "");
+    check(&[], Exit::Error, "", "Usage: flipgate");
+    check(&["prxy"], Exit::Error, "", "proxy");
+    check(&["get", "frontnd"], Exit::Error, "", "did you mean `frontend`?");
+    check(&["put", "frontend", "x"], Exit::Error, "", "--file");
+    check(&["get", "frontends", "--store", "dir:x", "--admin", "http://a"], Exit::Error, "", "--admin");
+    check(&["completions", "bash"], Exit::Done, "_flipgate", "");
+    for verb in
+        ["proxy", "demo", "get", "put", "delete", "apply", "check", "export", "status", "explain", "confirm"]
+    {
+        check(&[verb, "--help"], Exit::Done, "Examples:", "");
+    }
+}
+
+#[test]
+fn a_proxy_without_a_store_names_the_choices() {
+    let ran = run_with(&["proxy"], "", &[]);
+    assert_eq!(ran.exit, Exit::Error);
+    for choice in ["--store dir:PATH", "--store etcd://", "flipgate demo"] {
+        assert!(ran.err.contains(choice), "{}", ran.err);
+    }
+}
+
+#[test]
+fn settings_come_from_flags_variables_and_a_file() {
+    let stored = Stored::shop();
+    let file = stored.path("flipgate.toml");
+    fs::write(&file, format!("[store]\nstore = \"{}\"\n", stored.url)).unwrap();
+    let file = file.to_str().unwrap();
+    for (args, env) in [
+        (vec!["get", "backends", "--store", &stored.url], vec![]),
+        (vec!["get", "backends", "--config", file], vec![]),
+        (vec!["get", "backends"], vec![("FLIPGATE_CONFIG", file)]),
+        (
+            vec!["get", "backends"],
+            vec![("FLIPGATE_STORE", stored.url.as_str()), ("FLIPGATE_ADMIN", "http://x")],
+        ),
+    ] {
+        let ran = run_with(&args, "", &env);
+        assert!(ran.out.contains("blue"), "{args:?} {}", ran.err);
+    }
+    fs::write(file, "[stor]\n").unwrap();
+    let ran = run_with(&["get", "backends", "--config", file], "", &[]);
+    assert!(ran.err.contains("flipgate.toml:1: `stor`") && ran.exit == Exit::Error, "{}", ran.err);
+    for (store, said) in
+        [("routes", "is no store"), ("dir:/no/such", "cannot be read"), ("etcd://a", "end point")]
+    {
+        let ran = run_with(&["get", "backends", "--store", store], "", &[]);
+        assert!(ran.exit == Exit::Error && ran.err.contains(said), "{}", ran.err);
+    }
+}
+
+#[test]
+fn no_proxy_is_an_error_that_says_what_to_do() {
+    let ran = run_with(&["status", "--admin", "http://127.0.0.1:9"], "", &[]);
+    assert_eq!(ran.exit, Exit::Error);
+    assert!(ran.err.contains("no proxy answers at http://127.0.0.1:9"), "{}", ran.err);
+}
+
+#[test]
+fn objects_are_listed_and_shown() {
+    let stored = Stored::shop();
+    stored.check(&["get", "backends"], Exit::Done, "shop   alias  -> blue", "");
+    stored.check(&["get", "frontends"], Exit::Done, "Path(\"/cart\")", "");
+    stored.check(&["get", "servers"], Exit::Done, "green/a", "");
+    let one = stored.check(&["get", "servers", "blue"], Exit::Done, "blue/a", "");
+    assert!(!one.out.contains("green/a"));
+    stored.check(&["get", "backend", "shop"], Exit::Done, "type: alias\ntarget: blue\n", "");
+    stored.check(&["get", "backend", "shop", "--output", "json"], Exit::Done, "\"Target\": \"blue\"", "");
+    stored.check(&["get", "hosts"], Exit::Done, "", "no hosts");
+    stored.check(&["get", "backend", "none"], Exit::No, "", "there is no backend none");
+}
+
+#[test]
+fn one_field_is_put() {
+    let stored = Stored::shop();
+    stored.check(&["put", "backend", "shop", "--set", "Target=green"], Exit::Done, "written at revision", "");
+    stored.check(&["get", "backend", "shop"], Exit::Done, "target: green", "");
+    stored.check(&["put", "backend", "shop", "--set", "Target=green"], Exit::Done, "is so already", "");
+    stored.check(
+        &["put", "backend", "shop", "--set", "Target=none"],
+        Exit::Done,
+        "written",
+        "there is no backend none yet",
+    );
+    stored.check(&["put", "backend", "shop", "--set", "Target=green"], Exit::Done, "written", "");
+    stored.check(&["put", "frontend", "shop", "--set", "Rout=x"], Exit::Error, "", "Route");
+    stored.check(&["put", "frontend", "new", "--set", "BackendId=blue"], Exit::Error, "", "Route");
+    stored.check(
+        &["put", "backend", "shop", "--set", "Target=blue", "--expect", "absent"],
+        Exit::No,
+        "",
+        "it exists",
+    );
+    stored.check(&["put", "backend", "shop", "--set", "Target=blue", "--expect", "1"], Exit::No, "", "not 1");
+    stored.check(&["put", "server", "blue", "--set", "URL=http://a:1"], Exit::Error, "", "BACKEND/SERVER");
+    stored.check(&["put", "server", "blue/a", "--set", "Weight=2", "--ttl", "5s"], Exit::Error, "", "etcd");
+    let version = stored.run(&["get", "backend", "shop", "--output", "json"]).out;
+    let version: serde_json::Value = serde_json::from_str(&version).unwrap();
+    let version = version["modRevision"].to_string();
+    stored.check(
+        &["put", "backend", "shop", "--set", "Target=blue", "--expect", &version],
+        Exit::Done,
+        "written",
+        "",
+    );
+    let ran = stored.run_in(&["put", "middleware", "shop/m", "-f", "-"], "type: headers\nmiddleware: {}\n");
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    stored.check(&["get", "middlewares"], Exit::Done, "shop/m", "");
+}
+
+#[test]
+fn what_is_named_is_not_deleted() {
+    let stored = Stored::shop();
+    stored.check(&["delete", "backend", "blue"], Exit::No, "", "is named by backend shop");
+    stored.check(&["delete", "backend", "blue", "--force"], Exit::Done, "removed at revision", "");
+    stored.check(&["get", "server", "blue/a"], Exit::Done, "url", "");
+    stored.check(&["delete", "frontend", "cart", "--expect", "1"], Exit::No, "", "nothing was removed");
+    stored.check(&["delete", "frontend", "cart"], Exit::Done, "removed", "");
+    stored.check(&["delete", "frontend", "cart"], Exit::No, "", "there is no frontend cart");
+}
+
+#[test]
+fn files_are_applied() {
+    let stored = Stored::shop();
+    let file = stored.path("f.yaml");
+    let file_name = file.to_str().unwrap();
+    fs::write(&file, "kind: backend\nid: shop\nspec: {type: alias, target: green}\n").unwrap();
+    let dry = stored.check(
+        &["apply", "-f", file_name, "--dry-run", "--diff"],
+        Exit::Done,
+        "-target: blue\n+target: green\n",
+        "",
+    );
+    assert!(dry.out.contains("nothing was written"), "{}", dry.out);
+    stored.check(&["get", "backend", "shop"], Exit::Done, "target: blue", "");
+    stored.check(
+        &["apply", "-f", file_name],
+        Exit::Done,
+        "changed  backend shop\n1 change written at revision",
+        "",
+    );
+    stored.check(&["apply", "-f", file_name], Exit::Done, "nothing to do, 1 object so already", "");
+    stored.check(&["apply", "-f", file_name, "--prune"], Exit::Done, "removed  backend blue", "");
+    stored.check(&["get", "frontend", "shop"], Exit::Done, "shop.example", "");
+    fs::write(&file, "kind: server\nid: blue/a\nspec: {url: 'http://127.0.0.1:1'}\n").unwrap();
+    stored.check(
+        &["apply", "-f", file_name, "--prune"],
+        Exit::No,
+        "",
+        "pruning would remove what others name",
+    );
+    stored.check(
+        &["apply", "-f", file_name, "--prune", "--force"],
+        Exit::Done,
+        "removed  server green/a",
+        "",
+    );
+    fs::write(&file, "kind: backend\nid: b\nspec: {tipe: http}\n---\nkind: x\nid: y\nspec: {}\n").unwrap();
+    stored.check(&["apply", "-f", file_name], Exit::Error, "", "document 2: \"x\" is no kind");
+    stored.check(&["apply", "-f", "/no/such"], Exit::Error, "", "/no/such cannot be read");
+}
+
+#[test]
+fn everything_wrong_is_found() {
+    let stored = Stored::shop();
+    stored.check(&["check"], Exit::Done, "", "6 objects checked: 0 errors, 0 warnings");
+    fs::write(stored.path("routes/frontends/bad.yaml"), "route: Path(\nbackendId: none\n").unwrap();
+    fs::write(stored.path("routes/backends/broken.yaml"), "a: [\n").unwrap();
+    let found = stored.check(&["check"], Exit::No, "broken YAML", "2 errors");
+    assert!(found.out.contains("frontends/bad"), "{}", found.out);
+    stored.check(&["check", "--output", "json"], Exit::No, "\"errors\": 2", "");
+    let path = stored.path("routes");
+    stored.check(&["check", "-f", path.to_str().unwrap()], Exit::No, "frontends/bad", "2 errors");
+    let ran = run_with(
+        &["check", "-f", "-"],
+        "kind: frontend\nid: f\nspec: {backendId: none, route: Path(\"/\")}",
+        &[],
+    );
+    assert!(ran.exit == Exit::No && ran.out.contains("names the backend none"), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn what_is_exported_can_be_applied() {
+    let stored = Stored::shop();
+    let out = stored.path("out");
+    stored.check(&["export", out.to_str().unwrap()], Exit::Done, "6 objects at revision", "");
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    assert_eq!(read(&out.join("backends/shop/backend.yaml")), "type: alias\ntarget: blue\n");
+    stored.check(
+        &["apply", "-f", out.to_str().unwrap()],
+        Exit::Done,
+        "nothing to do, 6 objects so already",
+        "",
+    );
+    stored.check(&["export", out.to_str().unwrap()], Exit::Error, "", "is not empty");
+    for format in ["yaml", "json"] {
+        let documents = stored.run(&["export", "-", "--format", format]).out;
+        let other = Stored::new();
+        let ran = other.run_in(&["apply", "-f", "-"], &documents);
+        assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+        other.check(&["apply", "-f", out.to_str().unwrap()], Exit::Done, "nothing to do", "");
+    }
+}
+
+#[test]
+fn private_keys_leave_only_when_asked() {
+    let stored = Stored::new();
+    let pem = |kind: &str| format!("-----BEGIN {kind}-----\\nSECRET\\n-----END {kind}-----\\n");
+    let (cert, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
+    let value = format!(
+        "{{\"Settings\":{{\"Default\":true,\"KeyPair\":{{\"Cert\":\"{cert}\",\"Key\":\"{key}\"}}}}}}"
+    );
+    let ran = stored.run_in(&["put", "host", "a.example", "-f", "-"], &value);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    for args in [
+        &["get", "host", "a.example"][..],
+        &["get", "hosts"],
+        &["get", "hosts", "--output", "json"],
+        &["export", "-"],
+    ] {
+        let ran = stored.run(args);
+        assert!(ran.exit == Exit::Done && !ran.out.contains("SECRET"), "{args:?} {}", ran.out);
+    }
+    stored.check(&["export", "-", "--with-keys"], Exit::Done, "SECRET", "");
+    stored.check(&["put", "host", "a.example", "--set", "Settings.Default=false"], Exit::Done, "written", "");
+    stored.check(&["export", "-", "--with-keys"], Exit::Done, "SECRET", "");
+}
+
+#[test]
+fn a_request_is_explained_from_the_store() {
+    let stored = Stored::shop();
+    let explain = |args: &[&str], exit, out: &str| {
+        let args: Vec<&str> = [&["explain"], args, &["--store", &stored.url]].concat();
+        stored.check(&args, exit, out, "")
+    };
+    let ran = explain(&["GET", "http://shop.example/cart"], Exit::Done, "no: Method(\"POST\")");
+    assert!(
+        ran.out.contains("backend   shop -> blue") && ran.out.contains("http://127.0.0.1:1"),
+        "{}",
+        ran.out
+    );
+    explain(&["POST", "http://SHOP.example:8080/cart?x=1"], Exit::Done, "frontend  cart");
+    explain(&["GET", "http://other.example/"], Exit::No, "no route takes it");
+    explain(&["GET", "http://127.0.0.1/", "-H", "Host: shop.example"], Exit::Done, "frontend  shop");
+    explain(&["GET", "http://shop.example/", "--output", "json"], Exit::Done, "\"matched\": {");
+    stored.check(&["explain", "GET", "/cart", "--store", &stored.url], Exit::Error, "", "is no URL");
+}
+
+/// A proxy over a directory, with its admin API; it ends with its runtime.
+fn proxy(stored: &Stored) -> (tokio::runtime::Runtime, crate::app::Running, String) {
+    use crate::config::{Config, Partial, Setting};
+    let mut flags = Partial::default();
+    let data = stored.path("data").display().to_string();
+    for (flag, value) in
+        [("store", &*stored.url), ("data-dir", &data), ("admin", "127.0.0.1:0"), ("workers", "1")]
+    {
+        flags.set(Setting::of(flag).unwrap(), value);
+    }
+    flags.set(Setting::of("drain-delay").unwrap(), "0s");
+    let config = Config::resolve(flags, |_| None, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let running = runtime.block_on(async {
+        let running = crate::app::start(config).await.unwrap();
+        running.ready().await;
+        running
+    });
+    let admin = format!("http://{}", running.admin().unwrap());
+    (runtime, running, admin)
+}
+
+#[test]
+fn a_proxy_is_spoken_to_through_its_api() {
+    let stored = Stored::shop();
+    let (runtime, running, admin) = proxy(&stored);
+    let check = |args: &[&str], exit, out: &str, err: &str| {
+        let ran = run_with(args, "", &[("FLIPGATE_ADMIN", &admin)]);
+        let all = format!("{args:?}\n{}\n{}", ran.out, ran.err);
+        assert!(
+            ran.exit == exit && ran.out.contains(out) && ran.err.contains(err),
+            "{exit:?} {out:?} {err:?}: {all}"
+        );
+        ran
+    };
+    check(&["status"], Exit::Done, " is ready\n", "");
+    check(&["status", "--output", "json"], Exit::Done, "\"ready\": true", "");
+    check(&["status", "--wait-revision", "999", "--timeout", "10ms"], Exit::No, "", "999");
+    check(&["get", "backends"], Exit::Done, "shop   alias  -> blue", "");
+    check(&["get", "backends"], Exit::Done, "green  http   1        servers alone", "");
+    check(&["get", "server", "blue/a"], Exit::Done, "url: http://127.0.0.1:1", "");
+    check(&["get", "server", "blue/b"], Exit::No, "", "there is no server blue/b");
+    check(
+        &["put", "backend", "shop", "--set", "Target=green", "--expect", "absent"],
+        Exit::No,
+        "",
+        "it exists",
+    );
+    check(&["put", "backend", "shop", "--set", "Targt=green"], Exit::Error, "", "Target");
+    let ran =
+        check(&["put", "backend", "shop", "--set", "Target=green", "--output", "json"], Exit::Done, "", "");
+    let revision: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    check(&["status", "--wait-revision", &revision["revision"].to_string()], Exit::Done, " is ready\n", "");
+    check(&["explain", "GET", "http://shop.example/"], Exit::Done, "backend   shop -> green", "");
+    check(&["explain", "GET", "http://shop.example/cart"], Exit::Done, "no: Method(\"POST\")", "");
+    check(&["explain", "GET", "http://other.example/"], Exit::No, "no route takes it", "");
+    check(&["check"], Exit::Done, "", "0 errors");
+    check(&["delete", "backend", "shop"], Exit::No, "", "is named by");
+    check(&["delete", "server", "blue/a"], Exit::Done, "removed at revision", "");
+    check(&["confirm"], Exit::Done, "nothing is held", "");
+    check(&["export", "-", "--with-keys"], Exit::Error, "", "do not pass the admin API");
+    let documents = check(&["export", "-"], Exit::Done, "kind: frontend", "").out;
+    let ran = run_with(&["apply", "-f", "-"], &documents, &[("FLIPGATE_ADMIN", &admin)]);
+    assert!(
+        ran.exit == Exit::Done && ran.out.contains("nothing to do, 5 objects so already"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    runtime.block_on(running.shutdown(std::time::Duration::ZERO));
+}
+
+#[test]
+fn a_confirmation_is_written_where_proxies_look() {
+    let stored = Stored::shop();
+    stored.check(&["confirm"], Exit::Done, "every removal up to revision", "");
+    let written = fs::read(stored.path("routes.state/keys/confirm/removals.json")).unwrap();
+    let read = crate::control::confirm::from_slice(&written).unwrap();
+    assert!(read.revision.0 > 0);
+    stored.check(&["confirm", "--dry-run"], Exit::Error, "", "proxies know");
+}

@@ -43,6 +43,14 @@ pub(super) fn shown(value: &Value, path: &str) -> String {
     }
 }
 
+/// The value with one more field; what is no object stays as it is.
+pub(super) fn with(mut value: Value, name: &str, field: impl Into<Value>) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert(name.to_owned(), field.into());
+    }
+    value
+}
+
 /// YAML with field names as is the habit there: `backendId`, `url`.
 pub(super) fn to_yaml(value: &Value) -> anyhow::Result<String> {
     let value = renamed(value, &|name| camel(name));

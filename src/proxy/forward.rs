@@ -105,7 +105,8 @@ pub(super) async fn send(
             },
         };
         let upload = prepare(passage, &server, &wire, body, kept, upgrade, reused);
-        let mut exchange = Exchange::new(&worker, backend, passage, server, wire, upload, timer.clone(), reused);
+        let mut exchange =
+            Exchange::new(&worker, backend, passage, server, wire, upload, timer.clone(), reused);
         exchange.client = client.clone();
         let lost = match exchange.first().await {
             Ok(next) => return Ok((exchange, next)),

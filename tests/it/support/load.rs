@@ -1,6 +1,7 @@
 //! Load from other people's programs, and what they say about it.
 
 use super::process::Process;
+use super::until;
 use nix::sys::signal::Signal;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -56,14 +57,23 @@ impl Wrk {
             ])
             .args(arguments)
             .arg(format!("http://{address}{path}"));
-        Self { process: Process::start(&mut command, &dir.path().join("output")), _dir: dir }
+        let process = Process::start(&mut command, &dir.path().join("output"));
+        until("wrk can be stopped", Duration::from_secs(20), || {
+            catches_interrupt(process.pid()).then_some(())
+        });
+        Self { process, _dir: dir }
     }
 
     /// Ends it early; what it did.
     pub fn stop(mut self) -> Load {
         assert!(self.process.ended().is_none(), "the load ended before the test:\n{}", self.process.output());
-        self.process.signal(Signal::SIGINT);
-        self.result(Duration::from_secs(30))
+        // One that comes before the wait that it is to end is lost.
+        until("wrk ends", Duration::from_secs(30), || {
+            self.process.signal(Signal::SIGINT);
+            std::thread::sleep(Duration::from_millis(50));
+            self.process.ended()
+        });
+        self.result(Duration::from_secs(1))
     }
 
     /// Waits for its end; what it did.
@@ -73,6 +83,14 @@ impl Wrk {
         assert!(status.success(), "wrk ended with {status}:\n{output}");
         parse_wrk(&output).unwrap_or_else(|| panic!("wrk printed\n{output}"))
     }
+}
+
+/// Before it has set up its handler, the signal would kill it; after it ended, it does not matter.
+fn catches_interrupt(pid: u32) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(u64::MAX);
+    caught & (1 << (Signal::SIGINT as i32 - 1)) != 0
 }
 
 fn parse_wrk(output: &str) -> Option<Load> {

@@ -68,7 +68,7 @@ fn s13_each_value_of_a_field_is_judged_on_its_own() {
     let _machine = shared();
     let matching = Recorder::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nmatch");
     let scene = Scene::with(Recorder::start(), |directory| {
-        directory.put_way("m", "Header(`X-Tier`, `gold`)", matching.address());
+        directory.put_way("m", "PathPrefix(`/`) && Header(`X-Tier`, `gold`)", matching.address());
     });
     for (lines, matches) in [
         ("X-Tier: gold\r\n", true),
