@@ -11,7 +11,7 @@ use super::timer::Timer;
 use super::worker::Worker;
 use super::{headers, tunnel};
 use crate::message::{
-    BodyDecoder, BodyLength, Decoded, HeadError, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
+    BodyDecoder, BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
 };
 use crate::middleware::Reply;
 use crate::telemetry::Reason;
@@ -119,7 +119,9 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
     let waits = passage.head.expect_continue && wire.input().is_empty();
     match decide(&mut passage) {
         Decision::Fail(failure) => {
-            let open = reply(&mut passage, wire, Answer::Failure(failure), body.is_empty()).await;
+            // What follows CONNECT is not HTTP, whatever it looks like (RFC 9931).
+            let whole = body.is_empty() && passage.head.method_kind != Method::Connect;
+            let open = reply(&mut passage, wire, Answer::Failure(failure), whole).await;
             drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Reply(answer) => {
@@ -129,7 +131,7 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
         Decision::Forward(backend) => {
             let upgrade = passage.head.upgrade && body.is_empty() && tunnel::is_allowed(&passage.head);
             match forward::send(&mut passage, &backend, body, Some(wire.clone()), timer, upgrade).await {
-                Ok((exchange, first)) => deliver(passage, exchange, first, wire).await,
+                Ok((exchange, first)) => deliver(passage, exchange, first, wire, upgrade).await,
                 Err(failure) => fail(&mut passage, wire, failure).await,
             }
         }
@@ -182,7 +184,7 @@ async fn reply(passage: &mut Passage, wire: &Wire, answer: Answer, whole: bool) 
         &mut out,
         &framing(&passage.head, BodyLength::Known(body.len() as u64), !open, &worker.date()),
     );
-    if passage.head.method_kind != crate::message::Method::Head {
+    if passage.head.method_kind != Method::Head {
         out.extend_from_slice(&body);
         passage.bytes_out = body.len() as u64;
     }
@@ -219,12 +221,18 @@ fn framing<'a>(
 }
 
 /// Brings a server's answer to the client: interim heads, then the final one with its body, or a tunnel.
-async fn deliver(mut passage: Passage, mut exchange: Exchange, first: Next, wire: &Rc<Wire>) -> After {
+async fn deliver(
+    mut passage: Passage,
+    mut exchange: Exchange,
+    first: Next,
+    wire: &Rc<Wire>,
+    upgrade: bool,
+) -> After {
     let mut next = first;
     let mut head = loop {
         match next {
             Next::Head(head) if head.status == 101 => {
-                return switch(passage, exchange, head, wire).await;
+                return switch(passage, exchange, head, wire, upgrade).await;
             }
             Next::Head(head) if head.is_interim() => {
                 if head.status == 100 {
@@ -237,7 +245,7 @@ async fn deliver(mut passage: Passage, mut exchange: Exchange, first: Next, wire
             }
             Next::Continue => {
                 exchange.release_body();
-                if wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
+                if !write(&passage, wire, b"HTTP/1.1 100 Continue\r\n\r\n").await {
                     return After::Cut;
                 }
             }
@@ -279,8 +287,14 @@ async fn deliver(mut passage: Passage, mut exchange: Exchange, first: Next, wire
             exchange.finish(server_keeps);
             if close { After::Close } else { After::Open }
         }
-        Ended::Truncated => cut(&mut passage, Reason::UpstreamTruncated),
-        Ended::Silent => cut(&mut passage, Reason::UpstreamTimeout),
+        Ended::Truncated | Ended::Silent => {
+            if length == BodyLength::UntilClose {
+                // An orderly close would make it look whole.
+                wire.reset_on_close();
+            }
+            let silent = ended == Ended::Silent;
+            cut(&mut passage, if silent { Reason::UpstreamTimeout } else { Reason::UpstreamTruncated })
+        }
         Ended::ClientGone => cut(&mut passage, Reason::ClientGone),
     }
 }
@@ -323,9 +337,9 @@ async fn switch(
     mut exchange: Exchange,
     mut head: ResponseHead,
     wire: &Rc<Wire>,
+    asked: bool,
 ) -> After {
     passage.answered(head.status);
-    let asked = passage.head.upgrade && tunnel::is_allowed(&passage.head);
     let agreed = head
         .upgrade_token()
         .zip(passage.head.upgrade_token())

@@ -181,7 +181,7 @@ impl ServerBody {
     /// The next data or trailers. What comes after an error is nothing.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
-        exchange.poll_upload_beside(cx);
+        let _ = exchange.poll_upload_beside(cx);
         self.passage.bytes_in = exchange.body_bytes();
         let wire = exchange.wire.clone();
         loop {
@@ -211,8 +211,9 @@ impl ServerBody {
             drop(input);
             match wire.poll_fill_room(cx, BODY_ROOM) {
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    if self.decoder.on_eof().is_err() {
+                Poll::Ready(ended) => {
+                    // A reset is no end, whatever the framing.
+                    if ended.is_err() || self.decoder.on_eof().is_err() {
                         return self.abort(Reason::UpstreamTruncated);
                     }
                     self.finish();
