@@ -23,7 +23,8 @@ Examples:
   flipgate export - | flipgate apply --store etcd://10.0.0.2:2379 -f -
 
 A document says what an object is: fields that it lacks go, but for those that are not Flipgate's. What is so already is \
-not written again. Nothing is removed without --prune, and then only objects of kinds that the files have. If someone \
+not written again. Nothing is removed without --prune, and then only objects of kinds that the files have, and \
+none whose key ends with a lease. If someone \
 changes an object meanwhile, nothing is written.")]
 pub(super) struct Apply {
     /// Documents or a directory in a store's layout; `-` is standard input

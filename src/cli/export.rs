@@ -56,6 +56,7 @@ impl Export {
         let revision = snapshot.revision;
         let (entries, others) = objects(snapshot);
         let mut exported: Vec<(ObjectKey, Value)> = Vec::new();
+        let leased = entries.values().filter(|entry| entry.lease.is_some()).count();
         for (key, entry) in entries {
             match serde_json::from_slice(&entry.value) {
                 Ok(value) => {
@@ -67,6 +68,12 @@ impl Export {
                 }
                 Err(_) => context.note(format_args!("warning: {} is left out: it holds no JSON", entry.key)),
             }
+        }
+        if leased > 0 {
+            let leased = count(leased, "object");
+            context.note(format_args!(
+                "note: {leased} here with a lease; applied elsewhere, they stay for good"
+            ));
         }
         if !others.is_empty() {
             context.note(format_args!("note: {} left out that are no objects", count(others.len(), "key")));

@@ -103,7 +103,8 @@ pub(super) struct Plan {
     pub(super) unchanged: usize,
 }
 
-/// Compares documents with what is stored. `prune` removes objects of the kinds that the documents have.
+/// Compares documents with what is stored. `prune` removes objects of the kinds that the documents have, but for those
+/// whose keys end with a lease.
 ///
 /// # Errors
 /// Everything that is wrong with any document.
@@ -127,7 +128,9 @@ pub(super) fn plan(
     if prune {
         let kinds: Vec<_> = documents.keys().map(discriminant).collect();
         for (key, entry) in stored {
-            if kinds.contains(&discriminant(key)) && !documents.contains_key(key) {
+            // Whoever holds the lease takes care of the key.
+            let is_ours = entry.lease.is_none();
+            if is_ours && kinds.contains(&discriminant(key)) && !documents.contains_key(key) {
                 let old = serde_json::from_slice(&entry.value).unwrap_or_default();
                 plan.steps.push(Step {
                     key: key.clone(),
@@ -313,6 +316,17 @@ mod tests {
         let broken: Vec<_> = plan.breaks(&consequences).iter().map(|(key, _)| key.canonical()).collect();
         assert_eq!(broken, ["frontends/f/frontend"]);
         assert_eq!(plan.transactions(128)[0].operations.len(), 5);
+    }
+
+    #[test]
+    fn pruning_leaves_leased_keys_to_whoever_keeps_them_alive() {
+        let mut there =
+            stored(&[("backends/b/servers/pod", server(1)), ("backends/b/servers/old", server(2))]);
+        there.get_mut(&ObjectKey::parse("backends/b/servers/pod").unwrap()).unwrap().lease = Some(7);
+        let given = documents(&[("backends/b/servers/a", server(3))]);
+        let plan = plan(&given, &there, true, &SealKeys::none()).unwrap();
+        let keys: Vec<_> = plan.steps.iter().map(|step| &*step.stored_key).collect();
+        assert_eq!(keys, ["backends/b/servers/a", "backends/b/servers/old"]);
     }
 
     #[test]

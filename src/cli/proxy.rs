@@ -59,9 +59,6 @@ impl Proxy {
             context.note(format_args!("flipgate: there was no table within {waited:?} (--require-table)"));
             return Ok(Exit::NoTable);
         }
-        for (id, address) in running.listeners() {
-            tracing::info!(listener = %id, %address, "listening");
-        }
         loop {
             match signals.next().await {
                 Told::End => break,

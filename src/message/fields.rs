@@ -183,6 +183,18 @@ impl Fields {
         }
     }
 
+    /// As [`Fields::set_with`] for a known name, in its usual spelling; `Other` sets nothing.
+    pub fn set_known(&mut self, known: Known, write: impl FnOnce(&mut Vec<u8>)) {
+        let name = known.name().as_bytes();
+        if name.is_empty() {
+            return;
+        }
+        match self.append_as(known, name, write) {
+            Ok(slot) if syntax::is_value(self.slice(slot.value())) => self.replace(slot, name),
+            _ => self.remove_known(known),
+        }
+    }
+
     /// Removes what belongs to one connection (RFC 9110 section 7.6.1): `Connection` and all it names,
     /// `Keep-Alive`, `Proxy-Connection`, `TE`, `Transfer-Encoding`, `Upgrade`, `HTTP2-Settings`, and the proxy
     /// authentication fields. `Connection` cannot take away `Host`, framing, or the fields the proxy vouches for.
@@ -309,6 +321,15 @@ impl Fields {
             known::Class::Name(known) => known,
             _ => Known::Other,
         };
+        self.append_as(known, name, write)
+    }
+
+    fn append_as(
+        &mut self,
+        known: Known,
+        name: &[u8],
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Slot, InvalidField> {
         let name_length = u16::try_from(name.len()).map_err(|_| InvalidField)?;
         let name_start = self.bytes.len();
         self.bytes.extend_from_slice(name);

@@ -3,9 +3,9 @@
 use super::fields::Slot;
 
 /// Most buffers of a kind that are kept.
-const KEPT_MAX: usize = 4;
+const KEPT_MAX: usize = 64;
 /// A buffer that grew past this is given back to the allocator.
-const BUFFER_BYTES_KEPT_MAX: usize = 128 * 1024;
+const BUFFER_BYTES_KEPT_MAX: usize = 16 * 1024;
 /// A list of fields that grew past this is given back to the allocator.
 const SLOTS_KEPT_MAX: usize = 1024;
 /// What a new buffer can hold at first.

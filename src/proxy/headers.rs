@@ -28,9 +28,9 @@ pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
     }
     let client = &*passage.client.address_text;
     let secure = passage.client.tls.is_some();
-    append(head, "X-Forwarded-For", client);
-    keep_or_set(head, Known::XRealIp, "X-Real-Ip", |out| out.extend_from_slice(client.as_bytes()));
-    keep_or_set(head, Known::XForwardedProto, "X-Forwarded-Proto", |out| {
+    append_client(head, client);
+    keep_or_set(head, Known::XRealIp, |out| out.extend_from_slice(client.as_bytes()));
+    keep_or_set(head, Known::XForwardedProto, |out| {
         out.extend_from_slice(match (websocket, secure) {
             (false, false) => b"http",
             (false, true) => b"https",
@@ -39,12 +39,15 @@ pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
         });
     });
     let port = port_of(head.authority(), secure);
-    keep_or_set(head, Known::XForwardedPort, "X-Forwarded-Port", |out| {
+    keep_or_set(head, Known::XForwardedPort, |out| {
         out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
     });
-    set_from_authority(head);
+    if !head.authority().is_empty() {
+        let authority = smallvec::SmallVec::<[u8; 64]>::from_slice(head.authority().as_bytes());
+        keep_or_set(head, Known::XForwardedHost, |out| out.extend_from_slice(&authority));
+    }
     if let Some(hostname) = &settings.hostname {
-        head.fields.set_with("X-Forwarded-Server", |out| out.extend_from_slice(hostname.as_bytes()));
+        head.fields.set_known(Known::XForwardedServer, |out| out.extend_from_slice(hostname.as_bytes()));
     }
     if settings.forwarded {
         add_forwarded(passage);
@@ -58,30 +61,22 @@ pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
     }
 }
 
-fn keep_or_set(head: &mut RequestHead, known: Known, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+fn keep_or_set(head: &mut RequestHead, known: Known, write: impl FnOnce(&mut Vec<u8>)) {
     if !head.fields.contains(known) {
-        head.fields.set_with(name, write);
+        head.fields.set_known(known, write);
     }
 }
 
-/// Adds to what a trusted client said, or begins the list.
-fn append(head: &mut RequestHead, name: &str, value: &str) {
+/// Adds the client's address to what a trusted client said, or begins the list.
+fn append_client(head: &mut RequestHead, client: &str) {
     let before = head.fields.known_all(Known::XForwardedFor).map(<[u8]>::to_vec).collect::<Vec<_>>();
-    head.fields.set_with(name, |out| {
+    head.fields.set_known(Known::XForwardedFor, |out| {
         for earlier in before {
             out.extend_from_slice(&earlier);
             out.extend_from_slice(b", ");
         }
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(client.as_bytes());
     });
-}
-
-fn set_from_authority(head: &mut RequestHead) {
-    if head.fields.contains(Known::XForwardedHost) || head.authority().is_empty() {
-        return;
-    }
-    let authority = smallvec::SmallVec::<[u8; 64]>::from_slice(head.authority().as_bytes());
-    head.fields.set_with("X-Forwarded-Host", |out| out.extend_from_slice(&authority));
 }
 
 /// The port the client meant: the one it named, or its scheme's.
