@@ -204,7 +204,9 @@ impl Admin {
             bytes = value.to_string().into();
         }
         let mut parsed = Object::parse(key, &bytes, Strictness::Written);
-        if parsed.object.is_none() && stored.is_some_and(|entry| explains(key, &entry.value, &parsed.findings)) {
+        if parsed.object.is_none()
+            && stored.is_some_and(|entry| explains(key, &entry.value, &parsed.findings))
+        {
             parsed = Object::parse(key, &bytes, Strictness::Stored);
         }
         let name = key.to_string();

@@ -37,7 +37,9 @@ pub struct Aborted;
 pub(super) enum UploadError {
     /// The client went away or said that it will not finish.
     ClientGone,
-    /// The client's framing is broken, or it sent another number of bytes than it had announced.
+    /// The client sends no more, and the body is not whole.
+    Truncated,
+    /// The client's framing is broken.
     BadFraming,
     /// It grew past the frontend's limit.
     TooLarge,
@@ -60,8 +62,8 @@ pub(super) struct Upload {
     held: bool,
     body_bytes: u64,
     body_bytes_max: u64,
-    /// What the source still has to give, where that was announced.
-    owed: Option<u64>,
+    /// What the head promises; what a body of another length would do to the server's next request is not tried out.
+    promised: Option<u64>,
     anything_written: bool,
     replay: Replay,
 }
@@ -139,8 +141,12 @@ impl Upload {
             ended,
             held: false,
             body_bytes: 0,
-            owed: if let BodyLength::Known(length) = length { Some(length) } else { None },
             body_bytes_max: body_bytes_max.unwrap_or(u64::MAX),
+            promised: match length {
+                BodyLength::Known(length) => Some(length),
+                BodyLength::None | BodyLength::UntilClose => Some(0),
+                BodyLength::Chunked => None,
+            },
             anything_written: false,
             replay: Replay::Off,
         }
@@ -159,7 +165,6 @@ impl Upload {
     /// Sends what an earlier attempt had already taken from the source first.
     pub(super) fn resend(&mut self, body: Vec<u8>) {
         if !body.is_empty() {
-            self.owed = self.owed.map(|owed| owed.saturating_sub(body.len() as u64));
             self.take_own(body.into());
         }
     }
@@ -184,9 +189,9 @@ impl Upload {
         self.anything_written
     }
 
-    /// Whether there is no body, or none of it was taken from its source yet.
-    pub(super) fn is_body_whole(&self) -> bool {
-        self.body_bytes == 0
+    /// Whether everything taken from the source was written, and it is the source's turn.
+    pub(super) fn waits_for_source(&self) -> bool {
+        !self.ended && !self.held && self.pending.is_empty() && self.data.is_empty() && self.tail.is_empty()
     }
 
     /// Whether the source has given all it had.
@@ -202,7 +207,13 @@ impl Upload {
     /// The source and what was taken from it, for another attempt; `None` when not all of that is still there.
     pub(super) fn into_whole_body(self) -> Option<(RequestBody, Vec<u8>)> {
         match self.replay {
-            Replay::Whole(copy) => Some((self.source, copy)),
+            Replay::Whole(copy) => {
+                // What was not written of it is in the copy too.
+                if let (Data::OnWire(left), RequestBody::Wire(wire, _)) = (&self.data, &self.source) {
+                    wire.input().consume(*left);
+                }
+                Some((self.source, copy))
+            }
             _ if self.body_bytes == 0 => Some((self.source, Vec::new())),
             Replay::Off | Replay::Lost => None,
         }
@@ -216,6 +227,7 @@ impl Upload {
     /// Ready when everything was written and flushed.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
         loop {
+            self.check_length()?;
             ready!(self.poll_write(cx)).map_err(UploadError::Refused)?;
             if self.ended {
                 return self.to.poll_flush(cx).map_err(UploadError::Refused);
@@ -231,9 +243,18 @@ impl Upload {
                     return Poll::Pending;
                 }
             }
-            if self.body_bytes > self.body_bytes_max {
-                return Poll::Ready(Err(UploadError::TooLarge));
-            }
+        }
+    }
+
+    /// Nothing is written of what makes a body too long, or of the end of one that is too short.
+    fn check_length(&self) -> Result<(), UploadError> {
+        if self.body_bytes > self.body_bytes_max {
+            return Err(UploadError::TooLarge);
+        }
+        match self.promised {
+            Some(promised) if self.body_bytes > promised => Err(UploadError::BadFraming),
+            Some(promised) if self.ended && self.body_bytes < promised => Err(UploadError::Truncated),
+            _ => Ok(()),
         }
     }
 
@@ -311,14 +332,10 @@ impl Upload {
     fn take_polled(&mut self, data: Option<Result<Bytes, Aborted>>) -> Result<(), UploadError> {
         match data {
             Some(Ok(data)) => {
-                if let Some(owed) = &mut self.owed {
-                    *owed = owed.checked_sub(data.len() as u64).ok_or(UploadError::BadFraming)?;
-                }
                 self.take_own(data);
                 Ok(())
             }
             Some(Err(Aborted)) => Err(UploadError::ClientGone),
-            None if self.owed.is_some_and(|owed| owed > 0) => Err(UploadError::BadFraming),
             None => {
                 self.finish(None);
                 Ok(())
@@ -363,7 +380,8 @@ impl Upload {
                     input.consume(skip);
                     drop(input);
                     match ready!(wire.poll_fill_room(cx, BODY_ROOM)) {
-                        Ok(0) | Err(_) => return Poll::Ready(Err(UploadError::ClientGone)),
+                        Ok(0) => return Poll::Ready(Err(UploadError::Truncated)),
+                        Err(_) => return Poll::Ready(Err(UploadError::ClientGone)),
                         Ok(_) => {}
                     }
                 }

@@ -21,6 +21,10 @@ use std::time::Duration;
 
 /// Servers tried for one request, as long as none could be connected to.
 const SERVERS_TRIED_MAX: usize = 3;
+/// Interim answers (1xx) to one request; a server that sends more is broken.
+const INTERIM_MAX: u32 = 16;
+/// What a client may send ahead while it waits for an answer, in bytes; the rest stays in the operating system.
+const AHEAD_MAX: usize = 16 * 1024;
 
 /// A request that was sent, and whose answer is coming.
 pub(super) struct Exchange {
@@ -38,8 +42,10 @@ pub(super) struct Exchange {
     body_bytes: u64,
     continue_due: bool,
     sent: bool,
-    /// The server takes no more of it.
+    /// The server takes no more of the request; what it may have said before is still read.
     refused: bool,
+    has_body: bool,
+    interim: u32,
     reused: bool,
     idle_connections_max: usize,
     idle_age: Duration,
@@ -51,6 +57,17 @@ struct Times {
     answer: Duration,
     idle: Duration,
     continued: Duration,
+}
+
+/// What became of a request's rest while its answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Some of it moved.
+    Moved,
+    /// None of it did.
+    Still,
+    /// The client's connection broke.
+    ClientGone,
 }
 
 /// What an exchange has next for the client.
@@ -129,6 +146,12 @@ pub(super) async fn send(
                 body = source;
                 kept = copy;
                 fresh_for = Some(server);
+            }
+            (Lost::Unsent, Some((source, copy))) => {
+                body = source;
+                kept = copy;
+                last = Failure::of(Reason::UpstreamReset);
+                tried.push(server);
             }
             _ => return Err(Failure::of(Reason::UpstreamReset)),
         }
@@ -212,6 +235,7 @@ impl Exchange {
             wire,
             timer,
             continue_due: upload.is_held(),
+            has_body: !upload.is_source_ended(),
             upload: Some(upload),
             client: None,
             method: passage.head.method_kind,
@@ -224,6 +248,7 @@ impl Exchange {
             body_bytes: 0,
             sent: false,
             refused: false,
+            interim: 0,
             reused,
             idle_connections_max: (keep_alive.idle_connections_max as usize)
                 .div_ceil(worker.shared.board.workers()),
@@ -247,15 +272,11 @@ impl Exchange {
     }
 
     async fn first(&mut self) -> Result<Next, Lost> {
-        if self.continue_due {
-            self.timer.set(self.times.continued);
-        } else {
-            self.timer.set(if self.upload.as_ref().is_some_and(Upload::is_body_whole) {
-                self.times.answer
-            } else {
-                self.times.idle
-            });
-        }
+        self.timer.set(match (self.continue_due, self.has_body) {
+            (true, _) => self.times.continued,
+            (false, true) => self.times.idle,
+            (false, false) => self.times.answer,
+        });
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -280,9 +301,8 @@ impl Exchange {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Lost>> {
         match self.poll_upload(cx) {
             Poll::Ready(Err(UploadError::Refused(error))) => {
-                // The server may have answered before it closed: what it said can still be read.
-                tracing::debug!(server = %self.server.id, %error, "request not taken whole");
-                self.refused = true;
+                // The server may have answered before it closed, and the answer may not have been noticed yet.
+                tracing::debug!(server = %self.server.id, %error, "request not taken");
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(Lost::Final(failure_of(&error)))),
             Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -300,25 +320,32 @@ impl Exchange {
             if std::mem::take(&mut self.continue_due) {
                 return Poll::Ready(Ok(Next::Continue));
             }
-            return Poll::Ready(Err(Lost::Final(Failure::of(Reason::UpstreamTimeout))));
+            let failure = match &self.upload {
+                Some(upload) if upload.waits_for_source() && !self.refused => {
+                    Failure::with_status(Reason::BadRequest, 408)
+                }
+                _ => Failure::of(Reason::UpstreamTimeout),
+            };
+            return Poll::Ready(Err(Lost::Final(failure)));
         }
         Poll::Pending
     }
 
     /// Sends on. Once everything is sent the time for the answer begins.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
-        let Some(upload) = self.upload.as_mut().filter(|_| !self.sent && !self.refused) else {
-            return Poll::Ready(Ok(()));
-        };
+        let open = !self.sent && !self.refused;
+        let Some(upload) = self.upload.as_mut().filter(|_| open) else { return Poll::Ready(Ok(())) };
         let polled = upload.poll(cx);
         let bytes = upload.body_bytes();
         let progressed = bytes != self.body_bytes;
         self.body_bytes = bytes;
         if let Poll::Ready(Ok(())) = polled {
             self.sent = true;
-            if bytes > 0 {
+            if self.has_body {
                 self.timer.set(self.times.answer);
             }
+        } else if let Poll::Ready(Err(UploadError::Refused(_))) = polled {
+            self.refused = true;
         } else if progressed {
             self.timer.set(self.times.idle);
         }
@@ -335,6 +362,11 @@ impl Exchange {
                 match ResponseHead::read(input.front(), &mut self.scan, spare, limits, self.method) {
                     Ok(Some(head)) => {
                         self.scan = Scan::default();
+                        self.interim += u32::from(head.is_interim());
+                        if self.interim > INTERIM_MAX {
+                            tracing::debug!(server = %self.server.id, "interim answers without end");
+                            return Poll::Ready(Err(Failure::of(Reason::BadAnswer)));
+                        }
                         return Poll::Ready(Ok(Some(head)));
                     }
                     Ok(None) => {}
@@ -357,14 +389,19 @@ impl Exchange {
 
     /// Whether the client's connection broke. A mere end of what it sends is not that: it may wait for the answer
     /// (RFC 9112 section 9.6). Looks only where no more of the body is to be read.
-    fn poll_client_gone(&self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn poll_client_gone(&self, cx: &mut Context<'_>) -> bool {
         let Some(client) = &self.client else { return false };
-        let sent = self.upload.as_ref().is_none_or(Upload::is_source_ended);
-        // What it sends ahead waits in the buffer, one buffer at most.
-        if !sent || client.ended() || !client.input().is_empty() {
+        if !self.upload.as_ref().is_none_or(Upload::is_source_ended) || client.ended() {
             return false;
         }
-        matches!(client.poll_fill(cx), Poll::Ready(Err(_)))
+        while client.input().bytes().len() < AHEAD_MAX {
+            match client.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(_)) | Poll::Pending => return false,
+                Poll::Ready(Err(_)) => return true,
+            }
+        }
+        false
     }
 
     fn lost(&self) -> Lost {
@@ -400,26 +437,27 @@ impl Exchange {
         }
     }
 
-    /// Sends on while the answer comes. What goes wrong with it does not matter to the answer; the connection is then
-    /// not kept.
-    /// Returns whether any of it moved.
-    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Sends on while the answer comes. That a server takes no more does not matter to the answer; its connection is
+    /// then not kept.
+    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> Beside {
         let before = (self.body_bytes, self.sent);
-        if let Poll::Ready(Err(_)) = self.poll_upload(cx) {
-            self.refused = true;
-        }
+        let polled = self.poll_upload(cx);
         if self.sent && !before.1 {
             // The answer is there already: what is waited for is its next byte.
             self.timer.set(self.times.idle);
         }
-        (self.body_bytes, self.sent) != before
+        match polled {
+            Poll::Ready(Err(UploadError::ClientGone)) => Beside::ClientGone,
+            _ if (self.body_bytes, self.sent) != before => Beside::Moved,
+            _ => Beside::Still,
+        }
     }
 }
 
 /// Whose fault a broken upload is.
 fn failure_of(error: &UploadError) -> Failure {
     Failure::of(match error {
-        UploadError::ClientGone => Reason::ClientGone,
+        UploadError::ClientGone | UploadError::Truncated => Reason::ClientGone,
         UploadError::BadFraming => Reason::BadRequest,
         UploadError::TooLarge => Reason::BodyTooLarge,
         UploadError::Refused(_) => Reason::UpstreamReset,

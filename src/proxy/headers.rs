@@ -1,6 +1,7 @@
 //! What the proxy says about the client to the server, and takes away from what the client says of itself.
 
 use super::passage::Passage;
+use super::tunnel;
 use crate::message::{Known, RequestHead, Version};
 use crate::model::FrontendSettings;
 
@@ -19,7 +20,7 @@ const FORWARDED: [Known; 7] = [
 /// vulcand does: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`, `-Server` and `X-Real-Ip`; `Forwarded` (RFC 7239) and
 /// a request id where the frontend asks for them.
 pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
-    let websocket = passage.head.upgrade;
+    let websocket = tunnel::is_allowed(&passage.head);
     let head = &mut passage.head;
     head.fields.remove_hop_by_hop();
     if !settings.trust_forward_header {

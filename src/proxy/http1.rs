@@ -119,12 +119,10 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
     let mut body = RequestBody::on_wire(wire, passage.head.body, &worker.settings().limits);
     let waits = passage.head.expect_continue && wire.input().is_empty();
     match decide(&mut passage) {
-        // What follows a CONNECT is not HTTP for us (RFC 9110 section 9.3.6).
-        Decision::Fail(failure) if passage.head.method_kind == Method::Connect => {
-            reply(&mut passage, wire, Answer::Failure(failure), false).await
-        }
         Decision::Fail(failure) => {
-            let open = reply(&mut passage, wire, Answer::Failure(failure), body.is_empty()).await;
+            // What follows CONNECT is not HTTP, whatever it looks like (RFC 9931).
+            let whole = body.is_empty() && passage.head.method_kind != Method::Connect;
+            let open = reply(&mut passage, wire, Answer::Failure(failure), whole).await;
             drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Reply(answer) => {
@@ -134,7 +132,7 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
         Decision::Forward(backend) => {
             let upgrade = passage.head.upgrade && body.is_empty() && tunnel::is_allowed(&passage.head);
             match forward::send(&mut passage, &backend, body, Some(wire.clone()), timer, upgrade).await {
-                Ok((exchange, first)) => deliver(passage, exchange, first, wire).await,
+                Ok((exchange, first)) => deliver(passage, exchange, first, wire, upgrade).await,
                 Err(failure) => fail(&mut passage, wire, failure).await,
             }
         }
@@ -224,12 +222,18 @@ fn framing<'a>(
 }
 
 /// Brings a server's answer to the client: interim heads, then the final one with its body, or a tunnel.
-async fn deliver(mut passage: Passage, mut exchange: Exchange, first: Next, wire: &Rc<Wire>) -> After {
+async fn deliver(
+    mut passage: Passage,
+    mut exchange: Exchange,
+    first: Next,
+    wire: &Rc<Wire>,
+    upgrade: bool,
+) -> After {
     let mut next = first;
     let mut head = loop {
         match next {
             Next::Head(head) if head.status == 101 => {
-                return switch(passage, exchange, head, wire).await;
+                return switch(passage, exchange, head, wire, upgrade).await;
             }
             Next::Head(head) if head.is_interim() => {
                 if head.status == 100 {
@@ -242,7 +246,7 @@ async fn deliver(mut passage: Passage, mut exchange: Exchange, first: Next, wire
             }
             Next::Continue => {
                 exchange.release_body();
-                if wire.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
+                if !write(&passage, wire, b"HTTP/1.1 100 Continue\r\n\r\n").await {
                     return After::Cut;
                 }
             }
@@ -284,8 +288,14 @@ async fn deliver(mut passage: Passage, mut exchange: Exchange, first: Next, wire
             exchange.finish(server_keeps);
             if close { After::Close } else { After::Open }
         }
-        Ended::Truncated => cut(&mut passage, Reason::UpstreamTruncated),
-        Ended::Silent => cut(&mut passage, Reason::UpstreamTimeout),
+        Ended::Truncated | Ended::Silent => {
+            if length == BodyLength::UntilClose {
+                // An orderly close would make it look whole.
+                wire.reset_on_close();
+            }
+            let silent = ended == Ended::Silent;
+            cut(&mut passage, if silent { Reason::UpstreamTimeout } else { Reason::UpstreamTruncated })
+        }
         Ended::ClientGone => cut(&mut passage, Reason::ClientGone),
     }
 }
@@ -328,9 +338,9 @@ async fn switch(
     mut exchange: Exchange,
     mut head: ResponseHead,
     wire: &Rc<Wire>,
+    asked: bool,
 ) -> After {
     passage.answered(head.status);
-    let asked = passage.head.upgrade && tunnel::is_allowed(&passage.head);
     let agreed = head
         .upgrade_token()
         .zip(passage.head.upgrade_token())

@@ -128,7 +128,11 @@ impl Drop for Passage {
         if self.status == 0 && self.reason.is_none() {
             self.reason = Some(Reason::ClientGone);
         }
-        counters.record(if self.status == 0 { 499 } else { self.status }, duration_us);
+        if self.status == 0 {
+            // Nobody was told anything.
+            self.status = 499;
+        }
+        counters.record(self.status, duration_us);
         if let Some(reason) = self.reason {
             worker.shared.refused.at(worker.index).record(reason);
         }

@@ -1,6 +1,6 @@
 //! Moves an answer's body from a server's HTTP/1.1 connection to a client's.
 
-use super::forward::Exchange;
+use super::forward::{Beside, Exchange};
 use super::timer::Timer;
 use crate::message::{BodyDecoder, CHUNK_END, Decoded, write_chunk_head, write_last_chunk};
 use crate::wire::{BODY_ROOM, Wire};
@@ -75,12 +75,17 @@ impl<'a> Pump<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        self.exchange.poll_upload_beside(cx);
+        if self.exchange.poll_upload_beside(cx) == Beside::ClientGone {
+            return Poll::Ready(Ended::ClientGone);
+        }
         let before = (self.bytes, self.written, self.data);
         let polled = self.poll_move(cx);
         if polled.is_pending() {
             if (self.bytes, self.written, self.data) != before {
                 self.exchange.timer.set(self.exchange.idle_timeout());
+            }
+            if self.exchange.poll_client_gone(cx) {
+                return Poll::Ready(Ended::ClientGone);
             }
             if timed_out(&self.exchange.timer, cx) {
                 let owed = self.data > 0 || self.written < self.pending.len();
@@ -186,11 +191,11 @@ impl<'a> Pump<'a> {
             drop(input);
             match ready!(wire.poll_fill_room(cx, BODY_ROOM)) {
                 Ok(1..) => {}
-                Ok(0) | Err(_) if self.decoder.on_eof().is_err() => {
-                    return Poll::Ready(Err(Ended::Truncated));
-                }
+                // A reset is no end, whatever the framing.
+                Err(_) => return Poll::Ready(Err(Ended::Truncated)),
+                Ok(_) if self.decoder.on_eof().is_err() => return Poll::Ready(Err(Ended::Truncated)),
                 // The body ended with the connection, as its framing allows.
-                Ok(_) | Err(_) => {
+                Ok(_) => {
                     if self.chunked {
                         write_last_chunk(&mut self.pending, None);
                     }

@@ -4,7 +4,7 @@
 use super::body::{Aborted, RequestBody};
 use super::client::Client;
 use super::error::{Failure, body_of};
-use super::forward::{self, Exchange, Next};
+use super::forward::{self, Beside, Exchange, Next};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
@@ -189,7 +189,7 @@ impl ServerBody {
     /// The next data or trailers. What comes after an error is nothing.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
-        exchange.poll_upload_beside(cx);
+        let _ = exchange.poll_upload_beside(cx);
         self.passage.bytes_in = exchange.body_bytes();
         let wire = exchange.wire.clone();
         loop {
@@ -221,8 +221,9 @@ impl ServerBody {
             drop(input);
             match wire.poll_fill_room(cx, BODY_ROOM) {
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(Ok(0) | Err(_)) => {
-                    if self.decoder.on_eof().is_err() {
+                Poll::Ready(ended) => {
+                    // A reset is no end, whatever the framing.
+                    if ended.is_err() || self.decoder.on_eof().is_err() {
                         return self.abort(Reason::UpstreamTruncated);
                     }
                     self.finish();
@@ -277,9 +278,10 @@ impl AnswerBody {
     /// Sends the rest of the request on while the answer waits for its reader. Returns whether any of it moved.
     pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
-            Self::Server(body) => {
-                body.exchange.as_mut().is_some_and(|exchange| exchange.poll_upload_beside(cx))
-            }
+            Self::Server(body) => body
+                .exchange
+                .as_mut()
+                .is_some_and(|exchange| exchange.poll_upload_beside(cx) == Beside::Moved),
             Self::Own(..) => false,
         }
     }

@@ -190,6 +190,21 @@ impl Wire {
         .await
     }
 
+    /// Makes the close of a TCP connection a reset, so that what was sent does not look like all there was.
+    pub fn reset_on_close(&self) {
+        let stream = self.stream.borrow();
+        let socket = match &*stream {
+            Stream::Plain(socket) => socket,
+            Stream::TlsServer(stream) => stream.get_ref().0,
+            // Its socket is the embedding program's.
+            Stream::Upgraded(_) => return,
+        };
+        if let Socket::Tcp(socket) = socket {
+            // Where it fails the connection is gone already.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
     /// Says that nothing more will be written.
     pub async fn shutdown(&self) -> io::Result<()> {
         std::future::poll_fn(|cx| self.poll_shutdown(cx)).await

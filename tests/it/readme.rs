@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 const COMMAND_MAX: Duration = Duration::from_secs(20);
 
 /// Commands that change nothing are typed again until they print what is expected.
-const ASKING: [&str; 5] = ["curl -s", "etcdctl endpoint", "flipgate status", "flipgate explain", "flipgate get"];
+const ASKING: [&str; 5] =
+    ["curl -s", "etcdctl endpoint", "flipgate status", "flipgate explain", "flipgate get"];
 
 /// The ports of the README; its own ports of etcd and the admin API are set by variables, too.
 const PORTS: [&str; 6] = ["8080", "8443", "8182", "9001", "9002", "2379"];
@@ -255,7 +256,9 @@ fn paths_are_those_of_the_api(text: &str, admin: SocketAddr) {
     let document = Admin::at(admin).json("/v3/openapi.json");
     let known: BTreeSet<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
     let said: BTreeSet<String> = spans(text)
-        .filter(|span| ["/v3/", "/metrics", "/healthz", "/readyz"].iter().any(|start| span.starts_with(start)))
+        .filter(|span| {
+            ["/v3/", "/metrics", "/healthz", "/readyz"].iter().any(|start| span.starts_with(start))
+        })
         .map(str::to_owned)
         .collect();
     assert_eq!(said.difference(&known).collect::<Vec<_>>(), [""; 0], "paths that the API does not have");
@@ -331,7 +334,8 @@ fn every_verb_and_flag_exists() {
     let verbs = verbs.iter().flat_map(|cell| spans(cell)).collect::<Vec<_>>();
     let listed = help(&["help"]);
     let commands = listed.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let known = commands.take_while(|line| line.starts_with("  ")).filter_map(|l| l.split_whitespace().next());
+    let known =
+        commands.take_while(|line| line.starts_with("  ")).filter_map(|l| l.split_whitespace().next());
     let known = known.filter(|verb| *verb != "help").collect::<BTreeSet<_>>();
     assert_eq!(verbs.iter().copied().collect::<BTreeSet<_>>(), known);
 
@@ -342,7 +346,8 @@ fn every_verb_and_flag_exists() {
     };
     let flags: BTreeSet<String> = words(&all).into_iter().collect();
     let ours = spans(&text).filter(|span| span.starts_with("--") || span.starts_with("flipgate "));
-    let session = text.lines().filter(|line| line.starts_with("$ flipgate ") || line.starts_with("ExecStart="));
+    let session =
+        text.lines().filter(|line| line.starts_with("$ flipgate ") || line.starts_with("ExecStart="));
     for flag in ours.chain(session).flat_map(words) {
         assert!(flags.contains(&flag) || flag == "--version", "{flag} is no flag of ours");
     }
