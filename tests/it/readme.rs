@@ -1,7 +1,7 @@
 //! What the README says is so: its sessions are run as a reader would type them, and every name in it exists.
 //!
 //! A block marked `console test` is a session: a line that begins with `$ ` is typed, the lines below it are what it
-//! prints. Digits and spaces may differ, `...` stands for anything, in a line or for lines. A block marked `sh test` is
+//! prints. The width of columns may differ, `...` stands for anything, in a line or for lines. A block marked `sh test` is
 //! a script. All of them run in one shell, in an empty directory and on free ports.
 
 use crate::support::{Admin, alone, flipgate, free_port, until};
@@ -62,18 +62,9 @@ fn steps(block: &str) -> Vec<(String, Vec<String>)> {
     steps
 }
 
-/// Numbers become `0`, runs of spaces one.
+/// Runs of spaces become one.
 fn plain(line: &str) -> String {
-    let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut plain = String::new();
-    for character in words.chars() {
-        match character.is_ascii_digit() {
-            true if plain.ends_with('0') => {}
-            true => plain.push('0'),
-            false => plain.push(character),
-        }
-    }
-    plain
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a printed line is the one expected, in which `...` stands for anything.
@@ -183,11 +174,19 @@ impl Shell {
         })
     }
 
+    fn with_usual_ports(&self, mut text: String) -> String {
+        for (usual, free) in &self.ports {
+            text = text.replace(&format!(":{free}"), &format!(":{usual}"));
+        }
+        text
+    }
+
     /// Types a command until it prints what is expected.
     fn expect(&mut self, place: &str, command: &str, expected: &[String]) {
         let late = Instant::now() + COMMAND_MAX;
         loop {
             let (code, printed) = self.run(command);
+            let printed = self.with_usual_ports(printed);
             let lines = printed.lines().filter(|line| !line.starts_with('[')).collect::<Vec<_>>();
             let fits = if expected.is_empty() { code == 0 } else { is_output(expected, &lines) };
             if fits {
@@ -371,7 +370,8 @@ fn outputs_are_compared_as_a_reader_would() {
     };
     check("OK", "OK", true);
     check("OK", "", false);
-    check("written at revision 8", "written at  revision 1234", true);
+    check("written at revision 8", "written at  revision 8", true);
+    check("written at revision 8", "written at revision 9", false);
     check("since ...", "since 2026-01-01T00:00:00Z", true);
     check("a ... c", "a b c", true);
     check("a ... c", "a b d", false);
