@@ -3,7 +3,7 @@
 use super::Admin;
 use super::answer::{Failure, finding, version, with, written};
 use super::extract::{Conditions, Json, Query, duration};
-use crate::model::{Kind, Object, ObjectKey, Severity, Strictness};
+use crate::model::{Finding, Kind, Object, ObjectKey, Severity, Strictness};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -203,7 +203,10 @@ impl Admin {
             self.secrets.admit(key, &mut value, stored.as_ref())?;
             bytes = value.to_string().into();
         }
-        let parsed = Object::parse(key, &bytes, Strictness::Written);
+        let mut parsed = Object::parse(key, &bytes, Strictness::Written);
+        if parsed.object.is_none() && stored.is_some_and(|entry| explains(key, &entry.value, &parsed.findings)) {
+            parsed = Object::parse(key, &bytes, Strictness::Stored);
+        }
         let name = key.to_string();
         let problems = parsed.findings.iter().map(|one| finding(&name, one)).collect();
         if parsed.object.is_none() {
@@ -212,6 +215,13 @@ impl Admin {
         let warnings = parsed.findings.iter().filter(|one| one.severity == Severity::Warning);
         Ok(Admitted { value: bytes, warnings: warnings.map(|one| finding(&name, one)).collect() })
     }
+}
+
+/// Whether everything that is wrong with a new value is wrong with the stored one already, such as a field of another
+/// tool's, which a write keeps.
+fn explains(key: &ObjectKey, stored: &[u8], errors: &[Finding]) -> bool {
+    let before = Object::parse(key, stored, Strictness::Written).findings;
+    errors.iter().filter(|error| error.severity == Severity::Error).all(|error| before.contains(error))
 }
 
 async fn list_below(admin: &Admin, collection: &Collection) -> Result<Response, Failure> {

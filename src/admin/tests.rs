@@ -24,7 +24,10 @@ impl Running for Fake {
         State {
             revision: Revision(*self.served.borrow()),
             store_revision: Revision(9),
+            hash: 7,
             connected: true,
+            reason: None,
+            listeners: Vec::new(),
             since: SystemTime::UNIX_EPOCH,
             not_ready: self.not_ready.clone(),
             stale: false,

@@ -38,6 +38,8 @@ pub(super) struct Exchange {
     body_bytes: u64,
     continue_due: bool,
     sent: bool,
+    /// The server takes no more of it.
+    refused: bool,
     reused: bool,
     idle_connections_max: usize,
     idle_age: Duration,
@@ -221,6 +223,7 @@ impl Exchange {
             },
             body_bytes: 0,
             sent: false,
+            refused: false,
             reused,
             idle_connections_max: (keep_alive.idle_connections_max as usize)
                 .div_ceil(worker.shared.board.workers()),
@@ -277,12 +280,9 @@ impl Exchange {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Lost>> {
         match self.poll_upload(cx) {
             Poll::Ready(Err(UploadError::Refused(error))) => {
-                // The server may have answered before it closed: look, then give up.
-                if let Poll::Ready(Ok(Some(head))) = self.poll_head(cx) {
-                    return Poll::Ready(Ok(Next::Head(head)));
-                }
-                tracing::debug!(server = %self.server.id, %error, "request not taken");
-                return Poll::Ready(Err(self.lost()));
+                // The server may have answered before it closed: what it said can still be read.
+                tracing::debug!(server = %self.server.id, %error, "request not taken whole");
+                self.refused = true;
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(Lost::Final(failure_of(&error)))),
             Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -307,7 +307,9 @@ impl Exchange {
 
     /// Sends on. Once everything is sent the time for the answer begins.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
-        let Some(upload) = self.upload.as_mut().filter(|_| !self.sent) else { return Poll::Ready(Ok(())) };
+        let Some(upload) = self.upload.as_mut().filter(|_| !self.sent && !self.refused) else {
+            return Poll::Ready(Ok(()));
+        };
         let polled = upload.poll(cx);
         let bytes = upload.body_bytes();
         let progressed = bytes != self.body_bytes;
@@ -403,7 +405,9 @@ impl Exchange {
     /// Returns whether any of it moved.
     pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
         let before = (self.body_bytes, self.sent);
-        let _ = self.poll_upload(cx);
+        if let Poll::Ready(Err(_)) = self.poll_upload(cx) {
+            self.refused = true;
+        }
         if self.sent && !before.1 {
             // The answer is there already: what is waited for is its next byte.
             self.timer.set(self.times.idle);

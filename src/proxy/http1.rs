@@ -11,7 +11,8 @@ use super::timer::Timer;
 use super::worker::Worker;
 use super::{headers, tunnel};
 use crate::message::{
-    BodyDecoder, BodyLength, Decoded, HeadError, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
+    BodyDecoder, BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan,
+    Version,
 };
 use crate::middleware::Reply;
 use crate::telemetry::Reason;
@@ -118,6 +119,10 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
     let mut body = RequestBody::on_wire(wire, passage.head.body, &worker.settings().limits);
     let waits = passage.head.expect_continue && wire.input().is_empty();
     match decide(&mut passage) {
+        // What follows a CONNECT is not HTTP for us (RFC 9110 section 9.3.6).
+        Decision::Fail(failure) if passage.head.method_kind == Method::Connect => {
+            reply(&mut passage, wire, Answer::Failure(failure), false).await
+        }
         Decision::Fail(failure) => {
             let open = reply(&mut passage, wire, Answer::Failure(failure), body.is_empty()).await;
             drained(&worker, wire, &mut body, waits, timer, open).await
@@ -182,7 +187,7 @@ async fn reply(passage: &mut Passage, wire: &Wire, answer: Answer, whole: bool) 
         &mut out,
         &framing(&passage.head, BodyLength::Known(body.len() as u64), !open, &worker.date()),
     );
-    if passage.head.method_kind != crate::message::Method::Head {
+    if passage.head.method_kind != Method::Head {
         out.extend_from_slice(&body);
         passage.bytes_out = body.len() as u64;
     }

@@ -19,10 +19,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
+/// How soon an address that could not be bound is tried again.
+const BIND_AGAIN: Duration = Duration::from_secs(2);
 /// Connections the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 4096;
 
@@ -184,26 +186,36 @@ pub(super) struct Coordinator {
 
 impl Coordinator {
     pub(super) async fn run(self) {
-        let mut swaps = self.shared.board.swaps();
+        let board = self.shared.board.clone();
+        let mut swaps = board.swaps();
         let mut draining = self.shared.draining.clone();
+        let mut followed = None;
         loop {
-            let table = self.shared.board.table();
-            self.follow(&table).await;
+            let generation = *swaps.borrow_and_update();
+            let table = board.table();
+            // Most tables have the listeners of the one before.
+            if !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, table.listeners())) {
+                let all_open = self.follow(&table).await;
+                followed = all_open.then(|| table.listeners().clone());
+            }
             drop(table);
+            board.listeners_follow(generation);
             tokio::select! {
                 changed = swaps.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(BIND_AGAIN), if followed.is_none() => {}
                 () = until_drain(&mut draining) => {
                     for id in self.bound.addresses().into_keys() {
                         self.close(&id).await;
                     }
+                    board.listeners_follow(u64::MAX);
                     return;
                 }
             }
         }
     }
 
-    /// Opens, moves and closes until the sockets are as the table says.
-    async fn follow(&self, table: &Table) {
+    /// Opens, moves and closes until the sockets are as the table says; false: some could not be opened.
+    async fn follow(&self, table: &Table) -> bool {
         let mut wanted = BTreeMap::new();
         let extra = self.extra.iter().map(|object| (&object.id, object));
         for (id, object) in extra.chain(table.listeners().iter()) {
@@ -222,18 +234,19 @@ impl Coordinator {
         for id in open.keys().filter(|id| !wanted.contains_key(*id)) {
             self.close(id).await;
         }
+        let mut all_open = true;
         for (id, object) in wanted {
             let old = open.get(id);
-            if old.is_some_and(|old| *old.object == object) {
-                continue;
+            if old.is_none_or(|old| *old.object != object) {
+                all_open &= self.open(id, object, old).await;
             }
-            self.open(id, object, old).await;
         }
+        all_open
     }
 
     /// Opens a listener, or where it stays at its address only hands out its new settings. One that moves goes on at
-    /// its old address until the new one is bound.
-    async fn open(&self, id: &ListenerId, object: model::Listener, old: Option<&Arc<Listener>>) {
+    /// its old address until the new one is bound; false: that failed, and is reported.
+    async fn open(&self, id: &ListenerId, object: model::Listener, old: Option<&Arc<Listener>>) -> bool {
         let topic = Topic { key: model::ObjectKey::Listener(id.clone()).to_string(), aspect: "bind" };
         let stays = old.is_some_and(|old| old.object.address == object.address);
         let sockets = if stays { Ok(None) } else { bind(&object.address, self.workers.len()).map(Some) };
@@ -246,7 +259,7 @@ impl Coordinator {
                 self.shared
                     .board
                     .report(topic.clone(), problem(topic.key, &object, &error, in_force, revision));
-                return;
+                return false;
             }
         };
         self.shared.board.clear(&topic);
@@ -266,15 +279,16 @@ impl Coordinator {
             if let Some(open) = self.bound.lock().get_mut(id) {
                 open.listener = listener;
             }
-            return;
+            return true;
         };
         for (worker, socket) in self.workers.iter().zip(sockets.sockets) {
             let opened = Opened { listener: listener.clone(), socket };
             let _ = worker.send(Command::Listen(opened)).await;
         }
-        tracing::info!(listener = %id, address = ?sockets.address, "listening");
+        tracing::info!(listener = %id, address = %sockets.address, "listening");
         self.bound.lock().insert(id.clone(), Open { listener, address: sockets.address });
         self.bound.changed.send_modify(|count| *count += 1);
+        true
     }
 
     async fn close(&self, id: &ListenerId) {

@@ -115,6 +115,7 @@ impl Proxy {
             bound: bound.clone(),
             tickets: tickets.clone(),
         };
+        shared.board.await_listeners();
         tokio::spawn(coordinator.run());
         tokio::spawn(turn_tickets(tickets, shared.draining.clone()));
         Ok(Self { shared, bound, commands, threads, draining })

@@ -8,6 +8,8 @@
 
 mod embed;
 mod house;
+mod program;
+mod readme;
 mod spine;
 mod store;
 mod support;
