@@ -262,6 +262,8 @@ fn listed(admin: &Admin, key: &ObjectKey, entry: &Entry) -> Value {
 
 /// What a list is of.
 enum Collection {
+    /// Every object.
+    All,
     Of(Kind),
     MiddlewaresOf(String),
     ServersOf(String),
@@ -274,6 +276,7 @@ impl Collection {
                 parent.as_str() == frontend
             }
             (Self::ServersOf(backend), ObjectKey::Server(parent, _)) => parent.as_str() == backend,
+            (Self::All, _) => true,
             (Self::Of(_), ObjectKey::OwnMiddleware(..) | ObjectKey::Server(..)) => false,
             (Self::Of(kind), key) => key.kind() == *kind,
             _ => false,
@@ -283,6 +286,7 @@ impl Collection {
 
 fn collection(kind: &str, nested: Option<(&str, &str)>) -> Result<Collection, Failure> {
     match (kind, nested) {
+        ("objects", None) => Ok(Collection::All),
         ("listeners", None) => Ok(Collection::Of(Kind::Listener)),
         ("hosts", None) => Ok(Collection::Of(Kind::Host)),
         ("frontends", None) => Ok(Collection::Of(Kind::Frontend)),
@@ -326,7 +330,7 @@ fn nested_key((kind, parent, below, id): &Nested) -> Result<ObjectKey, Failure> 
 }
 
 fn no_kind() -> Failure {
-    let message = "there is nothing here; objects are at /v3/listeners, /v3/hosts, /v3/frontends, /v3/middlewares, \
+    let message = "there is nothing here; objects are at /v3/objects, /v3/listeners, /v3/hosts, /v3/frontends, /v3/middlewares, \
                    /v3/backends, /v3/frontends/ID/middlewares and /v3/backends/ID/servers";
     Failure::new(StatusCode::NOT_FOUND, message)
 }

@@ -170,6 +170,8 @@ async fn status_routes_and_problems_have_the_form_of_the_contract() {
             "revision": 5,
             "storeRevision": 9,
             "store": { "kind": "memory", "connected": true, "since": "1970-01-01T00:00:00Z" },
+            "hash": "0000000000000007",
+            "listeners": [],
             "ready": true,
             "stale": false,
             "held": 1,

@@ -25,7 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A program that answers `/own` itself; everything else for `a.example` goes through its gate.
 struct Program {
     runtime: Runtime,
-    store: Arc<MemoryStore>,
     gate: Gate,
     address: SocketAddr,
 }
@@ -47,7 +46,7 @@ impl Program {
             put("backends/app/servers/a", json!({"URL": format!("http://{server}")}));
             let revision =
                 put("frontends/app/frontend", json!({"BackendId": "app", "Route": "Host(`a.example`)"}));
-            let gate = Gate::builder().store(store.clone()).workers(2).start().await.unwrap();
+            let gate = Gate::builder().store(store).workers(2).start().await.unwrap();
             assert!(gate.serving(revision, PATIENCE).await);
             let app = Router::new()
                 .route("/own", get(|| async { "the program's own" }))
@@ -60,7 +59,7 @@ impl Program {
             tokio::spawn(async move { axum::serve(listener, app).await });
             (gate, address)
         });
-        Self { runtime, store, gate, address }
+        Self { runtime, gate, address }
     }
 
     /// Sends a request as it is written and reads the answer.
