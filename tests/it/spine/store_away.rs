@@ -163,6 +163,19 @@ fn line_5_a_start_with_neither_etcd_nor_disk_is_not_ready() {
     assert!(begin.elapsed() < Duration::from_secs(8));
 }
 
+#[test]
+fn line_5_an_etcd_that_hangs_is_noticed() {
+    let _machine = shared();
+    let scene = Scene::new();
+    let flipgate = Flipgate::on(&scene.keys.url()).ready();
+    let load = scene.load();
+    scene.keys.freeze();
+    flipgate.admin().state("the store is away", Duration::from_secs(20), |status| !is_connected(status));
+    scene.keys.thaw();
+    flipgate.admin().state("the store is back", Duration::from_secs(20), is_connected);
+    nothing_failed("etcd hangs for a while", load);
+}
+
 /// Enough frontends for their removal to be held.
 fn put_more(keys: &mut Keys) -> i64 {
     let more = (0..40).map(|number| {

@@ -18,14 +18,14 @@ mod tls;
 
 pub use admin::Admin;
 pub use directory::Directory;
-pub use flipgate::{Builder, Flipgate};
+pub use flipgate::Flipgate;
 pub use http::{Answer, Connection, get};
 pub use keys::Keys;
 pub use load::{H2load, Load, Wrk};
 pub use nginx::Nginx;
 pub use process::{Process, cpu_seconds, free_port, resident_bytes};
 pub use python::Python;
-pub use recorder::{Recorder, Seen};
+pub use recorder::Recorder;
 pub use relay::Relay;
 pub use tls::TestCertificate;
 
