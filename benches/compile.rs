@@ -49,7 +49,9 @@ fn parse(key: &str, value: &str) -> Object {
 }
 
 fn frontend(id: usize, backend: usize) -> Change {
-    let value = format!(r#"{{"Type":"http","BackendId":"b{backend}","Route":"Host(`h{id}.example`) && PathPrefix(`/`)"}}"#);
+    let value = format!(
+        r#"{{"Type":"http","BackendId":"b{backend}","Route":"Host(`h{id}.example`) && PathPrefix(`/`)"}}"#
+    );
     match parse(&format!("frontends/f{id}/frontend"), &value) {
         Object::Frontend(frontend) => Change::Frontend(frontend.id.clone(), Some(Arc::new(frontend))),
         other => panic!("{other:?}"),
@@ -59,7 +61,9 @@ fn frontend(id: usize, backend: usize) -> Change {
 fn server(backend: usize, port: usize) -> Change {
     let key = format!("backends/b{backend}/servers/s{}", port % 2);
     match parse(&key, &format!(r#"{{"URL":"http://10.0.0.1:{port}"}}"#)) {
-        Object::Server(server) => Change::Server(server.backend.clone(), server.id.clone(), Some(Arc::new(server))),
+        Object::Server(server) => {
+            Change::Server(server.backend.clone(), server.id.clone(), Some(Arc::new(server)))
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -8,6 +8,8 @@ use super::worker::{Command, Worker};
 use crate::message::RequestHead;
 use crate::model::ListenerId;
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
@@ -139,10 +141,8 @@ pub(super) async fn serve(worker: Rc<Worker>, request: GateRequest) {
     let Ok(id) = ListenerId::try_from(LISTENER) else { return };
     let client = Rc::new(Client::new(Arc::new(Listener::embedded(id)), peer));
     let wants_upgrade = upgrade.is_some() && asks_for_websocket(&parts.headers);
-    let token = if wants_upgrade { parts.headers.remove(http::header::UPGRADE) } else { None };
-    for name in [http::header::CONNECTION, http::header::UPGRADE, http::header::TRANSFER_ENCODING] {
-        parts.headers.remove(name);
-    }
+    let token = if wants_upgrade { parts.headers.remove(UPGRADE) } else { None };
+    remove_hop_by_hop(&mut parts.headers);
     let limits = &worker.settings().limits;
     let head = RequestHead::from_http(&parts, length, body.is_none(), &mut worker.spare.borrow_mut(), limits);
     let head = head.map(|mut head| {
@@ -152,16 +152,42 @@ pub(super) async fn serve(worker: Rc<Worker>, request: GateRequest) {
         head
     });
     let body = body.map_or(RequestBody::Empty, RequestBody::Channel);
-    match stream::answer(&worker, &client, head, body, wants_upgrade).await {
+    let mut answer = answer;
+    let answered = tokio::select! {
+        answered = stream::answer(&worker, &client, head, body, wants_upgrade) => answered,
+        // The program has lost interest.
+        () = answer.closed() => return,
+    };
+    match answered {
         Answer::Response(response) => respond(response, answer).await,
         Answer::Switched(switched) => switch(&worker, *switched, upgrade, answer).await,
     }
 }
 
-fn asks_for_websocket(headers: &http::HeaderMap) -> bool {
-    headers
-        .get(http::header::UPGRADE)
-        .is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket"))
+/// What concerned only the program's own client connection (RFC 9110 section 7.6.1), which HTTP/2 would not let in.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let options = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let options: Vec<_> = options.flat_map(|value| value.split(',')).map(|o| o.trim().to_owned()).collect();
+    for option in options {
+        // `Connection` cannot take away what the request is about.
+        if ![HOST, CONTENT_LENGTH, EXPECT].iter().any(|kept| option.eq_ignore_ascii_case(kept.as_str())) {
+            headers.remove(option);
+        }
+    }
+    let trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    for name in [CONNECTION, UPGRADE, TRANSFER_ENCODING, TE] {
+        headers.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(TE, http::HeaderValue::from_static("trailers"));
+    }
+}
+
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 async fn respond(response: http::Response<AnswerBody>, answer: oneshot::Sender<http::Response<GateBody>>) {
@@ -172,7 +198,12 @@ async fn respond(response: http::Response<AnswerBody>, answer: oneshot::Sender<h
         return;
     }
     let mut body = std::pin::pin!(body);
-    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+    loop {
+        let frame = tokio::select! {
+            frame = poll_fn(|cx| body.as_mut().poll_frame(cx)) => frame,
+            () = pieces.closed() => return,
+        };
+        let Some(frame) = frame else { return };
         let last = frame.is_err();
         if pieces.send(frame).await.is_err() || last {
             return;
@@ -191,8 +222,8 @@ async fn switch(
     let mut response = head.to_http();
     *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
     let websocket = http::HeaderValue::from_static("websocket");
-    response.headers_mut().insert(http::header::UPGRADE, websocket);
-    response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
+    response.headers_mut().insert(UPGRADE, websocket);
+    response.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("Upgrade"));
     let (_, pieces) = mpsc::channel(1);
     if answer.send(response.map(|()| GateBody { pieces, length: Some(0) })).is_err() {
         return;
@@ -204,17 +235,17 @@ async fn switch(
         return;
     };
     let mut client = TokioIo::new(upgraded);
-    let wire = Rc::try_unwrap(exchange.wire);
-    let Ok(wire) = wire else { return };
+    let Some(wire) = exchange.into_wire() else { return };
     let (mut server, early) = wire.into_parts();
     if client.write_all(&early).await.is_err() {
         return;
     }
     passage.bytes_out = early.len() as u64;
-    let copied = tokio::time::timeout(worker.settings().tunnel_timeout, async {
-        tokio::io::copy_bidirectional(&mut client, &mut server).await
-    });
-    if let Ok(Ok((inward, outward))) = copied.await {
+    let timer = worker.timer();
+    timer.set(worker.settings().tunnel_timeout);
+    // A process that drains ends its tunnels.
+    let copied = timer.bound_idle(tokio::io::copy_bidirectional(&mut client, &mut server));
+    if let Some(Ok((inward, outward))) = copied.await {
         passage.bytes_in = inward;
         passage.bytes_out += outward;
     }

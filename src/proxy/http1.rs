@@ -11,7 +11,8 @@ use super::timer::Timer;
 use super::worker::Worker;
 use super::{headers, tunnel};
 use crate::message::{
-    BodyDecoder, BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
+    BodyDecoder, BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan,
+    Version,
 };
 use crate::middleware::Reply;
 use crate::telemetry::Reason;

@@ -4,6 +4,7 @@ use super::client::Client;
 use super::gate::GateRequest;
 use super::listeners::{Acceptor, Listener, OpenConnection, Opened};
 use super::settings::Settings;
+use super::stream::Held;
 use super::timer::{Timer, Timers};
 use super::{gate, http1, http2};
 use crate::message::Spare;
@@ -13,7 +14,7 @@ use crate::upstream::Pool;
 use arc_swap::ArcSwap;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -109,6 +110,8 @@ pub(super) struct Worker {
     pub spare: RefCell<Spare>,
     pub access_log: RefCell<AccessLogBuffer>,
     pub tasks: TaskTracker,
+    /// Answers that clients take as streams, to see to it that they do.
+    answers: RefCell<Vec<Weak<Held>>>,
     table: RefCell<TableCache>,
     clock: Cell<Clock>,
     requests: Cell<u64>,
@@ -125,6 +128,7 @@ impl Worker {
             spare: RefCell::default(),
             access_log: RefCell::new(access_log),
             tasks: TaskTracker::new(),
+            answers: RefCell::default(),
             table: RefCell::new(table),
             clock: Cell::new(Clock::read()),
             requests: Cell::new(0),
@@ -136,6 +140,11 @@ impl Worker {
     /// Looks at the table in force, checking that it is the newest.
     pub(super) fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         look(self.table.borrow_mut().load())
+    }
+
+    /// Lets go of an answer once its client takes nothing of it for too long.
+    pub(super) fn watch(&self, held: &Rc<Held>) {
+        self.answers.borrow_mut().push(Rc::downgrade(held));
     }
 
     /// A timer of this worker.
@@ -242,6 +251,7 @@ impl Worker {
             if now.duration_since(swept) >= SWEEP {
                 swept = now;
                 self.pool.borrow_mut().sweep(now);
+                self.answers.borrow_mut().retain(|held| held.upgrade().is_some_and(|held| held.goes_on(now)));
             }
         }
     }
