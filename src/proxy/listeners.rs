@@ -12,19 +12,23 @@ use crate::tls::{TicketRings, server_config};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
-use tokio::net::{TcpListener, UnixListener};
+use std::time::{Duration, SystemTime};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
 /// Connections the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 4096;
+/// How soon a listener that cannot be opened is tried again: whoever has its address may be about to let it go.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// How often after that.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A listener as connections see it.
 pub(super) struct Listener {
@@ -62,6 +66,24 @@ pub(super) enum RawUnix {
 pub(super) type Accepted = crate::wire::Socket;
 
 impl Acceptor {
+    /// A connection that waits to be accepted, without waiting for one.
+    pub(super) fn accept_waiting(&self) -> Option<(Accepted, Option<SocketAddr>)> {
+        let (socket, unix) = match self {
+            Self::Tcp(RawTcp::Bound(socket)) => (SockRef::from(socket), false),
+            Self::Tcp(RawTcp::Registered(socket)) => (SockRef::from(socket), false),
+            Self::Unix(RawUnix::Bound(socket)) => (SockRef::from(socket), true),
+            Self::Unix(RawUnix::Registered(socket)) => (SockRef::from(socket), true),
+        };
+        let (stream, peer) = socket.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        if unix {
+            return Some((Accepted::Unix(UnixStream::from_std(stream.into()).ok()?), None));
+        }
+        // Only tunes: a connection without it works.
+        let _ = stream.set_tcp_nodelay(true);
+        Some((Accepted::Tcp(TcpStream::from_std(stream.into()).ok()?), peer.as_socket()))
+    }
+
     pub(super) async fn accept(&mut self) -> io::Result<(Accepted, Option<SocketAddr>)> {
         match self {
             Self::Tcp(raw) => {
@@ -186,12 +208,19 @@ impl Coordinator {
     pub(super) async fn run(self) {
         let mut swaps = self.shared.board.swaps();
         let mut draining = self.shared.draining.clone();
+        let mut retry = RETRY_FIRST;
         loop {
             let table = self.shared.board.table();
-            self.follow(&table).await;
+            let all_open = self.follow(&table).await;
             drop(table);
             tokio::select! {
-                changed = swaps.changed() => if changed.is_err() { return },
+                changed = swaps.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    retry = RETRY_FIRST;
+                }
+                () = tokio::time::sleep(retry), if !all_open => retry = RETRY,
                 () = until_drain(&mut draining) => {
                     for id in self.bound.addresses().into_keys() {
                         self.close(&id).await;
@@ -202,8 +231,8 @@ impl Coordinator {
         }
     }
 
-    /// Opens, moves and closes until the sockets are as the table says.
-    async fn follow(&self, table: &Table) {
+    /// Opens, moves and closes until the sockets are as the table says; says whether they are.
+    async fn follow(&self, table: &Table) -> bool {
         let mut wanted = BTreeMap::new();
         let extra = self.extra.iter().map(|object| (&object.id, object));
         for (id, object) in extra.chain(table.listeners().iter()) {
@@ -222,31 +251,35 @@ impl Coordinator {
         for id in open.keys().filter(|id| !wanted.contains_key(*id)) {
             self.close(id).await;
         }
+        let mut all_open = true;
         for (id, object) in wanted {
             let old = open.get(id);
             if old.is_some_and(|old| *old.object == object) {
                 continue;
             }
-            self.open(id, object, old).await;
+            all_open &= self.open(id, object, old).await;
         }
+        all_open
     }
 
     /// Opens a listener, or where it stays at its address only hands out its new settings. One that moves goes on at
     /// its old address until the new one is bound.
-    async fn open(&self, id: &ListenerId, object: model::Listener, old: Option<&Arc<Listener>>) {
+    async fn open(&self, id: &ListenerId, object: model::Listener, old: Option<&Arc<Listener>>) -> bool {
         let topic = Topic { key: model::ObjectKey::Listener(id.clone()).to_string(), aspect: "bind" };
         let stays = old.is_some_and(|old| old.object.address == object.address);
         let sockets = if stays { Ok(None) } else { bind(&object.address, self.workers.len()).map(Some) };
         let sockets = match sockets {
             Ok(sockets) => sockets,
             Err(error) => {
-                tracing::error!(listener = %id, %error, "cannot listen");
                 let in_force = if old.is_some() { InForce::Previous } else { InForce::None };
-                let revision = self.shared.board.table().revision;
-                self.shared
-                    .board
-                    .report(topic.clone(), problem(topic.key, &object, &error, in_force, revision));
-                return;
+                let board = &self.shared.board;
+                let problem = problem(topic.key.clone(), &object, &error, in_force, board.table().revision);
+                let known = |other: &Problem| other.key == problem.key && other.reason == problem.reason;
+                if !board.problems().iter().any(known) {
+                    tracing::error!(listener = %id, %error, "cannot listen");
+                    board.report(topic, problem);
+                }
+                return false;
             }
         };
         self.shared.board.clear(&topic);
@@ -266,7 +299,7 @@ impl Coordinator {
             if let Some(open) = self.bound.lock().get_mut(id) {
                 open.listener = listener;
             }
-            return;
+            return true;
         };
         for (worker, socket) in self.workers.iter().zip(sockets.sockets) {
             let opened = Opened { listener: listener.clone(), socket };
@@ -275,6 +308,7 @@ impl Coordinator {
         tracing::info!(listener = %id, address = ?sockets.address, "listening");
         self.bound.lock().insert(id.clone(), Open { listener, address: sockets.address });
         self.bound.changed.send_modify(|count| *count += 1);
+        true
     }
 
     async fn close(&self, id: &ListenerId) {

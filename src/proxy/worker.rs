@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::gate::GateRequest;
-use super::listeners::{Acceptor, Listener, OpenConnection, Opened};
+use super::listeners::{Accepted, Acceptor, Listener, OpenConnection, Opened};
 use super::settings::Settings;
 use super::stream::Held;
 use super::timer::{Timer, Timers};
@@ -18,7 +18,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 /// Commands that wait for a worker.
@@ -42,16 +42,10 @@ pub(super) enum Command {
     Drain,
 }
 
-/// A socket that this worker accepts on, until it is dropped.
+/// A socket that this worker accepts on, until this is dropped: what waits in its queue by then is accepted still.
 struct Accepting {
     current: Rc<RefCell<Arc<Listener>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _open: oneshot::Sender<()>,
 }
 
 /// What all workers share.
@@ -210,8 +204,9 @@ impl Worker {
                     Some(Command::Listen(Opened { listener, socket })) => {
                         let id = listener.id.clone();
                         let current = Rc::new(RefCell::new(listener));
-                        let task = tokio::task::spawn_local(self.clone().accept(current.clone(), socket));
-                        accepting.insert(id, Accepting { current, task });
+                        let (open, closing) = oneshot::channel();
+                        self.tasks.spawn_local(self.clone().accept(current.clone(), socket, closing));
+                        accepting.insert(id, Accepting { current, _open: open });
                     }
                     Some(Command::Update(listener)) => {
                         if let Some(accepting) = accepting.get(&listener.id) {
@@ -229,10 +224,25 @@ impl Worker {
             }
         }
         commands.close();
+        while let Ok(command) = commands.try_recv() {
+            if let Command::Gate(request) = command {
+                self.tasks.spawn_local(gate::serve(self.clone(), *request));
+            }
+        }
         self.timers.drain();
         drop(accepting);
         self.tasks.close();
-        self.tasks.wait().await;
+        let mut ended = std::pin::pin!(self.tasks.wait());
+        loop {
+            tokio::select! {
+                () = &mut ended => break,
+                // Tables go on being swapped, and nobody is to wait for a worker that drains.
+                Some(Note::Swapped { generation }) = inbox.recv() => {
+                    self.with_table(|_| ());
+                    self.shared.board.acknowledge(self.index, generation);
+                }
+            }
+        }
         self.shared.board.retire(self.index);
         ticks.abort();
         house.abort();
@@ -256,22 +266,26 @@ impl Worker {
         }
     }
 
-    async fn accept(self: Rc<Self>, current: Rc<RefCell<Arc<Listener>>>, mut socket: Acceptor) {
+    async fn accept(
+        self: Rc<Self>,
+        current: Rc<RefCell<Arc<Listener>>>,
+        mut socket: Acceptor,
+        mut closing: oneshot::Receiver<()>,
+    ) {
         loop {
             while self.shared.open.load(Ordering::Relaxed) >= self.settings().connections_max {
+                if !matches!(closing.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
+                    return;
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            match socket.accept().await {
-                Ok((stream, peer)) => {
-                    let worker = self.clone();
-                    let listener = current.borrow().clone();
-                    self.tasks.spawn_local(async move {
-                        let open = OpenConnection::count(&worker.shared, &listener, worker.index);
-                        let client = Client::new(listener, peer);
-                        super::connection::serve(worker, client, stream).await;
-                        drop(open);
-                    });
-                }
+            let accepted = tokio::select! {
+                biased;
+                accepted = socket.accept() => accepted,
+                _ = &mut closing => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.take_connection(&current, stream, peer),
                 // Out of descriptors, or the client was gone already: others must not suffer, nor the processor.
                 Err(error) => {
                     tracing::warn!(listener = %current.borrow().id, %error, "accept failed");
@@ -279,6 +293,26 @@ impl Worker {
                 }
             }
         }
+        // The close of the socket would reset those whose connections the system has made already.
+        while let Some((stream, peer)) = socket.accept_waiting() {
+            self.take_connection(&current, stream, peer);
+        }
+    }
+
+    fn take_connection(
+        self: &Rc<Self>,
+        current: &RefCell<Arc<Listener>>,
+        stream: Accepted,
+        peer: Option<std::net::SocketAddr>,
+    ) {
+        let worker = self.clone();
+        let listener = current.borrow().clone();
+        let open = OpenConnection::count(&worker.shared, &listener, worker.index);
+        self.tasks.spawn_local(async move {
+            let client = Client::new(listener, peer);
+            super::connection::serve(worker, client, stream).await;
+            drop(open);
+        });
     }
 
     /// Serves a plain or decrypted connection as HTTP/1.1 until it ends.
