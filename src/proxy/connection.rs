@@ -63,10 +63,9 @@ async fn speaks_http2(worker: &Worker, wire: &Wire) -> bool {
             }
         }
         // Whoever has said nothing when the process drains is let go as any silent client is.
-        let filled = match wire.input().is_empty() {
-            true => timer.bound_idle(wire.fill()).await,
-            false => timer.bound(wire.fill()).await,
-        };
+        let silent = wire.input().is_empty();
+        let filled =
+            if silent { timer.bound_idle(wire.fill()).await } else { timer.bound(wire.fill()).await };
         match filled {
             Some(Ok(1..)) => {}
             _ => return false,
