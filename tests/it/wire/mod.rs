@@ -3,6 +3,7 @@
 //! where they do.
 
 mod bodies;
+mod broken;
 mod errors;
 mod fields;
 mod heads;
