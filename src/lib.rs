@@ -1,6 +1,10 @@
 //! Flipgate is an edge load balancer: it stands between the public internet and the pods, follows a routing table
 //! kept in a store, and moves traffic between versions in one atomic step.
 //!
+//! The `flipgate` program is made of this library, and any program on Tokio can hold it as a part of its own: see
+//! [below](#within-a-program). What the program's flags, keys and files mean stands in the README; this page is about
+//! how it is built.
+//!
 //! # Words
 //!
 //! | word | meaning |
@@ -23,18 +27,134 @@
 //!
 //! # Rooms
 //!
-//! Imports point down this list, never up and never sideways; `tests/it/house.rs` reads the sources and checks it.
+//! Imports point down this list, never up and never sideways, but that [`model`] uses [`expr`];
+//! `tests/it/house.rs` reads the sources and checks it.
 //!
 //! | layer | rooms |
 //! | --- | --- |
-//! | 7 | [`cli`] the verbs |
+//! | 7 | `cli` the verbs |
 //! | 6 | [`app`] wiring: configuration in, running parts with their bound addresses out; the embedder's [`Gate`](app::Gate) |
-//! | 5 | [`admin`] the API |
+//! | 5 | `admin` the API |
 //! | 4 | [`proxy`] the data plane, and [`control`] the control plane, which do not know each other |
 //! | 3 | [`table`] the compiled table, the one swap, and the board both planes share |
 //! | 2 | [`route`] match, [`middleware`] change, [`upstream`] carry, [`store`] keep |
-//! | 1 | [`message`] an HTTP message on its way, [`tls`], [`telemetry`], [`config`] |
+//! | 1 | [`message`] an HTTP message on its way, [`wire`] the bytes under it, [`tls`], [`telemetry`], [`config`] |
 //! | 0 | [`model`] the objects, [`expr`] the expression language |
+//!
+//! What decides is pure: [`model`], [`expr`], [`message`], [`route`], [`middleware`] and the compiling in [`table`] know
+//! no socket, clock or file. `cli` and `admin` are features; without them and `etcd` the library builds with neither
+//! their dependencies nor `protoc`.
+//!
+//! # A request, hop by hop
+//!
+//! It stays on one worker's thread. Nothing on its way takes a lock.
+//!
+//! 1. `proxy::listeners` binds, `proxy::worker` accepts, within the limit of connections.
+//! 2. `proxy::connection` does the TLS handshake ([`tls::Resolver`] finds the certificate) and the choice of protocol.
+//! 3. `proxy::http1` reads a head with [`message`]: what is ambiguous is refused here. HTTP/2 is hyper's:
+//!    `proxy::http2` makes the same head of each stream; `proxy::gate` of each request of an embedding program.
+//! 4. `proxy::request` loads the table once and decides from it, without waiting: [`route::Router`] finds the frontend,
+//!    `proxy::headers` takes away what concerned only the client's connection and tells of the client, the
+//!    [`middleware::Chain`] changes the request or answers it, the table names the backend.
+//! 5. `proxy::forward` picks a server ([`upstream::Backend`]), borrows a connection ([`upstream::Pool`]) or makes one,
+//!    writes the head anew, and tries again only where the request cannot have run.
+//! 6. The answer's head goes back through the chain. Bodies flow both ways at once, as fast as the slower side takes
+//!    them: `proxy::body` carries the request's, `proxy::pump` the answer's over HTTP/1.1, `proxy::stream` over HTTP/2
+//!    and to an embedding program; after `101`, `proxy::tunnel` carries bytes.
+//! 7. `proxy::passage` ends: the counts drop, the log line and the metrics are written.
+//!
+//! # An edit, hop by hop
+//!
+//! 1. `cli` or `admin` parses the value as [`model`] does, strictly, and commits it to the [`store`] with the version it
+//!    expects. A script may write the key itself.
+//! 2. The store's feed yields whole revisions ([`store::Event`]).
+//! 3. [`control::image`] takes them in: it keeps the last good form of each object, lists what is wrong as problems, and
+//!    holds back a mass removal until it is confirmed.
+//! 4. [`control::Publisher`] compiles the next [`table::Table`], with work proportional to the change; everything that
+//!    did not change is shared with the last one, state included. The raw values go to the journal on the disk.
+//! 5. [`table::Board`] swaps the one pointer and leaves a note in every worker's inbox. Requests that began keep the
+//!    frontend and backend they found.
+//! 6. Each worker answers its note; once all have, the revision is *served*, and who waited for it is told. Listeners
+//!    open, change or close meanwhile.
+//!
+//! # Within a program
+//!
+//! A [`Gate`](app::Gate) is a whole Flipgate without sockets of its own for clients, unless its table has listeners: a
+//! store to follow, workers, and a `tower::Service` that never fails, which axum mounts as it is. This program serves
+//! `/own` itself and sends everything else to where the table says:
+//!
+//! ```
+//! use axum::extract::{ConnectInfo, Request};
+//! use axum::{Router, middleware, routing::get};
+//! use flipgate::app::{Gate, Peer};
+//! use flipgate::store::{Area, LeaseChoice, Operation, Transaction, memory::MemoryStore};
+//! use std::net::SocketAddr;
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use tokio::net::{TcpListener, TcpStream};
+//!
+//! fn put(key: &str, value: String) -> Operation {
+//!     Operation::Put { area: Area::Routing, key: key.into(), value: value.into(), lease: LeaseChoice::Keep }
+//! }
+//!
+//! /// The gate takes the client's address from an extension: who accepts the connection knows it.
+//! async fn tell_peer(ConnectInfo(client): ConnectInfo<SocketAddr>, mut request: Request) -> Request {
+//!     request.extensions_mut().insert(Peer(client));
+//!     request
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #     tokio::runtime::Runtime::new()?.block_on(run())
+//! # }
+//! async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//!     // A server somewhere.
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!     let server = listener.local_addr()?;
+//!     let shop = Router::new().route("/cart", get(|| async { "two apples" }));
+//!     tokio::spawn(async move { axum::serve(listener, shop).await });
+//!
+//!     // A gate, and a table for it.
+//!     let gate = Gate::builder().store(Arc::new(MemoryStore::new())).start().await?;
+//!     let revision = gate
+//!         .apply(Transaction {
+//!             operations: vec![
+//!                 put("backends/shop/backend", r#"{"Type": "http"}"#.into()),
+//!                 put("backends/shop/servers/a", format!(r#"{{"URL": "http://{server}"}}"#)),
+//!                 put(
+//!                     "frontends/shop/frontend",
+//!                     r#"{"Type": "http", "BackendId": "shop", "Route": "PathPrefix(`/cart`)"}"#.into(),
+//!                 ),
+//!             ],
+//!             ..Transaction::default()
+//!         })
+//!         .await?;
+//!     assert!(gate.serving(revision, Duration::from_secs(5)).await);
+//!
+//!     // The program, with the gate behind its own routes and layers.
+//!     let app = Router::new()
+//!         .route("/own", get(|| async { "the program's own" }))
+//!         .fallback_service(gate.clone())
+//!         .layer(middleware::map_request(tell_peer))
+//!         .into_make_service_with_connect_info::<SocketAddr>();
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!     let address = listener.local_addr()?;
+//!     tokio::spawn(async move { axum::serve(listener, app).await });
+//!
+//!     // A client.
+//!     let mut client = TcpStream::connect(address).await?;
+//!     client.write_all(b"GET /cart HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await?;
+//!     let mut answer = String::new();
+//!     client.read_to_string(&mut answer).await?;
+//!     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("two apples"), "{answer}");
+//!
+//!     // What is open may end; true: it did in time.
+//!     assert!(gate.shutdown(Duration::from_secs(5)).await);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The library installs no allocator, no crypto provider and no tracing subscriber.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod expr;

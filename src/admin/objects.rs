@@ -3,7 +3,7 @@
 use super::Admin;
 use super::answer::{Failure, finding, version, with, written};
 use super::extract::{Conditions, Json, Query, duration};
-use crate::model::{Kind, Object, ObjectKey, Severity, Strictness};
+use crate::model::{Finding, Kind, Object, ObjectKey, Severity, Strictness};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -203,7 +203,12 @@ impl Admin {
             self.secrets.admit(key, &mut value, stored.as_ref())?;
             bytes = value.to_string().into();
         }
-        let parsed = Object::parse(key, &bytes, Strictness::Written);
+        let mut parsed = Object::parse(key, &bytes, Strictness::Written);
+        if parsed.object.is_none()
+            && stored.is_some_and(|entry| explains(key, &entry.value, &parsed.findings))
+        {
+            parsed = Object::parse(key, &bytes, Strictness::Stored);
+        }
         let name = key.to_string();
         let problems = parsed.findings.iter().map(|one| finding(&name, one)).collect();
         if parsed.object.is_none() {
@@ -212,6 +217,13 @@ impl Admin {
         let warnings = parsed.findings.iter().filter(|one| one.severity == Severity::Warning);
         Ok(Admitted { value: bytes, warnings: warnings.map(|one| finding(&name, one)).collect() })
     }
+}
+
+/// Whether everything that is wrong with a new value is wrong with the stored one already, such as a field of another
+/// tool's, which a write keeps.
+fn explains(key: &ObjectKey, stored: &[u8], errors: &[Finding]) -> bool {
+    let before = Object::parse(key, stored, Strictness::Written).findings;
+    errors.iter().filter(|error| error.severity == Severity::Error).all(|error| before.contains(error))
 }
 
 async fn list_below(admin: &Admin, collection: &Collection) -> Result<Response, Failure> {
@@ -250,6 +262,8 @@ fn listed(admin: &Admin, key: &ObjectKey, entry: &Entry) -> Value {
 
 /// What a list is of.
 enum Collection {
+    /// Every object.
+    All,
     Of(Kind),
     MiddlewaresOf(String),
     ServersOf(String),
@@ -262,6 +276,7 @@ impl Collection {
                 parent.as_str() == frontend
             }
             (Self::ServersOf(backend), ObjectKey::Server(parent, _)) => parent.as_str() == backend,
+            (Self::All, _) => true,
             (Self::Of(_), ObjectKey::OwnMiddleware(..) | ObjectKey::Server(..)) => false,
             (Self::Of(kind), key) => key.kind() == *kind,
             _ => false,
@@ -271,6 +286,7 @@ impl Collection {
 
 fn collection(kind: &str, nested: Option<(&str, &str)>) -> Result<Collection, Failure> {
     match (kind, nested) {
+        ("objects", None) => Ok(Collection::All),
         ("listeners", None) => Ok(Collection::Of(Kind::Listener)),
         ("hosts", None) => Ok(Collection::Of(Kind::Host)),
         ("frontends", None) => Ok(Collection::Of(Kind::Frontend)),
@@ -314,7 +330,7 @@ fn nested_key((kind, parent, below, id): &Nested) -> Result<ObjectKey, Failure> 
 }
 
 fn no_kind() -> Failure {
-    let message = "there is nothing here; objects are at /v3/listeners, /v3/hosts, /v3/frontends, /v3/middlewares, \
+    let message = "there is nothing here; objects are at /v3/objects, /v3/listeners, /v3/hosts, /v3/frontends, /v3/middlewares, \
                    /v3/backends, /v3/frontends/ID/middlewares and /v3/backends/ID/servers";
     Failure::new(StatusCode::NOT_FOUND, message)
 }

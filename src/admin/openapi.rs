@@ -88,6 +88,8 @@ fn process_paths() -> Map<String, Value> {
         "get",
         operation("What is wrong, and which form of it is in force", Vec::new(), answers),
     );
+    let answers = vec![answer(200, "In key order", "ObjectList"), failure(503)];
+    add("/v3/objects", "get", operation("Every object as the store holds it", Vec::new(), answers));
     let answers = vec![answer(200, "Done", "Confirmed"), failure(503)];
     let confirm = operation("Let held removals take effect, for the whole fleet", Vec::new(), answers);
     add("/v3/confirm", "post", with_body(confirm, json!({ "type": "object" })));

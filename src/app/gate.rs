@@ -10,17 +10,22 @@ use crate::telemetry::AccessLog;
 use bytes::Bytes;
 use http_body::Body;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
-/// A running Flipgate within this program. Clones share it. It is a `tower::Service<http::Request<B>>`, so that a
-/// hyper or axum program mounts it with layers of its own around it; the client's address is taken from a
-/// [`Peer`](super::Peer) request extension.
+/// A running Flipgate within this program. Clones share it; when the last is dropped without
+/// [`shutdown`](Self::shutdown), it takes no more and ends once what is open has ended.
+///
+/// It is a `tower::Service<http::Request<B>>` that never fails, so that an axum program mounts it as it is, with
+/// `fallback_service` or `nest_service` (which takes the prefix off the path) and layers of its own around it: once it
+/// is shut, it answers 503. Who wants to tell that apart calls [`handle`](Self::handle). The client's address is taken
+/// from a [`Peer`](super::Peer) request extension; the crate's [front page](crate#within-a-program) shows it.
 ///
 /// The library installs no allocator, no crypto provider and no tracing subscriber.
 #[derive(Clone)]
@@ -33,7 +38,7 @@ pub struct Gate {
 
 struct RunningParts {
     proxy: Proxy,
-    stop: CancellationToken,
+    stop: DropGuard,
     publisher: tokio::task::JoinHandle<()>,
 }
 
@@ -102,7 +107,8 @@ impl Builder {
         };
         let Wired { control, proxy, stop, publisher } = wiring::start(plan, &AccessLog::off())?;
         let way_in = proxy.gate();
-        let running = Arc::new(Mutex::new(Some(RunningParts { proxy, stop, publisher })));
+        let parts = RunningParts { proxy, stop: stop.drop_guard(), publisher };
+        let running = Arc::new(Mutex::new(Some(parts)));
         Ok(Gate { way_in, control, store, running })
     }
 }
@@ -138,26 +144,31 @@ impl Gate {
         &self.control
     }
 
-    /// Answers one request as the proxy would.
+    /// Answers one request as the proxy would. How many are answered at once is for the program's own layers to say.
+    ///
+    /// The client's address is taken from a [`Peer`](super::Peer) extension; an [`http::uri::Scheme::HTTPS`] extension
+    /// says that the client came over TLS. A request to upgrade to WebSocket is passed on where it carries hyper's
+    /// `OnUpgrade`, as requests of hyper and axum servers do. The body is polled on a worker's thread, which it must
+    /// not block. Dropping the future or the answer's body ends the request to the server too.
     ///
     /// # Errors
     /// The gate is shut.
     pub async fn handle<B>(&self, request: http::Request<B>) -> Result<http::Response<GateBody>, GateError>
     where
         B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Send,
     {
         self.way_in.handle(request).await
     }
 
-    /// Lets what is open end within `deadline` and ends. Returns whether everything ended in time; a second call
-    /// finds nothing to do.
+    /// Takes no more requests, lets those that are open end within `deadline`, cuts off what is left, and ends.
+    /// Tunnels are ended at once. Returns whether everything ended in time; a second call finds nothing to do.
+    /// Dropping the future cuts off at once.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
         let Some(RunningParts { proxy, stop, publisher }) = self.running.lock().await.take() else {
             return true;
         };
         let ended = proxy.drain(deadline).await;
-        stop.cancel();
+        drop(stop);
         publisher.await.is_ok() && ended
     }
 }
@@ -165,18 +176,17 @@ impl Gate {
 impl<B> tower_service::Service<http::Request<B>> for Gate
 where
     B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Send,
 {
     type Response = http::Response<GateBody>;
-    type Error = GateError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, GateError>> + Send>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), GateError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let way_in = self.way_in.clone();
-        Box::pin(async move { way_in.handle(request).await })
+        Box::pin(async move { Ok(way_in.handle(request).await.unwrap_or_else(GateError::response)) })
     }
 }

@@ -50,10 +50,10 @@ pub enum StartError {
     },
     /// A seal key cannot be used.
     #[error("--seal-key-file: {0}")]
-    Seal(#[from] crate::tls::SealError),
+    Seal(crate::tls::SealError),
     /// The data directory cannot be used.
     #[error("--data-dir: {0}")]
-    Data(#[from] crate::control::journal::JournalError),
+    Data(crate::control::journal::JournalError),
     /// A setting needs what the machine does not give.
     #[error("{setting}: {error}")]
     Io {
@@ -65,7 +65,7 @@ pub enum StartError {
     /// The admin API would be open to others.
     #[cfg(feature = "admin")]
     #[error("--admin: {0}")]
-    Admin(#[from] crate::admin::AccessError),
+    Admin(crate::admin::AccessError),
 }
 
 /// A proxy that runs, and what follows its table.
@@ -91,7 +91,7 @@ pub struct Running {
 /// What only the operator can mend: see [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let store = open_store(&config)?;
-    let seal_keys = Arc::new(SealKeys::read(&config.store.seal_key_files)?);
+    let seal_keys = Arc::new(SealKeys::read(&config.store.seal_key_files).map_err(StartError::Seal)?);
     let access_log = AccessLog::start(&config.access_log.target, config.access_log.format)
         .map_err(|error| StartError::Io { setting: "--access-log".to_owned(), error })?;
     let plan = Plan {

@@ -22,7 +22,8 @@ pub(super) async fn bind(config: &Config) -> Result<Sockets, StartError> {
         Some(address) => {
             let settings = &config.admin;
             let (file, trusted) = (settings.token_file.clone(), settings.trusted.clone());
-            let access = Access::new(address, file, trusted, settings.hosts.clone())?;
+            let access =
+                Access::new(address, file, trusted, settings.hosts.clone()).map_err(StartError::Admin)?;
             Some((listen("--admin", address).await?, Arc::new(access)))
         }
         None => None,

@@ -138,7 +138,7 @@ impl Objects {
     fn check_routes(&self, findings: &mut Findings) {
         let mut by_age: Vec<_> = self.valid.iter().map(|(key, (object, age))| (age, key, object)).collect();
         by_age.sort_by_key(|(age, key, _)| (**age, *key));
-        let mut routes: BTreeMap<(&str, i64), &ObjectKey> = BTreeMap::new();
+        let mut routes: BTreeMap<(String, i64), &ObjectKey> = BTreeMap::new();
         for (_, key, object) in by_age {
             let Object::Frontend(frontend) = object else { continue };
             let route = (frontend.route.normalised(), frontend.priority);

@@ -7,7 +7,7 @@ use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Where objects are read and written.
@@ -49,7 +49,7 @@ impl Target {
     pub(super) async fn list(&self) -> anyhow::Result<Snapshot> {
         match self {
             Self::Store(store) => store.list(Area::Routing).await.map_err(|error| failed(store, &error)),
-            Self::Admin(client) => list_all(client).await,
+            Self::Admin(client) => Ok(collection(client, "objects").await?.into_snapshot()),
         }
     }
 
@@ -164,13 +164,6 @@ impl Collection {
         self.entries.sort_by(|a, b| a.key.cmp(&b.key));
         Snapshot { revision: self.revision, entries: self.entries }
     }
-
-    fn add(&mut self, other: Self) {
-        // Read one after the other; the oldest revision is true of all that did not change since.
-        self.revision =
-            if self.revision == Revision(0) { other.revision } else { self.revision.min(other.revision) };
-        self.entries.extend(other.entries);
-    }
 }
 
 async fn collection(client: &AdminClient, path: &str) -> anyhow::Result<Collection> {
@@ -197,38 +190,6 @@ fn entry(object: &Value) -> Option<Entry> {
         created: 0,
         lease: lease.and_then(|lease| i64::from_str_radix(lease, 16).ok()),
     })
-}
-
-async fn list_all(client: &AdminClient) -> anyhow::Result<Snapshot> {
-    let mut all = Collection::default();
-    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Server) {
-        all.add(collection(client, kind.plural()).await?);
-    }
-    let mut parents = BTreeSet::new();
-    for entry in &all.entries {
-        match ObjectKey::parse(&entry.key) {
-            Some(ObjectKey::Frontend(id)) => {
-                parents.insert(format!("frontends/{}/middlewares", escape(id.as_str())));
-                // A backend may have servers alone.
-                let value: Option<Value> = serde_json::from_slice(&entry.value).ok();
-                if let Some(backend) = value.as_ref().and_then(|value| text(value, "BackendId")) {
-                    parents.insert(format!("backends/{}/servers", escape(backend)));
-                }
-            }
-            Some(ObjectKey::Backend(id)) => {
-                parents.insert(format!("backends/{}/servers", escape(id.as_str())));
-            }
-            _ => {}
-        }
-    }
-    for parent in parents {
-        all.add(collection(client, &parent).await?);
-    }
-    Ok(all.into_snapshot())
-}
-
-fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
-    value.as_object()?.iter().rfind(|(found, _)| found.eq_ignore_ascii_case(name))?.1.as_str()
 }
 
 async fn get_one(client: &AdminClient, key: &ObjectKey) -> anyhow::Result<(Revision, Option<Entry>)> {

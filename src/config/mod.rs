@@ -8,8 +8,8 @@ mod settings;
 
 pub use settings::{SETTINGS, Setting, TABLES};
 
+use crate::model::{AccessLogFormat, AccessLogTarget};
 use crate::model::{ListenAddress, ListenerId, duration};
-use crate::telemetry::{AccessLogFormat, AccessLogTarget};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -20,8 +20,6 @@ pub struct Route(Arc<Inner>);
 
 struct Inner {
     text: Box<str>,
-    /// `None` where it is the text.
-    normalised: Option<Box<str>>,
     alternatives: Box<[Alternative]>,
 }
 
@@ -47,17 +45,11 @@ impl Route {
             return Err(ExprError::new(1, problem));
         }
         let found = dnf::alternatives(parser::parse(text)?)?;
-        let normalised = found
-            .iter()
-            .map(|terms| terms.iter().map(|term| term.text.as_str()).collect::<Vec<_>>().join(" && "))
-            .collect::<Vec<_>>()
-            .join(" || ");
         let alternatives = found
             .into_iter()
             .map(|terms| Alternative { terms: terms.into_iter().map(|written| written.term).collect() })
             .collect();
-        let normalised = (normalised != text).then(|| normalised.into());
-        Ok(Route(Arc::new(Inner { text: text.into(), normalised, alternatives })))
+        Ok(Route(Arc::new(Inner { text: text.into(), alternatives })))
     }
 
     /// The expression as written.
@@ -67,9 +59,12 @@ impl Route {
 
     /// The expression in canonical form: `||` outermost, matchers and alternatives sorted, host names in lower case,
     /// nothing twice. Routes that differ in nothing else have the same; it parses to an equal route if it is not
-    /// longer than an expression may be.
-    pub fn normalised(&self) -> &str {
-        self.0.normalised.as_deref().unwrap_or(&self.0.text)
+    /// longer than an expression may be. Written anew at every call.
+    pub fn normalised(&self) -> String {
+        let conjunction = |alternative: &Alternative| {
+            alternative.terms.iter().map(Term::to_string).collect::<Vec<_>>().join(" && ")
+        };
+        self.0.alternatives.iter().map(conjunction).collect::<Vec<_>>().join(" || ")
     }
 
     /// What `||` separates; at least one, at most [`ALTERNATIVES_MAX`].
@@ -88,7 +83,7 @@ impl std::str::FromStr for Route {
 
 impl PartialEq for Route {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.normalised() == other.normalised()
+        Arc::ptr_eq(&self.0, &other.0) || self.0.alternatives == other.0.alternatives
     }
 }
 

@@ -13,8 +13,11 @@ use super::target::{self, Target};
 use super::{BodyLength, Limits, Method, Version, syntax};
 
 impl RequestHead {
-    /// The head of an HTTP/2 request. Cookies are joined by `; ` (RFC 9113 section 8.2.3); the host is `:authority`,
-    /// or `Host` where that is missing, and both must agree.
+    /// The head of a request that another stack has read, mostly of HTTP/2. Cookies are joined by `; ` (RFC 9113
+    /// section 8.2.3); the host is `:authority`, or `Host` where that is missing, and both must agree.
+    ///
+    /// Of HTTP/1.1, connection fields are understood and kept until they are taken off, but for `Transfer-Encoding`:
+    /// that was undone already, and overrode any `Content-Length` (RFC 9112 section 6.3).
     ///
     /// `body_known` is the body's exact length where the stack knows it without a `Content-Length`.
     ///
@@ -156,7 +159,16 @@ fn request(
     let host_slot =
         fields.append(b"host", |out| out.extend_from_slice(authority)).map_err(|_| HeadProblem::Host)?;
     fields.push(host_slot);
-    let facts = collect(&parts.headers, &mut fields, limits)?;
+    let version = match parts.version {
+        http::Version::HTTP_09 | http::Version::HTTP_10 => Version::H10,
+        http::Version::HTTP_11 => Version::H11,
+        _ => Version::H2,
+    };
+    let mut facts = collect(&parts.headers, &mut fields, limits, version)?;
+    if facts.chunked {
+        facts.content_length = None;
+        fields.remove_known(Known::ContentLength);
+    }
     let body = match (facts.content_length, end_of_stream) {
         (Some(1..), true) => return Err(HeadProblem::ContentLength),
         (Some(length), _) => BodyLength::Known(length),
@@ -166,10 +178,10 @@ fn request(
     let mut head = RequestHead {
         fields,
         method_kind,
-        version: Version::H2,
+        version,
         body,
         keep_alive: true,
-        expect_continue: facts.expect_continue && !end_of_stream,
+        expect_continue: facts.expect_continue && !end_of_stream && version != Version::H10,
         upgrade: false,
         trailers_accepted: facts.trailers,
         method,
@@ -180,6 +192,13 @@ fn request(
         upgrade_token: Span::default(),
     };
     head.set_authority(host_slot.value())?;
+    if let Some(token) = facts.upgrade
+        && facts.upgrade_option
+        && !facts.upgrade_repeated
+    {
+        head.upgrade_token = token;
+        head.upgrade = version == Version::H11;
+    }
     head.find_query();
     Ok(head)
 }
@@ -214,7 +233,7 @@ fn response(
     }
     head.version = Version::H2;
     head.to_head = to == Method::Head;
-    let facts = collect(&parts.headers, &mut head.fields, limits)?;
+    let facts = collect(&parts.headers, &mut head.fields, limits, Version::H2)?;
     let bodiless = head.to_head || !may_have_body(head.status);
     head.length_told = facts.content_length.filter(|_| bodiless);
     head.body = match (facts.content_length, end_of_stream) {
@@ -228,7 +247,12 @@ fn response(
 }
 
 /// Appends the fields of a map and says what they tell; `Host` was seen to before.
-fn collect(map: &HeaderMap, fields: &mut Fields, limits: &Limits) -> Result<Facts, HeadProblem> {
+fn collect(
+    map: &HeaderMap,
+    fields: &mut Fields,
+    limits: &Limits,
+    version: Version,
+) -> Result<Facts, HeadProblem> {
     if map.len() > limits.fields {
         return Err(HeadProblem::TooManyFields);
     }
@@ -252,6 +276,11 @@ fn collect(map: &HeaderMap, fields: &mut Fields, limits: &Limits) -> Result<Fact
                 join_cookies(map, fields)?;
                 continue;
             }
+            Known::TransferEncoding if version != Version::H2 => {
+                facts.chunked = true;
+                continue;
+            }
+            known if version != Version::H2 && known.bit() & known::CONNECTION_SPECIFIC != 0 => {}
             Known::Te if !value.eq_ignore_ascii_case(b"trailers") => {
                 return Err(HeadProblem::ConnectionField);
             }
@@ -267,6 +296,9 @@ fn collect(map: &HeaderMap, fields: &mut Fields, limits: &Limits) -> Result<Fact
         let slot =
             fields.append(name, |out| out.extend_from_slice(value)).map_err(|_| HeadProblem::FieldName)?;
         fields.push(slot);
+        if version != Version::H2 && known.bit() & known::CONNECTION_SPECIFIC != 0 {
+            facts.note(known, value, slot.value())?;
+        }
         if fields.bytes.len() > limits.head_bytes {
             return Err(HeadProblem::HeadTooLong);
         }

@@ -3,6 +3,7 @@
 //! Every object is read from a JSON value by [`Object::parse`]; there is no other way to an object. All errors of one
 //! object are reported at once, each with its field path and what would be right.
 
+pub mod access_log;
 pub mod backend;
 pub mod duration;
 pub mod edit;
@@ -17,6 +18,7 @@ pub mod problem;
 pub mod server;
 pub mod template;
 
+pub use access_log::{AccessLogFormat, AccessLogTarget};
 pub use backend::{Backend, BackendSettings, KeepAlive, Timeouts};
 pub use frontend::{Frontend, FrontendSettings};
 pub use host::{Host, KeyPairSource};

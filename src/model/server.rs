@@ -216,10 +216,12 @@ pub(super) fn read(fields: &mut Fields<'_>, backend: &BackendId, id: &ServerId) 
                         );
                     }
                     if url.scheme == Scheme::Https {
-                        fields.warning(
+                        // In the clear it would carry what was meant to be encrypted.
+                        fields.error(
                             "URL",
-                            "asks for TLS, and TLS to servers is not offered by this version",
+                            "asks for TLS to the server, which this version does not offer; use http://",
                         );
+                        return None;
                     }
                     Some(url)
                 }

@@ -218,7 +218,8 @@ fn servers() {
     url("http://10.2.3.4:8080", "http://10.2.3.4:8080", &[]);
     url("HTTP://Pod.Example.:8080/", "http://pod.example.:8080", &[]);
     url("http://pod", "http://pod:80", &[]);
-    url("https://pod_1.svc", "https://pod_1.svc:443", &["w URL: asks for TLS"]);
+
+    check(key, r#"{"URL":"https://pod_1.svc"}"#, None, &["e URL: asks for TLS"]);
     url("http://[::1]:8080", "http://[::1]:8080", &[]);
     url("http://[fd00:0:0::1]", "http://[fd00::1]:80", &[]);
     url("http://[::ffff:10.0.0.1]:1", "http://10.0.0.1:1", &[]);

@@ -3,13 +3,13 @@
 use crate::message::{BodyDecoder, BodyLength, Decoded, Fields, Limits, write_chunk_head, write_last_chunk};
 use crate::wire::{BODY_ROOM, Wire};
 use bytes::{Buf, Bytes};
-use http_body::Body as _;
+use http_body::Body;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::sync::mpsc;
 
 /// Data up to this size is copied behind the framing, so that one write carries both.
 const COPY_MAX: usize = 4096;
@@ -24,8 +24,8 @@ pub(super) enum RequestBody {
     Wire(Rc<Wire>, BodyDecoder),
     /// A client's HTTP/2 stream.
     Hyper(Incoming),
-    /// A program that embeds Flipgate; it ends with the channel, an error is an abort.
-    Channel(mpsc::Receiver<Result<Bytes, Aborted>>),
+    /// A program that embeds Flipgate.
+    Program(UnsyncBoxBody<Bytes, Aborted>),
 }
 
 /// The sender of a body gave up.
@@ -316,32 +316,30 @@ impl Upload {
                 Poll::Ready(Ok(()))
             }
             RequestBody::Wire(..) => self.poll_take_wire(cx),
-            RequestBody::Hyper(body) => match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    match frame.into_data() {
-                        Ok(data) => self.take_own(data),
-                        // Request trailers are not sent on: no server asked for them.
-                        Err(_) => {}
-                    }
-                    Poll::Ready(Ok(()))
-                }
-                Some(Err(_)) => Poll::Ready(Err(UploadError::ClientGone)),
-                None => {
-                    self.finish(None);
-                    Poll::Ready(Ok(()))
-                }
-            },
-            RequestBody::Channel(body) => match ready!(body.poll_recv(cx)) {
-                Some(Ok(data)) => {
-                    self.take_own(data);
-                    Poll::Ready(Ok(()))
-                }
-                Some(Err(Aborted)) => Poll::Ready(Err(UploadError::ClientGone)),
-                None => {
-                    self.finish(None);
-                    Poll::Ready(Ok(()))
-                }
-            },
+            RequestBody::Hyper(body) => {
+                let data = ready!(poll_data(Pin::new(body), cx));
+                Poll::Ready(self.take_polled(data))
+            }
+            RequestBody::Program(body) => {
+                let data = ready!(poll_data(Pin::new(body), cx));
+                Poll::Ready(self.take_polled(data))
+            }
+        }
+    }
+
+    /// Takes what a body of another stack gave; it must give as many bytes as its head says, or the server would take
+    /// the next request's head for the rest of it, or wait for ever.
+    fn take_polled(&mut self, data: Option<Result<Bytes, Aborted>>) -> Result<(), UploadError> {
+        match data {
+            Some(Ok(data)) => {
+                self.take_own(data);
+                Ok(())
+            }
+            Some(Err(Aborted)) => Err(UploadError::ClientGone),
+            None => {
+                self.finish(None);
+                Ok(())
+            }
         }
     }
 
@@ -391,6 +389,7 @@ impl Upload {
         }
     }
 
+    /// Goes on with data that is not on the client's wire.
     fn take_own(&mut self, data: Bytes) {
         if data.is_empty() {
             return;
@@ -415,6 +414,24 @@ impl Upload {
         self.ended = true;
         if self.chunked {
             write_last_chunk(&mut self.pending, trailers);
+        }
+    }
+}
+
+/// The next data. Request trailers are not sent on: no server asked for them.
+fn poll_data<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, Aborted>>> {
+    loop {
+        match ready!(body.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+            Some(Err(_)) => return Poll::Ready(Some(Err(Aborted))),
+            None => return Poll::Ready(None),
         }
     }
 }

@@ -59,6 +59,17 @@ struct Times {
     continued: Duration,
 }
 
+/// What became of a request's rest while its answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Some of it moved.
+    Moved,
+    /// None of it did.
+    Still,
+    /// The client's connection broke.
+    ClientGone,
+}
+
 /// What an exchange has next for the client.
 pub(super) enum Next {
     /// An answer's head, interim or final.
@@ -433,10 +444,20 @@ impl Exchange {
         }
     }
 
-    /// Sends on while the answer comes. What goes wrong with it does not matter to the answer, and the connection is
-    /// then not kept; but says whether the client's connection broke.
-    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
-        matches!(self.poll_upload(cx), Poll::Ready(Err(UploadError::ClientGone)))
+    /// Sends on while the answer comes. That a server takes no more does not matter to the answer; its connection is
+    /// then not kept.
+    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> Beside {
+        let before = (self.body_bytes, self.sent);
+        let polled = self.poll_upload(cx);
+        if self.sent && !before.1 {
+            // The answer is there already: what is waited for is its next byte.
+            self.timer.set(self.times.idle);
+        }
+        match polled {
+            Poll::Ready(Err(UploadError::ClientGone)) => Beside::ClientGone,
+            _ if (self.body_bytes, self.sent) != before => Beside::Moved,
+            _ => Beside::Still,
+        }
     }
 }
 

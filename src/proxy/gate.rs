@@ -1,30 +1,44 @@
-//! The way in for a program that embeds Flipgate: a `tower::Service` that hands requests to the workers.
+//! The way in for a program that embeds Flipgate: it hands requests to the workers and gets streamed answers.
+//!
+//! The request's body is polled by the worker that sends it on, so it flows no faster than its server takes it, and is
+//! not asked for at all where no server wants it. The answer's body comes back in pieces through a short channel. When
+//! the program drops its future or the answer, the worker drops the exchange, and the server sees that nobody listens.
 
 use super::body::{Aborted, RequestBody};
-use super::client::Client;
+use super::client::{Client, TlsSession};
+use super::error::{Failure, body_of};
 use super::listeners::Listener;
 use super::stream::{self, Answer, AnswerBody, Switched};
+use super::tunnel;
 use super::worker::{Command, Worker};
 use crate::message::RequestHead;
 use crate::model::ListenerId;
+use crate::telemetry::Reason;
+use crate::wire::{Stream, Wire};
 use bytes::Bytes;
+<<<<<<< HEAD
 use http::HeaderMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http_body::{Body, Frame};
+=======
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use http::uri::Scheme;
+use http_body::{Body, Frame, SizeHint};
+>>>>>>> main
 use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-use tokio::io::AsyncWriteExt;
+use std::task::{Context, Poll, ready};
 use tokio::sync::{mpsc, oneshot};
 
-/// Pieces of a body that wait between the program and a worker, each way.
+/// Pieces of an answer's body that wait for the program.
 const PIECES_MAX: usize = 8;
 /// The listener's name in logs and metrics.
 const LISTENER: &str = "embedded";
@@ -36,55 +50,72 @@ pub struct Peer(pub SocketAddr);
 /// Why the gate has no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GateError {
-    /// The workers have ended.
+    /// The gate is shut, or was before it could answer.
     #[error("the gate is shut")]
     Shut,
 }
 
-/// Hands requests to the workers. Cheap to clone; a `tower::Service<http::Request<B>>` by [`Gate::call`].
+/// Hands requests to the workers, in turn. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
     workers: Arc<[mpsc::Sender<Command>]>,
     next: Arc<AtomicUsize>,
+    /// There always is one; what requests are counted and logged by.
+    listener: Option<Arc<Listener>>,
 }
 
 /// A request on its way to a worker.
 pub(super) struct GateRequest {
     parts: http::request::Parts,
-    body: Option<mpsc::Receiver<Result<Bytes, Aborted>>>,
+    body: Option<UnsyncBoxBody<Bytes, Aborted>>,
     length: Option<u64>,
-    peer: Option<SocketAddr>,
+    client: (Arc<Listener>, Option<SocketAddr>),
+    secure: bool,
     upgrade: Option<OnUpgrade>,
     answer: oneshot::Sender<http::Response<GateBody>>,
 }
 
-/// An answer's body on its way back.
+/// An answer's body on its way back. An answer that breaks off ends with an error, never as if it were whole.
 pub struct GateBody {
-    pieces: mpsc::Receiver<Result<Frame<Bytes>, Aborted>>,
-    length: Option<u64>,
+    pieces: mpsc::Receiver<Piece>,
+    /// What is still to come, where that is known.
+    left: Option<u64>,
+    ended: bool,
+}
+
+/// What a channel that closes without an end leaves behind is not whole.
+enum Piece {
+    Frame(Frame<Bytes>),
+    End,
 }
 
 impl Gate {
     pub(super) fn new(workers: Vec<mpsc::Sender<Command>>) -> Self {
-        Self { workers: workers.into(), next: Arc::default() }
+        let listener = ListenerId::try_from(LISTENER).ok().map(|id| Arc::new(Listener::embedded(id)));
+        Self { workers: workers.into(), next: Arc::default(), listener }
     }
 
     /// Answers one request as the proxy would: with a server's answer or its own.
     ///
-    /// The client's address is taken from a [`Peer`] extension. A request to upgrade to WebSocket is passed on where
-    /// it carries hyper's `OnUpgrade`, as requests of hyper and axum servers do.
+    /// The client's address is taken from a [`Peer`] extension; a [`Scheme::HTTPS`] extension says that the client came
+    /// over TLS. A request to upgrade to WebSocket is passed on where it carries hyper's `OnUpgrade`, as requests of
+    /// hyper and axum servers do. The body is polled on a worker's thread, which it must not block.
+    ///
+    /// # Errors
+    /// The gate is shut.
     pub async fn handle<B>(&self, request: http::Request<B>) -> Result<http::Response<GateBody>, GateError>
     where
         B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Send,
     {
         let (mut parts, body) = request.into_parts();
         let peer = parts.extensions.remove::<Peer>().map(|peer| peer.0);
+        let secure = parts.extensions.remove::<Scheme>().is_some_and(|scheme| scheme == Scheme::HTTPS);
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let length = body.size_hint().exact();
-        let body = if body.is_end_stream() { None } else { Some(carry(body)) };
+        let body = (!body.is_end_stream()).then(|| body.map_err(|_| Aborted).boxed_unsync());
+        let listener = self.listener.clone().ok_or(GateError::Shut)?;
         let (answer, answered) = oneshot::channel();
-        let request = GateRequest { parts, body, length, peer, upgrade, answer };
+        let request = GateRequest { parts, body, length, client: (listener, peer), secure, upgrade, answer };
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1);
         let worker = self.workers.get(turn).ok_or(GateError::Shut)?;
         worker.send(Command::Gate(Box::new(request))).await.map_err(|_| GateError::Shut)?;
@@ -92,50 +123,25 @@ impl Gate {
     }
 }
 
-/// Polls the program's body on the program's own runtime.
-fn carry<B>(body: B) -> mpsc::Receiver<Result<Bytes, Aborted>>
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Send,
-{
-    let (pieces, receiver) = mpsc::channel(PIECES_MAX);
-    tokio::spawn(async move {
-        let mut body = std::pin::pin!(body);
-        while let Some(frame) = body.frame().await {
-            let piece = match frame.map(Frame::into_data) {
-                Ok(Ok(data)) => Ok(data),
-                Ok(Err(_)) => continue,
-                Err(_) => Err(Aborted),
-            };
-            let last = piece.is_err();
-            if pieces.send(piece).await.is_err() || last {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-impl<B> tower_service::Service<http::Request<B>> for Gate
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Send,
-{
-    type Response = http::Response<GateBody>;
-    type Error = GateError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, GateError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), GateError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let gate = self.clone();
-        Box::pin(async move { gate.handle(request).await })
+impl GateError {
+    /// The answer to a client that the gate has none for: 503, as from a proxy that drains.
+    pub fn response(self) -> http::Response<GateBody> {
+        let failure = Failure::of(Reason::Draining);
+        let (kind, body) = body_of(failure, rand::random());
+        let left = Some(body.len() as u64);
+        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+        // There is room for both.
+        let _ = sender.try_send(Piece::Frame(Frame::data(body.into())));
+        let _ = sender.try_send(Piece::End);
+        let mut response = http::Response::new(GateBody { pieces, left, ended: false });
+        *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        response
     }
 }
 
 /// Answers one request on a worker.
+<<<<<<< HEAD
 pub(super) async fn serve(worker: Rc<Worker>, request: GateRequest) {
     let GateRequest { mut parts, body, length, peer, upgrade, answer } = request;
     let Ok(id) = ListenerId::try_from(LISTENER) else { return };
@@ -143,12 +149,34 @@ pub(super) async fn serve(worker: Rc<Worker>, request: GateRequest) {
     let wants_upgrade = upgrade.is_some() && asks_for_websocket(&parts.headers);
     let token = if wants_upgrade { parts.headers.remove(UPGRADE) } else { None };
     remove_hop_by_hop(&mut parts.headers);
+=======
+pub(super) async fn serve(worker: Rc<Worker>, request: Box<GateRequest>) {
+    let GateRequest { parts, body, length, client: (listener, peer), secure, upgrade, mut answer } = *request;
+>>>>>>> main
     let limits = &worker.settings().limits;
-    let head = RequestHead::from_http(&parts, length, body.is_none(), &mut worker.spare.borrow_mut(), limits);
-    let head = head.map(|mut head| {
-        if token.is_some() {
-            head.ask_upgrade("websocket");
+    let mut client = Client::new(listener, peer);
+    // What the program's own handshake settled is not known here.
+    client.tls = secure.then_some(TlsSession { version: "unknown" });
+    let client = Rc::new(client);
+    let mut head =
+        RequestHead::from_http(&parts, length, body.is_none(), &mut worker.spare.borrow_mut(), limits);
+    let mut switches = false;
+    if let Ok(head) = &mut head {
+        switches = upgrade.is_some() && head.upgrade && tunnel::is_allowed(head);
+        head.upgrade = switches;
+    }
+    let body = body.map_or(RequestBody::Empty, RequestBody::Program);
+    let answered = tokio::select! {
+        biased;
+        answered = stream::answer(&worker, &client, head, body, switches) => answered,
+        () = answer.closed() => return,
+    };
+    match answered {
+        Answer::Response(mut response) => {
+            *response.version_mut() = parts.version;
+            respond(&worker, response, answer).await;
         }
+<<<<<<< HEAD
         head
     });
     let body = body.map_or(RequestBody::Empty, RequestBody::Channel);
@@ -160,10 +188,13 @@ pub(super) async fn serve(worker: Rc<Worker>, request: GateRequest) {
     };
     match answered {
         Answer::Response(response) => respond(response, answer).await,
+=======
+>>>>>>> main
         Answer::Switched(switched) => switch(&worker, *switched, upgrade, answer).await,
     }
 }
 
+<<<<<<< HEAD
 /// What concerned only the program's own client connection (RFC 9110 section 7.6.1), which HTTP/2 would not let in.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let options = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
@@ -192,11 +223,25 @@ fn asks_for_websocket(headers: &HeaderMap) -> bool {
 
 async fn respond(response: http::Response<AnswerBody>, answer: oneshot::Sender<http::Response<GateBody>>) {
     let (parts, body) = response.into_parts();
+=======
+/// Hands the answer over and its body after it, as fast as the program takes it. One that takes nothing for the idle
+/// timeout is gone.
+async fn respond(
+    worker: &Worker,
+    response: http::Response<AnswerBody>,
+    answer: oneshot::Sender<http::Response<GateBody>>,
+) {
+    let (parts, mut body) = response.into_parts();
+>>>>>>> main
     let (pieces, receiver) = mpsc::channel(PIECES_MAX);
-    let length = body.size_hint().exact();
-    if answer.send(http::Response::from_parts(parts, GateBody { pieces: receiver, length })).is_err() {
+    let ended = body.is_end_stream();
+    // An answer without a body, such as to HEAD, must not be taken for one of length 0.
+    let left = body.size_hint().exact().filter(|_| !ended);
+    let taken = answer.send(http::Response::from_parts(parts, GateBody { pieces: receiver, left, ended }));
+    if taken.is_err() || ended {
         return;
     }
+<<<<<<< HEAD
     let mut body = std::pin::pin!(body);
     loop {
         let frame = tokio::select! {
@@ -207,6 +252,30 @@ async fn respond(response: http::Response<AnswerBody>, answer: oneshot::Sender<h
         let last = frame.is_err();
         if pieces.send(frame).await.is_err() || last {
             return;
+=======
+    let idle = worker.settings().idle_timeout;
+    let timer = worker.timer();
+    loop {
+        timer.set(idle);
+        let mut reserved = pin!(pieces.reserve());
+        let room = timer.bound(poll_fn(|cx| {
+            if body.poll_upload_beside(cx) {
+                timer.set(idle);
+            }
+            reserved.as_mut().poll(cx)
+        }));
+        let Some(Ok(room)) = room.await else { return };
+        timer.clear();
+        let frame = tokio::select! {
+            biased;
+            frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)) => frame,
+            () = pieces.closed() => return,
+        };
+        match frame {
+            Some(Ok(frame)) => room.send(Piece::Frame(frame)),
+            Some(Err(Aborted)) => return,
+            None => return room.send(Piece::End),
+>>>>>>> main
         }
     }
 }
@@ -218,16 +287,27 @@ async fn switch(
     upgrade: Option<OnUpgrade>,
     answer: oneshot::Sender<http::Response<GateBody>>,
 ) {
-    let Switched { mut passage, exchange, head } = switched;
+    let Switched { mut passage, exchange, mut head } = switched;
+    let Some(upgrade) = upgrade else { return };
+    let token = head.upgrade_token().and_then(|token| HeaderValue::from_str(token).ok());
+    head.fields.remove_hop_by_hop();
     let mut response = head.to_http();
+<<<<<<< HEAD
     *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
     let websocket = http::HeaderValue::from_static("websocket");
     response.headers_mut().insert(UPGRADE, websocket);
     response.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("Upgrade"));
+=======
+    head.recycle(&mut worker.spare.borrow_mut());
+    *response.version_mut() = http::Version::HTTP_11;
+    response.headers_mut().extend(token.map(|token| (UPGRADE, token)));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+>>>>>>> main
     let (_, pieces) = mpsc::channel(1);
-    if answer.send(response.map(|()| GateBody { pieces, length: Some(0) })).is_err() {
+    if answer.send(response.map(|()| GateBody { pieces, left: None, ended: true })).is_err() {
         return;
     }
+<<<<<<< HEAD
     let Some(Ok(upgraded)) = (match upgrade {
         Some(upgrade) => Some(upgrade.await),
         None => None,
@@ -249,6 +329,15 @@ async fn switch(
         passage.bytes_in = inward;
         passage.bytes_out += outward;
     }
+=======
+    let timer = worker.timer();
+    timer.set(worker.settings().idle_timeout);
+    let Some(Ok(upgraded)) = timer.bound_idle(upgrade).await else { return };
+    let client = Wire::new(Stream::Upgraded(Box::new(TokioIo::new(upgraded))));
+    let (inward, outward) = tunnel::between_wires(worker, &client, &exchange.wire).await;
+    passage.bytes_in = inward;
+    passage.bytes_out = outward;
+>>>>>>> main
 }
 
 impl Body for GateBody {
@@ -259,10 +348,31 @@ impl Body for GateBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        self.pieces.poll_recv(cx)
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.pieces.poll_recv(cx));
+        let length = match &piece {
+            Some(Piece::Frame(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
+            Some(Piece::End) | None => 0,
+        };
+        self.left = self.left.map(|left| left.saturating_sub(length));
+        self.ended = self.left == Some(0) || !matches!(piece, Some(Piece::Frame(_)));
+        Poll::Ready(match piece {
+            Some(Piece::Frame(frame)) => Some(Ok(frame)),
+            Some(Piece::End) => None,
+            None => Some(Err(Aborted)),
+        })
     }
 
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.length.map_or_else(http_body::SizeHint::default, http_body::SizeHint::with_exact)
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.left {
+            Some(left) if !self.ended => SizeHint::with_exact(left),
+            _ => SizeHint::default(),
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! DATA PLANE: workers, listeners, connections, and the way of a request.
 //!
-//! Whoever has read [`request`] (what becomes of a request), [`forward`] (how it reaches a server) and [`http1`] (how
-//! the answer comes back) has read the load balancer.
+//! Whoever has read `request` (what becomes of a request), `forward` (how it reaches a server) and `http1` (how the
+//! answer comes back) has read the load balancer. `stream` is the same way for requests that arrive as streams of
+//! their own: over HTTP/2, or through the [`Gate`] of an embedding program.
 
 mod body;
 mod client;
@@ -40,10 +41,14 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use worker::{COMMANDS_MAX, Shared, Worker, until_drain};
 
 /// How often the TLS ticket keys are looked at.
 const TICKETS_TURN: Duration = Duration::from_secs(300);
+
+/// How long workers get to drop what is cut off.
+const CUT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The running data plane.
 pub struct Proxy {
@@ -74,6 +79,7 @@ impl Proxy {
             refused: WorkerSlots::new(workers),
             open: AtomicUsize::new(0),
             draining: watching,
+            cut: CancellationToken::new(),
         });
         let mut commands = Vec::new();
         let mut threads = Vec::new();
@@ -90,6 +96,8 @@ impl Proxy {
                     Ok(runtime) => {
                         let _ = made.send(Ok(()));
                         runtime.block_on(Worker::new(index, shared, log).run(inbox, receiver));
+                        // Drops what was cut off; a name that is being looked up is not waited for.
+                        runtime.shutdown_background();
                     }
                     Err(error) => drop(made.send(Err(error))),
                 }
@@ -107,6 +115,7 @@ impl Proxy {
             bound: bound.clone(),
             tickets: tickets.clone(),
         };
+        shared.board.await_listeners();
         tokio::spawn(coordinator.run());
         tokio::spawn(turn_tickets(tickets, shared.draining.clone()));
         Ok(Self { shared, bound, commands, threads, draining })
@@ -127,18 +136,27 @@ impl Proxy {
         Gate::new(self.commands.clone())
     }
 
-    /// Stops accepting, lets requests in flight end, and waits until all connections have, at most `deadline` long.
-    /// Returns whether all ended in time.
+    /// Stops accepting, lets requests in flight end, and waits until all connections have, at most `deadline` long;
+    /// then, or when the future is dropped, cuts off what is left. Returns whether all ended in time.
     pub async fn drain(self, deadline: Duration) -> bool {
+        let cut = self.shared.cut.clone().drop_guard();
         self.draining.send_replace(true);
-        for commands in &self.commands {
-            // A worker that has ended already needs no telling.
-            let _ = commands.send(worker::Command::Drain).await;
+        let Self { commands, threads, .. } = self;
+        for commands in commands {
+            tokio::spawn(async move {
+                // A worker that has ended already needs no telling.
+                let _ = commands.send(worker::Command::Drain).await;
+            });
         }
-        let threads = self.threads;
-        let joined =
+        let mut joined =
             tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
-        tokio::time::timeout(deadline, joined).await.is_ok()
+        if tokio::time::timeout(deadline, &mut joined).await.is_ok() {
+            return true;
+        }
+        drop(cut);
+        // Whatever a thread is stuck in then, nobody can end it.
+        let _ = tokio::time::timeout(CUT_PATIENCE, joined).await;
+        false
     }
 }
 

@@ -1,6 +1,6 @@
 //! Moves an answer's body from a server's HTTP/1.1 connection to a client's.
 
-use super::forward::Exchange;
+use super::forward::{Beside, Exchange};
 use super::timer::Timer;
 use crate::message::{BodyDecoder, CHUNK_END, Decoded, write_chunk_head, write_last_chunk};
 use crate::wire::{BODY_ROOM, Wire};
@@ -75,7 +75,7 @@ impl<'a> Pump<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        if self.exchange.poll_upload_beside(cx) {
+        if self.exchange.poll_upload_beside(cx) == Beside::ClientGone {
             return Poll::Ready(Ended::ClientGone);
         }
         let before = (self.bytes, self.written, self.data);

@@ -4,7 +4,7 @@
 use super::body::{Aborted, RequestBody};
 use super::client::Client;
 use super::error::{Failure, body_of};
-use super::forward::{self, Exchange, Next};
+use super::forward::{self, Beside, Exchange, Next};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
@@ -52,6 +52,8 @@ struct Running {
     exchange: Exchange,
     decoder: BodyDecoder,
     server_keeps: bool,
+    /// The server was asked for more and the time for that runs; it does not while the client is waited for.
+    waiting: bool,
 }
 
 /// What comes next of a body.
@@ -160,6 +162,7 @@ fn forwarded(
         response.headers_mut().insert(http::header::DATE, date);
     }
     head.recycle(&mut worker.spare.borrow_mut());
+<<<<<<< HEAD
     let running = Running { passage, exchange, decoder, server_keeps };
     if running.decoder.is_end() {
         return response.map(|()| AnswerBody::Own(None, Some(Box::new(running.finish()))));
@@ -172,6 +175,17 @@ fn forwarded(
     });
     worker.watch(&held);
     response.map(|()| AnswerBody::Server(ServerBody(held)))
+=======
+    let mut body = ServerBody { passage, exchange: Some(exchange), decoder, server_keeps, waiting: false };
+    body.finish_at_end();
+    response.map(|()| AnswerBody::Server(Box::new(body)))
+>>>>>>> main
+}
+
+/// Whether the server changes to the protocol it was asked for.
+fn agrees(answer: &ResponseHead, request: &RequestHead) -> bool {
+    let tokens = answer.upgrade_token().zip(request.upgrade_token());
+    tokens.is_some_and(|(to, asked)| to.eq_ignore_ascii_case(asked))
 }
 
 fn fail(mut passage: Passage, failure: Failure) -> http::Response<AnswerBody> {
@@ -286,9 +300,16 @@ impl Running {
                     input.consume(skip);
                     let data = Bytes::copy_from_slice(input.bytes().get(..length).unwrap_or_default());
                     input.consume(length);
+                    drop(input);
                     self.passage.bytes_out += length as u64;
+<<<<<<< HEAD
                     exchange.timer.set(exchange.idle_timeout());
                     return Poll::Ready(Step::Data(data));
+=======
+                    self.waiting = false;
+                    self.finish_at_end();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+>>>>>>> main
                 }
                 Ok(Decoded::End { skip, trailers }) => {
                     input.consume(skip);
@@ -306,6 +327,10 @@ impl Running {
                 }
                 Poll::Ready(_) => return Poll::Ready(Step::End(None)),
                 Poll::Pending => {
+                    if !self.waiting {
+                        self.waiting = true;
+                        exchange.timer.set(exchange.idle_timeout());
+                    }
                     ready!(exchange.timer.poll(cx));
                     return Poll::Ready(Step::Broken(Reason::UpstreamTimeout));
                 }
@@ -313,11 +338,36 @@ impl Running {
         }
     }
 
+<<<<<<< HEAD
     /// The answer is whole.
     fn finish(mut self) -> Passage {
         self.passage.bytes_in = self.exchange.body_bytes();
         self.exchange.finish(self.server_keeps);
         self.passage
+=======
+    /// Ends as soon as nothing more is to come, so that who reads it is told with the last data.
+    fn finish_at_end(&mut self) {
+        if self.decoder.is_end() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.passage.bytes_in = exchange.body_bytes();
+            exchange.finish(self.server_keeps);
+        }
+    }
+
+    fn abort(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        self.exchange = None;
+        self.passage.reason = Some(reason);
+        Poll::Ready(Some(Err(Aborted)))
+    }
+
+    fn is_end(&self) -> bool {
+        self.exchange.is_none()
+>>>>>>> main
     }
 }
 
@@ -325,6 +375,19 @@ impl Drop for ServerBody {
     fn drop(&mut self) {
         if let Some(running) = &mut *self.0.running.borrow_mut() {
             running.passage.reason = Some(Reason::ClientGone);
+        }
+    }
+}
+
+impl AnswerBody {
+    /// Sends the rest of the request on while the answer waits for its reader. Returns whether any of it moved.
+    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Self::Server(body) => body
+                .exchange
+                .as_mut()
+                .is_some_and(|exchange| exchange.poll_upload_beside(cx) == Beside::Moved),
+            Self::Own(..) => false,
         }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Commands that wait for a worker.
@@ -59,6 +60,8 @@ pub(super) struct Shared {
     pub open: AtomicUsize,
     /// True once the process drains.
     pub draining: watch::Receiver<bool>,
+    /// Cancelled once what is still open is to be cut off.
+    pub cut: CancellationToken,
 }
 
 type TableCache = arc_swap::Cache<BoardPointer, Arc<Table>>;
@@ -217,7 +220,7 @@ impl Worker {
                         accepting.remove(&id);
                     }
                     Some(Command::Gate(request)) => {
-                        self.tasks.spawn_local(gate::serve(self.clone(), *request));
+                        self.tasks.spawn_local(gate::serve(self.clone(), request));
                     }
                     Some(Command::Drain) | None => break,
                 },
@@ -229,6 +232,8 @@ impl Worker {
                 self.tasks.spawn_local(gate::serve(self.clone(), *request));
             }
         }
+        // Who still waits to be heard is told that nobody listens.
+        drop(commands);
         self.timers.drain();
         drop(accepting);
         self.tasks.close();
@@ -236,6 +241,7 @@ impl Worker {
         loop {
             tokio::select! {
                 () = &mut ended => break,
+                () = self.shared.cut.cancelled() => break,
                 // Tables go on being swapped, and nobody is to wait for a worker that drains.
                 Some(Note::Swapped { generation }) = inbox.recv() => {
                     self.with_table(|_| ());

@@ -12,6 +12,9 @@ use tokio::sync::{mpsc, watch};
 /// publisher waits for it.
 const INBOX_NOTES_MAX: usize = 64;
 
+/// A generation beyond all others: nobody waits for who has ended.
+const ENDED: u64 = u64::MAX;
+
 /// What a worker is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
@@ -49,6 +52,8 @@ pub struct Board {
     generation: AtomicU64,
     inboxes: Vec<mpsc::Sender<Note>>,
     acknowledged: Vec<AtomicU64>,
+    /// As `acknowledged`, by whoever opens listeners.
+    listeners_ready: AtomicU64,
     revisions: Mutex<BTreeMap<u64, Revision>>,
     marks: watch::Sender<Marks>,
     swaps: watch::Sender<u64>,
@@ -64,6 +69,7 @@ impl Board {
             generation: AtomicU64::new(0),
             inboxes,
             acknowledged: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            listeners_ready: AtomicU64::new(ENDED),
             revisions: Mutex::default(),
             marks: watch::Sender::new(Marks::default()),
             swaps: watch::Sender::new(0),
@@ -103,12 +109,28 @@ impl Board {
         generation
     }
 
+    /// From now on marks wait for [`listeners_follow`](Self::listeners_follow), too.
+    pub fn await_listeners(&self) {
+        self.listeners_ready.store(0, Ordering::Release);
+    }
+
+    /// The listeners of `generation` accept connections, or it was reported why not.
+    pub fn listeners_follow(&self, generation: u64) {
+        self.listeners_ready.fetch_max(generation, Ordering::AcqRel);
+        self.raise_marks();
+    }
+
     /// A worker says that it loads `generation` or later from now on.
     pub fn acknowledge(&self, worker: usize, generation: u64) {
         if let Some(slot) = self.acknowledged.get(worker) {
             slot.fetch_max(generation, Ordering::AcqRel);
         }
-        let all = self.acknowledged.iter().map(|slot| slot.load(Ordering::Acquire)).min().unwrap_or(0);
+        self.raise_marks();
+    }
+
+    fn raise_marks(&self) {
+        let slots = self.acknowledged.iter().chain([&self.listeners_ready]);
+        let all = slots.map(|slot| slot.load(Ordering::Acquire)).min().unwrap_or(0);
         if all == 0 || self.marks.borrow().generation >= all {
             return;
         }
@@ -126,7 +148,7 @@ impl Board {
 
     /// A worker has ended, and need not be waited for.
     pub fn retire(&self, worker: usize) {
-        self.acknowledge(worker, u64::MAX >> 1);
+        self.acknowledge(worker, ENDED);
     }
 
     /// How far all workers are; changes wake the receiver.

@@ -3,6 +3,7 @@
 //! A request never waits for it. When the writer cannot follow, whole buffers are dropped and their lines counted.
 
 use super::record::{AccessRecord, LineWriter};
+use crate::model::{AccessLogFormat, AccessLogTarget};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -20,28 +21,6 @@ pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Buffers that may wait for the writer, over all workers: 4 MiB.
 pub const QUEUED_BUFFERS_MAX: usize = 128;
-
-/// How a line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AccessLogFormat {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum AccessLogTarget {
-    /// Nowhere; formatting is skipped.
-    #[default]
-    Off,
-    /// Standard output.
-    Stdout,
-    /// Appended to a file, which is opened anew by [`AccessLog::reopen`].
-    File(PathBuf),
-}
 
 enum Message {
     Lines {

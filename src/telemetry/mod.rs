@@ -10,7 +10,8 @@ pub mod metrics;
 pub mod reason;
 mod record;
 
-pub use access_log::{AccessLog, AccessLogBuffer, AccessLogFormat, AccessLogTarget};
+pub use crate::model::{AccessLogFormat, AccessLogTarget};
+pub use access_log::{AccessLog, AccessLogBuffer};
 pub use counters::{
     BackendCounters, DurationHistogram, FrontendCounters, ListenerCounters, RefusedCounters, WorkerSlots,
 };

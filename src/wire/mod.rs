@@ -4,6 +4,8 @@
 //! its methods take `&self` and borrow only within one poll.
 
 use bytes::BufMut;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use std::cell::{Cell, RefCell, RefMut};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -33,6 +35,8 @@ pub enum Stream {
     Plain(Socket),
     /// Under TLS, of which we are the server.
     TlsServer(Box<TlsStream<Socket>>),
+    /// Handed over by the HTTP stack of a program that embeds us, after `101`.
+    Upgraded(Box<TokioIo<Upgraded>>),
 }
 
 /// Bytes that were read and not yet used.
@@ -192,6 +196,8 @@ impl Wire {
         let socket = match &*stream {
             Stream::Plain(socket) => socket,
             Stream::TlsServer(stream) => stream.get_ref().0,
+            // Its socket is the embedding program's.
+            Stream::Upgraded(_) => return,
         };
         if let Socket::Tcp(socket) = socket {
             // Where it fails the connection is gone already.
@@ -272,4 +278,4 @@ macro_rules! delegate {
 }
 
 delegate!(Socket, Tcp, Unix);
-delegate!(Stream, Plain, TlsServer);
+delegate!(Stream, Plain, TlsServer, Upgraded);

@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
+mod embed;
 mod house;
+mod program;
+mod readme;
 mod spine;
 mod store;
 mod support;

@@ -13,9 +13,9 @@
 //!   it is in force. An edit that keeps a target which is already missing is taken: it makes nothing worse.
 //! * A deletion is obeyed, and what named a deleted backend stays in force and is listed. Two exceptions: a shared
 //!   middleware stays while frontends in force name it, since a missing limiter or guard must not open a door; and
-//!   a mass removal is held ([`hold`]).
+//!   a mass removal is held (`hold`).
 //! * A frontend that is not in force yet waits until its own middlewares are valid, unless their type only shapes
-//!   requests and answers ([`read`]'s list). Once in force, it is never taken out for a middleware: an edit of either
+//!   requests and answers (`read`'s list). Once in force, it is never taken out for a middleware: an edit of either
 //!   keeps the previous form.
 //! * Of two frontends with the same normalised route and priority the one created later is not in force, even if it
 //!   was there first. A held ghost gives its route to any frontend of the store.

@@ -142,3 +142,39 @@ fn answers_of_http2_come_as_heads() {
     assert_eq!(from(200, &length, true, Method::Get), Err(P::ContentLength));
     assert_eq!(from(200, &[("connection", "close")], true, Method::Get), Err(P::ConnectionField));
 }
+
+#[test]
+fn requests_of_another_http1_stack_come_as_heads() {
+    let from = |version, fields: &[(&str, &str)], end| {
+        let mut parts = parts("POST", "/", fields);
+        parts.version = version;
+        let known = if end { Some(0) } else { None };
+        RequestHead::from_http(&parts, known, end, &mut Spare::default(), &Limits::default()).unwrap()
+    };
+    let of_connection = [
+        ("host", "a.example"),
+        ("connection", "x-a, upgrade"),
+        ("upgrade", "websocket"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("te", "gzip, trailers"),
+        ("x-a", "1"),
+        ("x-b", "2"),
+    ];
+    let mut head = from(http::Version::HTTP_11, &of_connection, true);
+    assert_eq!((head.version, head.upgrade, head.trailers_accepted), (Version::H11, true, true));
+    assert_eq!(head.upgrade_token(), Some("websocket"));
+    head.fields.remove_hop_by_hop();
+    let left = head.fields.iter().map(|field| field.name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(left, ["host", "x-b"]);
+
+    let both = [("host", "a.example"), ("transfer-encoding", "chunked"), ("content-length", "3")];
+    let head = from(http::Version::HTTP_11, &both, false);
+    assert_eq!(head.body, BodyLength::Chunked, "the coding was undone, and overrode the length");
+    assert!(!head.fields.contains(Known::ContentLength) && !head.fields.contains(Known::TransferEncoding));
+
+    let old =
+        [("host", "a.example"), ("expect", "100-continue"), ("connection", "upgrade"), ("upgrade", "x")];
+    let head = from(http::Version::HTTP_10, &old, false);
+    assert_eq!((head.version, head.upgrade, head.expect_continue), (Version::H10, false, false));
+}

@@ -3,9 +3,7 @@
 use super::streams::{bounded, growth_during, pattern};
 use crate::support::{Connection, Python, alone, scaled, shared};
 use axum::Router;
-use axum::error_handling::HandleError;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::routing::get;
 use flipgate::app::{Gate, Peer};
@@ -50,10 +48,9 @@ impl Program {
             let gate = Gate::builder().store(store.clone()).start().await.unwrap();
             assert!(gate.serving(revision, Duration::from_secs(5)).await);
 
-            let through_gate = HandleError::new(gate.clone(), |_| async { StatusCode::SERVICE_UNAVAILABLE });
             let app = Router::new()
                 .route("/own", get(|| async { "the program's own" }))
-                .fallback_service(through_gate)
+                .fallback_service(gate.clone())
                 .layer(axum::middleware::from_fn(with_peer))
                 .into_make_service_with_connect_info::<SocketAddr>();
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -67,9 +67,10 @@ impl Builder {
 /// A running `flipgate proxy` with a data directory of its own.
 pub struct Flipgate {
     how: Builder,
-    dir: TempDir,
     runs: usize,
+    // Before the directory with its output, so that it can show that when it is dropped.
     process: Option<Process>,
+    dir: TempDir,
     admin: Option<Admin>,
     started: Instant,
 }
@@ -86,11 +87,14 @@ impl Flipgate {
         self.runs += 1;
         let mut command = command();
         command
-            .args(["proxy", "--store", &self.how.store, "--admin", "127.0.0.1:0", "--drain-delay", "0s"])
+            .args(["proxy", "--store", &self.how.store, "--admin", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(self.data_dir())
             .args(["--workers", &self.how.workers.to_string()])
             .args(&self.how.arguments);
+        if !self.how.arguments.iter().any(|argument| argument == "--drain-delay") {
+            command.args(["--drain-delay", "0s"]);
+        }
         self.started = Instant::now();
         let output = self.dir.path().join(format!("output-{}", self.runs));
         let mut process = Process::start(&mut command, &output);

@@ -2,7 +2,6 @@
 
 #![allow(clippy::print_stdout)] // Figures and seeds are for whoever runs the tests.
 
-mod figures;
 mod holding;
 mod random;
 mod rules;
