@@ -16,15 +16,9 @@ use crate::model::ListenerId;
 use crate::telemetry::Reason;
 use crate::wire::{Stream, Wire};
 use bytes::Bytes;
-<<<<<<< HEAD
-use http::HeaderMap;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
-use http_body::{Body, Frame};
-=======
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use http::uri::Scheme;
 use http_body::{Body, Frame, SizeHint};
->>>>>>> main
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::upgrade::OnUpgrade;
@@ -141,18 +135,8 @@ impl GateError {
 }
 
 /// Answers one request on a worker.
-<<<<<<< HEAD
-pub(super) async fn serve(worker: Rc<Worker>, request: GateRequest) {
-    let GateRequest { mut parts, body, length, peer, upgrade, answer } = request;
-    let Ok(id) = ListenerId::try_from(LISTENER) else { return };
-    let client = Rc::new(Client::new(Arc::new(Listener::embedded(id)), peer));
-    let wants_upgrade = upgrade.is_some() && asks_for_websocket(&parts.headers);
-    let token = if wants_upgrade { parts.headers.remove(UPGRADE) } else { None };
-    remove_hop_by_hop(&mut parts.headers);
-=======
 pub(super) async fn serve(worker: Rc<Worker>, request: Box<GateRequest>) {
     let GateRequest { parts, body, length, client: (listener, peer), secure, upgrade, mut answer } = *request;
->>>>>>> main
     let limits = &worker.settings().limits;
     let mut client = Client::new(listener, peer);
     // What the program's own handshake settled is not known here.
@@ -176,54 +160,10 @@ pub(super) async fn serve(worker: Rc<Worker>, request: Box<GateRequest>) {
             *response.version_mut() = parts.version;
             respond(&worker, response, answer).await;
         }
-<<<<<<< HEAD
-        head
-    });
-    let body = body.map_or(RequestBody::Empty, RequestBody::Channel);
-    let mut answer = answer;
-    let answered = tokio::select! {
-        answered = stream::answer(&worker, &client, head, body, wants_upgrade) => answered,
-        // The program has lost interest.
-        () = answer.closed() => return,
-    };
-    match answered {
-        Answer::Response(response) => respond(response, answer).await,
-=======
->>>>>>> main
         Answer::Switched(switched) => switch(&worker, *switched, upgrade, answer).await,
     }
 }
 
-<<<<<<< HEAD
-/// What concerned only the program's own client connection (RFC 9110 section 7.6.1), which HTTP/2 would not let in.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let options = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let options: Vec<_> = options.flat_map(|value| value.split(',')).map(|o| o.trim().to_owned()).collect();
-    for option in options {
-        // `Connection` cannot take away what the request is about.
-        if ![HOST, CONTENT_LENGTH, EXPECT].iter().any(|kept| option.eq_ignore_ascii_case(kept.as_str())) {
-            headers.remove(option);
-        }
-    }
-    let trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    for name in [CONNECTION, UPGRADE, TRANSFER_ENCODING, TE] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "http2-settings"] {
-        headers.remove(name);
-    }
-    if trailers {
-        headers.insert(TE, http::HeaderValue::from_static("trailers"));
-    }
-}
-
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    headers.get(UPGRADE).is_some_and(|token| token.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-async fn respond(response: http::Response<AnswerBody>, answer: oneshot::Sender<http::Response<GateBody>>) {
-    let (parts, body) = response.into_parts();
-=======
 /// Hands the answer over and its body after it, as fast as the program takes it. One that takes nothing for the idle
 /// timeout is gone.
 async fn respond(
@@ -232,7 +172,6 @@ async fn respond(
     answer: oneshot::Sender<http::Response<GateBody>>,
 ) {
     let (parts, mut body) = response.into_parts();
->>>>>>> main
     let (pieces, receiver) = mpsc::channel(PIECES_MAX);
     let ended = body.is_end_stream();
     // An answer without a body, such as to HEAD, must not be taken for one of length 0.
@@ -241,18 +180,6 @@ async fn respond(
     if taken.is_err() || ended {
         return;
     }
-<<<<<<< HEAD
-    let mut body = std::pin::pin!(body);
-    loop {
-        let frame = tokio::select! {
-            frame = poll_fn(|cx| body.as_mut().poll_frame(cx)) => frame,
-            () = pieces.closed() => return,
-        };
-        let Some(frame) = frame else { return };
-        let last = frame.is_err();
-        if pieces.send(frame).await.is_err() || last {
-            return;
-=======
     let idle = worker.settings().idle_timeout;
     let timer = worker.timer();
     loop {
@@ -275,7 +202,6 @@ async fn respond(
             Some(Ok(frame)) => room.send(Piece::Frame(frame)),
             Some(Err(Aborted)) => return,
             None => return room.send(Piece::End),
->>>>>>> main
         }
     }
 }
@@ -292,44 +218,14 @@ async fn switch(
     let token = head.upgrade_token().and_then(|token| HeaderValue::from_str(token).ok());
     head.fields.remove_hop_by_hop();
     let mut response = head.to_http();
-<<<<<<< HEAD
-    *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
-    let websocket = http::HeaderValue::from_static("websocket");
-    response.headers_mut().insert(UPGRADE, websocket);
-    response.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("Upgrade"));
-=======
     head.recycle(&mut worker.spare.borrow_mut());
     *response.version_mut() = http::Version::HTTP_11;
     response.headers_mut().extend(token.map(|token| (UPGRADE, token)));
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
->>>>>>> main
     let (_, pieces) = mpsc::channel(1);
     if answer.send(response.map(|()| GateBody { pieces, left: None, ended: true })).is_err() {
         return;
     }
-<<<<<<< HEAD
-    let Some(Ok(upgraded)) = (match upgrade {
-        Some(upgrade) => Some(upgrade.await),
-        None => None,
-    }) else {
-        return;
-    };
-    let mut client = TokioIo::new(upgraded);
-    let Some(wire) = exchange.into_wire() else { return };
-    let (mut server, early) = wire.into_parts();
-    if client.write_all(&early).await.is_err() {
-        return;
-    }
-    passage.bytes_out = early.len() as u64;
-    let timer = worker.timer();
-    timer.set(worker.settings().tunnel_timeout);
-    // A process that drains ends its tunnels.
-    let copied = timer.bound_idle(tokio::io::copy_bidirectional(&mut client, &mut server));
-    if let Some(Ok((inward, outward))) = copied.await {
-        passage.bytes_in = inward;
-        passage.bytes_out += outward;
-    }
-=======
     let timer = worker.timer();
     timer.set(worker.settings().idle_timeout);
     let Some(Ok(upgraded)) = timer.bound_idle(upgrade).await else { return };
@@ -337,7 +233,6 @@ async fn switch(
     let (inward, outward) = tunnel::between_wires(worker, &client, &exchange.wire).await;
     passage.bytes_in = inward;
     passage.bytes_out = outward;
->>>>>>> main
 }
 
 impl Body for GateBody {

@@ -20,15 +20,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-<<<<<<< HEAD
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-=======
-use tokio::net::{TcpListener, UnixListener};
->>>>>>> main
 use tokio::sync::{mpsc, watch};
 
-/// How soon an address that could not be bound is tried again.
-const BIND_AGAIN: Duration = Duration::from_secs(2);
 /// Connections the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 4096;
 /// How soon a listener that cannot be opened is tried again: whoever has its address may be about to let it go.
@@ -215,12 +209,7 @@ impl Coordinator {
         let board = self.shared.board.clone();
         let mut swaps = board.swaps();
         let mut draining = self.shared.draining.clone();
-<<<<<<< HEAD
         let mut retry = RETRY_FIRST;
-        loop {
-            let table = self.shared.board.table();
-            let all_open = self.follow(&table).await;
-=======
         let mut followed = None;
         loop {
             let generation = *swaps.borrow_and_update();
@@ -230,22 +219,16 @@ impl Coordinator {
                 let all_open = self.follow(&table).await;
                 followed = all_open.then(|| table.listeners().clone());
             }
->>>>>>> main
             drop(table);
             board.listeners_follow(generation);
             tokio::select! {
-<<<<<<< HEAD
                 changed = swaps.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     retry = RETRY_FIRST;
                 }
-                () = tokio::time::sleep(retry), if !all_open => retry = RETRY,
-=======
-                changed = swaps.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(BIND_AGAIN), if followed.is_none() => {}
->>>>>>> main
+                () = tokio::time::sleep(retry), if followed.is_none() => retry = RETRY,
                 () = until_drain(&mut draining) => {
                     for id in self.bound.addresses().into_keys() {
                         self.close(&id).await;
@@ -257,11 +240,7 @@ impl Coordinator {
         }
     }
 
-<<<<<<< HEAD
-    /// Opens, moves and closes until the sockets are as the table says; says whether they are.
-=======
     /// Opens, moves and closes until the sockets are as the table says; false: some could not be opened.
->>>>>>> main
     async fn follow(&self, table: &Table) -> bool {
         let mut wanted = BTreeMap::new();
         let extra = self.extra.iter().map(|object| (&object.id, object));
@@ -287,20 +266,12 @@ impl Coordinator {
             if old.is_none_or(|old| *old.object != object) {
                 all_open &= self.open(id, object, old).await;
             }
-<<<<<<< HEAD
-            all_open &= self.open(id, object, old).await;
-=======
->>>>>>> main
         }
         all_open
     }
 
     /// Opens a listener, or where it stays at its address only hands out its new settings. One that moves goes on at
-<<<<<<< HEAD
-    /// its old address until the new one is bound.
-=======
     /// its old address until the new one is bound; false: that failed, and is reported.
->>>>>>> main
     async fn open(&self, id: &ListenerId, object: model::Listener, old: Option<&Arc<Listener>>) -> bool {
         let topic = Topic { key: model::ObjectKey::Listener(id.clone()).to_string(), aspect: "bind" };
         let stays = old.is_some_and(|old| old.object.address == object.address);
@@ -309,7 +280,6 @@ impl Coordinator {
             Ok(sockets) => sockets,
             Err(error) => {
                 let in_force = if old.is_some() { InForce::Previous } else { InForce::None };
-<<<<<<< HEAD
                 let board = &self.shared.board;
                 let problem = problem(topic.key.clone(), &object, &error, in_force, board.table().revision);
                 let known = |other: &Problem| other.key == problem.key && other.reason == problem.reason;
@@ -317,12 +287,6 @@ impl Coordinator {
                     tracing::error!(listener = %id, %error, "cannot listen");
                     board.report(topic, problem);
                 }
-=======
-                let revision = self.shared.board.table().revision;
-                self.shared
-                    .board
-                    .report(topic.clone(), problem(topic.key, &object, &error, in_force, revision));
->>>>>>> main
                 return false;
             }
         };

@@ -134,12 +134,6 @@ pub(super) async fn answer(
     }
 }
 
-/// Whether the server changes to the protocol that was asked for.
-fn agrees(answer: &ResponseHead, request: &RequestHead) -> bool {
-    let tokens = answer.upgrade_token().zip(request.upgrade_token());
-    tokens.is_some_and(|(answered, asked)| answered.eq_ignore_ascii_case(asked))
-}
-
 fn forwarded(
     mut passage: Passage,
     mut exchange: Exchange,
@@ -162,12 +156,10 @@ fn forwarded(
         response.headers_mut().insert(http::header::DATE, date);
     }
     head.recycle(&mut worker.spare.borrow_mut());
-<<<<<<< HEAD
-    let running = Running { passage, exchange, decoder, server_keeps };
+    let running = Running { passage, exchange, decoder, server_keeps, waiting: false };
     if running.decoder.is_end() {
         return response.map(|()| AnswerBody::Own(None, Some(Box::new(running.finish()))));
     }
-    running.exchange.timer.set(running.exchange.idle_timeout());
     let held = Rc::new(Held {
         running: RefCell::new(Some(Box::new(running))),
         polled: Cell::new(worker.now()),
@@ -175,11 +167,6 @@ fn forwarded(
     });
     worker.watch(&held);
     response.map(|()| AnswerBody::Server(ServerBody(held)))
-=======
-    let mut body = ServerBody { passage, exchange: Some(exchange), decoder, server_keeps, waiting: false };
-    body.finish_at_end();
-    response.map(|()| AnswerBody::Server(Box::new(body)))
->>>>>>> main
 }
 
 /// Whether the server changes to the protocol it was asked for.
@@ -302,14 +289,8 @@ impl Running {
                     input.consume(length);
                     drop(input);
                     self.passage.bytes_out += length as u64;
-<<<<<<< HEAD
-                    exchange.timer.set(exchange.idle_timeout());
-                    return Poll::Ready(Step::Data(data));
-=======
                     self.waiting = false;
-                    self.finish_at_end();
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
->>>>>>> main
+                    return Poll::Ready(Step::Data(data));
                 }
                 Ok(Decoded::End { skip, trailers }) => {
                     input.consume(skip);
@@ -338,36 +319,11 @@ impl Running {
         }
     }
 
-<<<<<<< HEAD
     /// The answer is whole.
     fn finish(mut self) -> Passage {
         self.passage.bytes_in = self.exchange.body_bytes();
         self.exchange.finish(self.server_keeps);
         self.passage
-=======
-    /// Ends as soon as nothing more is to come, so that who reads it is told with the last data.
-    fn finish_at_end(&mut self) {
-        if self.decoder.is_end() {
-            self.finish();
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            self.passage.bytes_in = exchange.body_bytes();
-            exchange.finish(self.server_keeps);
-        }
-    }
-
-    fn abort(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        self.exchange = None;
-        self.passage.reason = Some(reason);
-        Poll::Ready(Some(Err(Aborted)))
-    }
-
-    fn is_end(&self) -> bool {
-        self.exchange.is_none()
->>>>>>> main
     }
 }
 
@@ -383,10 +339,15 @@ impl AnswerBody {
     /// Sends the rest of the request on while the answer waits for its reader. Returns whether any of it moved.
     pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
-            Self::Server(body) => body
-                .exchange
-                .as_mut()
-                .is_some_and(|exchange| exchange.poll_upload_beside(cx) == Beside::Moved),
+            Self::Server(body) => {
+                let mut running = body.0.running.borrow_mut();
+                let Some(running) = &mut *running else { return false };
+                let moved = running.exchange.poll_upload_beside(cx) == Beside::Moved;
+                if moved {
+                    body.0.polled.set(running.passage.worker.now());
+                }
+                moved
+            }
             Self::Own(..) => false,
         }
     }

@@ -229,7 +229,7 @@ impl Worker {
         commands.close();
         while let Ok(command) = commands.try_recv() {
             if let Command::Gate(request) = command {
-                self.tasks.spawn_local(gate::serve(self.clone(), *request));
+                self.tasks.spawn_local(gate::serve(self.clone(), request));
             }
         }
         // Who still waits to be heard is told that nobody listens.
