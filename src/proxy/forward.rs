@@ -424,13 +424,6 @@ impl Exchange {
         }
     }
 
-    /// The connection alone, for another protocol.
-    pub(super) fn into_wire(self) -> Option<Wire> {
-        let Self { wire, upload, .. } = self;
-        drop(upload);
-        Rc::try_unwrap(wire).ok()
-    }
-
     /// Gives the connection back once the answer was read to its end. It is kept only where the server keeps it, the
     /// request was sent whole and nothing came behind the answer.
     pub(super) fn finish(self, keep_alive: bool) {

@@ -29,24 +29,14 @@ pub(super) fn decide(passage: &mut Passage) -> Decision {
     if matches!(passage.head.method_kind, Method::Connect | Method::Trace) {
         return Decision::Fail(Failure::with_status(Reason::BadRequest, 405));
     }
-    if passage.head.method_kind == Method::Options && is_at_its_last_hop(&mut passage.head) {
-        return Decision::Reply(Reply { status: 200, location: None });
+    if headers::loops(passage) {
+        return Decision::Fail(Failure::with_status(Reason::BadRequest, 508));
+    }
+    if headers::is_last_hop(&mut passage.head) {
+        return Decision::Reply(Reply { status: 204, location: None });
     }
     let worker = Rc::clone(&passage.worker);
     worker.with_table(|table| decide_with(passage, table))
-}
-
-/// Counts `Max-Forwards` down (RFC 9110 section 7.6.2); says whether the request goes no further.
-fn is_at_its_last_hop(head: &mut RequestHead) -> bool {
-    let Some(left) = head.fields.known(Known::MaxForwards) else { return false };
-    // What is no number is none of ours.
-    let Some(left) = std::str::from_utf8(left).ok().and_then(|left| left.parse::<u32>().ok()) else {
-        return false;
-    };
-    let Some(next) = left.checked_sub(1) else { return true };
-    head.fields
-        .set_with("Max-Forwards", |out| out.extend_from_slice(itoa::Buffer::new().format(next).as_bytes()));
-    false
 }
 
 fn decide_with(passage: &mut Passage, table: &Table) -> Decision {

@@ -53,6 +53,8 @@ struct Accepting {
 pub(super) struct Shared {
     pub board: Arc<Board>,
     pub settings: Settings,
+    /// By what name this process adds itself to `Via`; no other process has it.
+    pub via: Box<str>,
     /// Requests that no frontend took.
     pub unmatched: WorkerSlots<FrontendCounters>,
     pub refused: WorkerSlots<RefusedCounters>,

@@ -1,9 +1,10 @@
 //! Line 5: the store may die, lose its data, or come back older; traffic does not notice.
 
 use crate::support::keys::frontend;
-use crate::support::{Flipgate, Keys, Load, Nginx, Relay, Wrk, free_port, get, shared, until};
+use crate::support::{Flipgate, Keys, Load, Nginx, Relay, Wrk, figure, free_port, get, shared, until};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const HOST: &str = "shop.example";
@@ -84,6 +85,12 @@ fn line_5_etcd_killed_and_back() {
     nothing_failed("etcd killed and back", load);
 }
 
+fn any_file_holds(dir: &Path, text: &[u8]) -> bool {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut contents = files.filter_map(|file| std::fs::read(file.path()).ok());
+    contents.any(|content| content.windows(text.len()).any(|window| window == text))
+}
+
 #[test]
 fn line_5_a_start_without_etcd_serves_from_disk_within_a_second() {
     let _machine = shared();
@@ -99,6 +106,9 @@ fn line_5_a_start_without_etcd_serves_from_disk_within_a_second() {
     let last = scene.keys.put_bytes("frontends/api/frontend", b"{\"Route\": ".to_vec());
     flipgate.admin().served(last);
     assert_eq!(get(scene.address, "api.example", "/").text(), "green\n");
+    until("the good form is on the disk", Duration::from_secs(2), || {
+        any_file_holds(&flipgate.data_dir(), b"api.example").then_some(())
+    });
 
     for how in ["killed", "stopped"] {
         scene.keys.kill();
@@ -110,7 +120,7 @@ fn line_5_a_start_without_etcd_serves_from_disk_within_a_second() {
         flipgate.start_again();
         flipgate.wait_ready(Duration::from_secs(20));
         let seconds = flipgate.started().elapsed().as_secs_f64();
-        crate::support::figure("spine 5: ready without etcd", seconds, "s", &format!("proxy {how}"), 1.0);
+        assert!(figure("spine 5: ready without etcd", seconds, "s", &format!("proxy {how}"), 1.0));
         assert_eq!(get(scene.address, HOST, "/").text(), "blue\n");
         assert_eq!(
             get(scene.address, "api.example", "/").text(),
@@ -151,6 +161,19 @@ fn line_5_a_start_with_neither_etcd_nor_disk_is_not_ready() {
     let status = flipgate.end(Duration::from_secs(10));
     assert_eq!(status.code(), Some(3), "{}", flipgate.output());
     assert!(begin.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn line_5_an_etcd_that_hangs_is_noticed() {
+    let _machine = shared();
+    let scene = Scene::new();
+    let flipgate = Flipgate::on(&scene.keys.url()).ready();
+    let load = scene.load();
+    scene.keys.freeze();
+    flipgate.admin().state("the store is away", Duration::from_secs(20), |status| !is_connected(status));
+    scene.keys.thaw();
+    flipgate.admin().state("the store is back", Duration::from_secs(20), is_connected);
+    nothing_failed("etcd hangs for a while", load);
 }
 
 /// Enough frontends for their removal to be held.

@@ -54,11 +54,6 @@ impl Admin {
         self.json("/v3/status")
     }
 
-    /// The revision that all workers serve.
-    pub fn revision(&self) -> i64 {
-        self.status()["revision"].as_i64().expect("revision is a number")
-    }
-
     /// Returns when all workers serve `revision` or a later one.
     pub fn served(&self, revision: i64) {
         let answer = self.ask("GET", &format!("/v3/status?revision={revision}&timeout=10s"));

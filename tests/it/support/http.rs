@@ -8,18 +8,19 @@ use std::time::Duration;
 /// Longest silence that a test waits through.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
+/// Names and values.
+pub type FieldLines = Vec<(String, Vec<u8>)>;
+
 /// One answer.
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
-    pub version: String,
     pub status: u16,
-    pub reason: String,
     /// In order, with the case they came in.
-    pub fields: Vec<(String, Vec<u8>)>,
+    pub fields: FieldLines,
     pub body: Vec<u8>,
-    pub trailers: Vec<(String, Vec<u8>)>,
+    pub trailers: FieldLines,
     /// Statuses and fields of the interim answers before it.
-    pub interim: Vec<(u16, Vec<(String, Vec<u8>)>)>,
+    pub interim: Vec<(u16, FieldLines)>,
 }
 
 impl Answer {
@@ -127,9 +128,8 @@ impl Connection {
         let Some(status) = status.filter(|_| first.starts_with("HTTP/1.")) else {
             return Err(bad(&format!("no status line: {first:?}")));
         };
-        let reason = parts.get(2).copied().unwrap_or_default().to_owned();
         let fields = self.fields()?;
-        Ok(Answer { version: parts[0].to_owned(), status, reason, fields, ..Answer::default() })
+        Ok(Answer { status, fields, ..Answer::default() })
     }
 
     fn body(&mut self, answer: &mut Answer) -> std::io::Result<()> {
@@ -161,7 +161,7 @@ impl Connection {
     }
 
     /// Field lines to the empty one.
-    pub fn fields(&mut self) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    pub fn fields(&mut self) -> std::io::Result<FieldLines> {
         let mut fields = Vec::new();
         loop {
             let line = self.raw_line()?;
@@ -192,13 +192,6 @@ impl Connection {
     /// Reads `buffer` full.
     pub fn read_exact(&mut self, buffer: &mut [u8]) -> std::io::Result<()> {
         self.stream.read_exact(buffer)
-    }
-
-    /// What is there next, at least a byte; empty at the end.
-    pub fn read_some(&mut self) -> std::io::Result<Vec<u8>> {
-        let bytes = self.stream.fill_buf()?.to_vec();
-        self.stream.consume(bytes.len());
-        Ok(bytes)
     }
 
     /// Everything up to the close, however it closes.

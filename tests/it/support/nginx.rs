@@ -12,7 +12,7 @@ use tempfile::TempDir;
 /// One nginx with one worker and one port.
 pub struct Nginx {
     process: Process,
-    dir: TempDir,
+    _dir: TempDir,
     address: SocketAddr,
 }
 
@@ -63,16 +63,11 @@ impl Nginx {
             assert!(process.ended().is_none(), "nginx ended: {}", process.output());
             TcpStream::connect(address).ok()
         });
-        Self { process, dir, address }
+        Self { process, _dir: dir, address }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Its directory, relative paths of its configuration begin there.
-    pub fn dir(&self) -> &std::path::Path {
-        self.dir.path()
     }
 
     /// The process that does the work.

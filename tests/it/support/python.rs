@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 /// A running script of `tests/it/support`.
 pub struct Python {
-    process: Process,
+    _process: Process,
     address: SocketAddr,
     _dir: TempDir,
 }
@@ -21,14 +21,10 @@ impl Python {
         let dir = tempfile::tempdir().unwrap();
         let mut process = Process::start(Command::new("python3").arg(script), &dir.path().join("output"));
         let port = process.printed("listening on port ", Duration::from_secs(20)).parse().unwrap();
-        Self { process, address: SocketAddr::from(([127, 0, 0, 1], port)), _dir: dir }
+        Self { _process: process, address: SocketAddr::from(([127, 0, 0, 1], port)), _dir: dir }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
     }
 }

@@ -9,8 +9,6 @@ use std::time::Duration;
 /// What came over one connection as one message.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// Counts connections from 0.
-    pub connection: usize,
     /// The request line.
     pub line: String,
     /// In order, with the case they came in.
@@ -127,7 +125,7 @@ impl Drop for Recorder {
 }
 
 fn serve(stream: TcpStream, notes: &Notes, script: &Script, early: bool) {
-    let connection = notes.connections.fetch_add(1, Ordering::SeqCst);
+    notes.connections.fetch_add(1, Ordering::SeqCst);
     notes.open.fetch_add(1, Ordering::SeqCst);
     // A test that forgets a connection does not keep its thread for ever.
     let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
@@ -135,7 +133,7 @@ fn serve(stream: TcpStream, notes: &Notes, script: &Script, early: bool) {
     let mut answers = stream.try_clone().unwrap();
     let mut input = BufReader::new(stream);
     loop {
-        let mut seen = Seen { connection, ..Seen::default() };
+        let mut seen = Seen::default();
         let head = read_head(&mut input, &mut seen);
         let mut goes_on = true;
         if head.is_ok() && early {

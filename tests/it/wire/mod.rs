@@ -20,7 +20,7 @@ use std::time::Duration;
 struct Scene {
     flipgate: Flipgate,
     server: Recorder,
-    directory: Directory,
+    _directory: Directory,
 }
 
 impl Scene {
@@ -38,7 +38,7 @@ impl Scene {
         directory.put_way("a", "PathPrefix(`/`)", server.address());
         more(&directory);
         let flipgate = Flipgate::on(&directory.url()).workers(1).ready();
-        Self { flipgate, server, directory }
+        Self { flipgate, server, _directory: directory }
     }
 
     fn address(&self) -> SocketAddr {
