@@ -224,7 +224,7 @@ fn an_address_that_is_taken_is_tried_again() {
     drop(other);
     assert_eq!(scene.flipgate.address("late"), address);
     // Another listener takes its place at the same address.
-    scene.directory.delete("listeners/late.json");
+    std::fs::remove_file(scene.directory.path().join("listeners/late.json")).unwrap();
     listener("later");
     until("the address has a new listener", Duration::from_secs(5), || {
         let status = scene.flipgate.admin().status();
