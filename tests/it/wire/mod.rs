@@ -20,7 +20,7 @@ use std::time::Duration;
 struct Scene {
     flipgate: Flipgate,
     server: Recorder,
-    _directory: Directory,
+    directory: Directory,
 }
 
 impl Scene {
@@ -38,7 +38,7 @@ impl Scene {
         directory.put_way("a", "PathPrefix(`/`)", server.address());
         more(&directory);
         let flipgate = Flipgate::on(&directory.url()).workers(1).ready();
-        Self { flipgate, server, _directory: directory }
+        Self { flipgate, server, directory }
     }
 
     fn address(&self) -> SocketAddr {
