@@ -46,11 +46,6 @@ impl Directory {
         fs::rename(&staged, path).unwrap();
     }
 
-    /// Removes a file by its name with ending.
-    pub fn delete(&self, name: &str) {
-        fs::remove_file(self.path().join(name)).unwrap();
-    }
-
     /// A backend with one server, and a frontend that sends to it.
     pub fn put_way(&self, id: &str, route: &str, server: std::net::SocketAddr) {
         self.put(&format!("backends/{id}/backend"), &json!({"Type": "http"}));
