@@ -1,5 +1,5 @@
 //! What one edit costs to compile into the next table, at three sizes of table. Prints the median of many edits.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::indexing_slicing, missing_docs)]
 
 use flipgate::model::{Object, ObjectKey, Revision, Strictness};
 use flipgate::table::{Change, Table, compile};

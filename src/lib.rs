@@ -50,7 +50,7 @@
 //! It stays on one worker's thread. Nothing on its way takes a lock.
 //!
 //! 1. `proxy::listeners` binds, `proxy::worker` accepts, within the limit of connections.
-//! 2. `proxy::connection` does the TLS handshake ([`tls::Resolver`] finds the certificate) and the choice of protocol.
+//! 2. `proxy::connection` does the TLS handshake ([`tls::Certificates`] finds the certificate) and the choice of protocol.
 //! 3. `proxy::http1` reads a head with [`message`]: what is ambiguous is refused here. HTTP/2 is hyper's:
 //!    `proxy::http2` makes the same head of each stream; `proxy::gate` of each request of an embedding program.
 //! 4. `proxy::request` loads the table once and decides from it, without waiting: [`route::Router`] finds the frontend,

@@ -4,7 +4,7 @@ use super::Admin;
 use super::answer::{self, Failure};
 use super::extract::Json;
 use super::objects::{lease, stored};
-use crate::model::ObjectKey;
+use crate::model::{Object, ObjectKey, Strictness};
 use crate::store::{Area, Expected, Operation, Transaction};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -68,11 +68,15 @@ pub(super) async fn commit(State(admin): State<Arc<Admin>>, body: Json) -> Resul
             problems.push(bad_key(&put.key, "is no key of an object"));
             continue;
         };
-        let before = match key {
-            ObjectKey::Host(_) => stored(&admin, &put.key).await?,
-            _ => None,
+        // A host's marker may stand for the stored key pair; of others only what is refused is compared.
+        let text = put.value.to_string();
+        let known = !matches!(key, ObjectKey::Host(_));
+        let before = match known && Object::parse(&key, text.as_bytes(), Strictness::Written).object.is_some()
+        {
+            true => None,
+            false => stored(&admin, &put.key).await?,
         };
-        match admin.admit(&key, &put.value.to_string().into(), before.as_ref()) {
+        match admin.admit(&key, &text.into(), before.as_ref()) {
             Ok(admitted) => {
                 warnings.extend(admitted.warnings);
                 let lease = lease(put.ttl.as_deref())?;

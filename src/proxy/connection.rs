@@ -62,7 +62,11 @@ async fn speaks_http2(worker: &Worker, wire: &Wire) -> bool {
                 return true;
             }
         }
-        match timer.bound(wire.fill()).await {
+        // Whoever has said nothing when the process drains is let go as any silent client is.
+        let silent = wire.input().is_empty();
+        let filled =
+            if silent { timer.bound_idle(wire.fill()).await } else { timer.bound(wire.fill()).await };
+        match filled {
             Some(Ok(1..)) => {}
             _ => return false,
         }

@@ -456,12 +456,14 @@ impl Exchange {
 
 /// Whose fault a broken upload is.
 fn failure_of(error: &UploadError) -> Failure {
-    Failure::of(match error {
-        UploadError::ClientGone | UploadError::Truncated => Reason::ClientGone,
-        UploadError::BadFraming => Reason::BadRequest,
-        UploadError::TooLarge => Reason::BodyTooLarge,
-        UploadError::Refused(_) => Reason::UpstreamReset,
-    })
+    match error {
+        UploadError::ClientGone => Failure::of(Reason::ClientGone),
+        // It may have closed its own direction alone, and be told.
+        UploadError::Truncated => Failure::with_status(Reason::ClientGone, 400),
+        UploadError::BadFraming => Failure::of(Reason::BadRequest),
+        UploadError::TooLarge => Failure::of(Reason::BodyTooLarge),
+        UploadError::Refused(_) => Failure::of(Reason::UpstreamReset),
+    }
 }
 
 /// How a request's body is framed towards the server.

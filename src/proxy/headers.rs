@@ -2,7 +2,7 @@
 
 use super::passage::Passage;
 use super::tunnel;
-use crate::message::{Known, RequestHead, Version};
+use crate::message::{Known, Method, RequestHead, Version};
 use crate::model::FrontendSettings;
 
 /// Fields that only a trusted client may set.
@@ -49,6 +49,7 @@ pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
     if let Some(hostname) = &settings.hostname {
         head.fields.set_known(Known::XForwardedServer, |out| out.extend_from_slice(hostname.as_bytes()));
     }
+    append_via(passage);
     if settings.forwarded {
         add_forwarded(passage);
     }
@@ -77,6 +78,48 @@ fn append_client(head: &mut RequestHead, client: &str) {
         }
         out.extend_from_slice(client.as_bytes());
     });
+}
+
+/// Adds this process to the list of those the request came through (RFC 9110 section 7.6.3).
+fn append_via(passage: &mut Passage) {
+    let head = &mut passage.head;
+    let before = head.fields.known_all(Known::Via).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let version: &[u8] = match head.version {
+        Version::H10 => b"1.0 ",
+        Version::H11 => b"1.1 ",
+        Version::H2 => b"2 ",
+    };
+    let name = &passage.worker.shared.via;
+    head.fields.set_known(Known::Via, |out| {
+        for earlier in before {
+            out.extend_from_slice(&earlier);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(version);
+        out.extend_from_slice(name.as_bytes());
+    });
+}
+
+/// Whether the request has come through this very process before.
+pub(super) fn loops(passage: &Passage) -> bool {
+    let name = passage.worker.shared.via.as_bytes();
+    passage.head.fields.known_all(Known::Via).any(|via| memchr::memmem::find(via, name).is_some())
+}
+
+/// What `Max-Forwards` of an OPTIONS request asks for (RFC 9110 section 7.6.2): one less is written into the head, and
+/// at 0 the request is to be answered here.
+pub(super) fn is_last_hop(head: &mut RequestHead) -> bool {
+    if !matches!(head.method_kind, Method::Options) {
+        return false;
+    }
+    let told = head.fields.known(Known::MaxForwards).and_then(|value| std::str::from_utf8(value).ok());
+    // A value that is no number means nothing.
+    let Some(left) = told.and_then(|value| value.parse::<u32>().ok()) else { return false };
+    let Some(left) = left.checked_sub(1) else { return true };
+    head.fields.set_known(Known::MaxForwards, |out| {
+        out.extend_from_slice(itoa::Buffer::new().format(left).as_bytes());
+    });
+    false
 }
 
 /// The port the client meant: the one it named, or its scheme's.

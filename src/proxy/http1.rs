@@ -4,7 +4,7 @@ use super::body::RequestBody;
 use super::client::Client;
 use super::error::{Failure, body_of};
 use super::forward::{self, Exchange, Next};
-use super::passage::Passage;
+use super::passage::{self, Passage};
 use super::pump::{Ended, Pump};
 use super::request::{Decision, decide};
 use super::timer::Timer;
@@ -20,6 +20,12 @@ use crate::wire::Wire;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
+
+/// What a connection gets for its first request where the process drains: it was accepted to be served.
+const FIRST_GRACE: Duration = Duration::from_secs(1);
+/// What one gets that was idle, for a request that has arrived and was not read yet.
+const IDLE_GRACE: Duration = Duration::from_millis(40);
 
 /// What becomes of a connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +57,14 @@ impl From<HeadError> for Refusal {
 /// Serves the connection until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>) {
     let timer = Rc::new(worker.timer());
+    let mut first = true;
     loop {
-        let head = match read_head(&worker, &wire, &timer).await {
+        let grace = if std::mem::take(&mut first) { FIRST_GRACE } else { IDLE_GRACE };
+        let head = match read_head(&worker, &wire, &timer, grace).await {
             Ok(Some(head)) => head,
             Ok(None) => break,
             Err(refusal) => {
-                refuse(&worker, &wire, refusal).await;
+                refuse(&worker, &client, &wire, refusal).await;
                 linger(&worker, &wire, &timer).await;
                 break;
             }
@@ -79,11 +87,18 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>
     .await;
 }
 
-/// The next request's head. `None`: the client is done, was idle too long, or the process drains.
-async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option<RequestHead>, Refusal> {
+/// The next request's head. `None`: the client is done, was idle too long, or the process drains: then a request that
+/// may be on its way gets `grace`.
+async fn read_head(
+    worker: &Worker,
+    wire: &Wire,
+    timer: &Timer,
+    grace: Duration,
+) -> Result<Option<RequestHead>, Refusal> {
     let mut scan = Scan::default();
     let limits = &worker.settings().limits;
     let mut begun = !wire.input().is_empty();
+    let mut graced = false;
     timer.set(if begun { worker.settings().head_timeout } else { worker.settings().keep_alive_timeout });
     loop {
         {
@@ -101,9 +116,16 @@ async fn read_head(worker: &Worker, wire: &Wire, timer: &Timer) -> Result<Option
                 }
             }
         }
-        let filled = if begun { timer.bound(wire.fill()).await } else { timer.bound_idle(wire.fill()).await };
+        let filled = match begun || graced {
+            true => timer.bound(wire.fill()).await,
+            false => timer.bound_idle(wire.fill()).await,
+        };
         match filled {
             Some(Ok(1..)) => {}
+            None if !begun && !graced && worker.is_draining() => {
+                graced = true;
+                timer.set(grace);
+            }
             None if begun => {
                 let failure = Failure::with_status(Reason::BadRequest, 408);
                 return Err(Refusal { failure, problem: "the head did not come in time" });
@@ -372,12 +394,14 @@ async fn switch(
 }
 
 /// Refuses what is not a request: nothing of it reached a server.
-async fn refuse(worker: &Worker, wire: &Wire, refusal: Refusal) {
+async fn refuse(worker: &Worker, client: &Client, wire: &Wire, refusal: Refusal) {
     let Refusal { failure, problem } = refusal;
     worker.shared.refused.at(worker.index).record(failure.reason);
     tracing::debug!(problem, status = failure.status, "request refused");
     let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
-    let (kind, body) = body_of(failure, worker.next_request_id());
+    let id = worker.next_request_id();
+    passage::log_refused(worker, client, id, failure);
+    let (kind, body) = body_of(failure, id);
     head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
     let mut out = Vec::new();
     let date = worker.date();
@@ -438,7 +462,7 @@ async fn drained(
 
 /// Closes our side and reads on for a moment, so that the client reads the answer before it sees a reset.
 async fn linger(worker: &Worker, wire: &Wire, timer: &Timer) {
-    timer.set(std::time::Duration::from_secs(1));
+    timer.set(Duration::from_secs(1));
     if !matches!(timer.bound(wire.shutdown()).await, Some(Ok(()))) {
         return;
     }

@@ -10,7 +10,9 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -44,18 +46,49 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Wire) {
         .max_concurrent_streams(worker.settings().http2_streams_max)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER);
-    let service = service_fn(|request| handle(worker.clone(), client.clone(), request));
+    let requests = Cell::new(0_u64);
+    let service = service_fn(|request| {
+        requests.set(requests.get() + 1);
+        handle(worker.clone(), client.clone(), request)
+    });
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
     let mut draining = worker.shared.draining.clone();
+    // Every request holds its client.
+    let idle = until_idle(&worker, &client, Rc::strong_count(&client), &requests);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = until_drain(&mut draining) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = idle => {
+            connection.as_mut().graceful_shutdown();
+            let timer = worker.timer();
+            timer.set(worker.settings().head_timeout);
+            // A client that does not answer the farewell is not waited for.
+            timer.bound(connection).await.unwrap_or(Ok(()))
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(listener = %client.listener.id, %error, "connection ended");
+    }
+}
+
+/// Ready once there was no request for the keep-alive timeout, or at most twice as long; also where the client never
+/// began to speak HTTP/2, or does not end what it began.
+async fn until_idle(worker: &Worker, client: &Rc<Client>, without_requests: usize, requests: &Cell<u64>) {
+    let timer = worker.timer();
+    let mut before = u64::MAX;
+    loop {
+        timer.set(worker.settings().keep_alive_timeout);
+        poll_fn(|cx| timer.poll(cx)).await;
+        let now = requests.get();
+        if Rc::strong_count(client) <= without_requests && now == std::mem::replace(&mut before, now) {
+            return;
+        }
+        if now == 0 {
+            return;
+        }
     }
 }
 

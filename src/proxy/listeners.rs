@@ -12,7 +12,7 @@ use crate::tls::{TicketRings, server_config};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -20,13 +20,15 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
-/// How soon an address that could not be bound is tried again.
-const BIND_AGAIN: Duration = Duration::from_secs(2);
 /// Connections the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 4096;
+/// How soon a listener that cannot be opened is tried again: whoever has its address may be about to let it go.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// How often after that.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A listener as connections see it.
 pub(super) struct Listener {
@@ -64,6 +66,24 @@ pub(super) enum RawUnix {
 pub(super) type Accepted = crate::wire::Socket;
 
 impl Acceptor {
+    /// A connection that waits to be accepted, without waiting for one.
+    pub(super) fn accept_waiting(&self) -> Option<(Accepted, Option<SocketAddr>)> {
+        let (socket, unix) = match self {
+            Self::Tcp(RawTcp::Bound(socket)) => (SockRef::from(socket), false),
+            Self::Tcp(RawTcp::Registered(socket)) => (SockRef::from(socket), false),
+            Self::Unix(RawUnix::Bound(socket)) => (SockRef::from(socket), true),
+            Self::Unix(RawUnix::Registered(socket)) => (SockRef::from(socket), true),
+        };
+        let (stream, peer) = socket.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        if unix {
+            return Some((Accepted::Unix(UnixStream::from_std(stream.into()).ok()?), None));
+        }
+        // Only tunes: a connection without it works.
+        let _ = stream.set_tcp_nodelay(true);
+        Some((Accepted::Tcp(TcpStream::from_std(stream.into()).ok()?), peer.as_socket()))
+    }
+
     pub(super) async fn accept(&mut self) -> io::Result<(Accepted, Option<SocketAddr>)> {
         match self {
             Self::Tcp(raw) => {
@@ -189,6 +209,7 @@ impl Coordinator {
         let board = self.shared.board.clone();
         let mut swaps = board.swaps();
         let mut draining = self.shared.draining.clone();
+        let mut retry = RETRY_FIRST;
         let mut followed = None;
         loop {
             let generation = *swaps.borrow_and_update();
@@ -201,8 +222,13 @@ impl Coordinator {
             drop(table);
             board.listeners_follow(generation);
             tokio::select! {
-                changed = swaps.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(BIND_AGAIN), if followed.is_none() => {}
+                changed = swaps.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    retry = RETRY_FIRST;
+                }
+                () = tokio::time::sleep(retry), if followed.is_none() => retry = RETRY,
                 () = until_drain(&mut draining) => {
                     for id in self.bound.addresses().into_keys() {
                         self.close(&id).await;
@@ -253,12 +279,14 @@ impl Coordinator {
         let sockets = match sockets {
             Ok(sockets) => sockets,
             Err(error) => {
-                tracing::error!(listener = %id, %error, "cannot listen");
                 let in_force = if old.is_some() { InForce::Previous } else { InForce::None };
-                let revision = self.shared.board.table().revision;
-                self.shared
-                    .board
-                    .report(topic.clone(), problem(topic.key, &object, &error, in_force, revision));
+                let board = &self.shared.board;
+                let problem = problem(topic.key.clone(), &object, &error, in_force, board.table().revision);
+                let known = |other: &Problem| other.key == problem.key && other.reason == problem.reason;
+                if !board.problems().iter().any(known) {
+                    tracing::error!(listener = %id, %error, "cannot listen");
+                    board.report(topic, problem);
+                }
                 return false;
             }
         };

@@ -75,6 +75,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             board,
             settings,
+            via: format!("flipgate-{:08x}", rand::random::<u32>()).into(),
             unmatched: WorkerSlots::new(workers),
             refused: WorkerSlots::new(workers),
             open: AtomicUsize::new(0),

@@ -1,6 +1,7 @@
 //! One request on its way through the proxy: what was decided about it, and its one line in the log at the end.
 
 use super::client::Client;
+use super::error::Failure;
 use super::worker::Worker;
 use crate::message::{RequestHead, Version};
 use crate::model::Revision;
@@ -97,6 +98,36 @@ impl Passage {
     pub(super) fn id_text(&self) -> IdText {
         id_text(self.id)
     }
+}
+
+/// Writes the log line of what was no request: nothing it says of itself is to be believed, or repeated.
+pub(super) fn log_refused(worker: &Worker, client: &Client, id: u64, failure: Failure) {
+    let mut log = worker.access_log.borrow_mut();
+    if !log.is_on() {
+        return;
+    }
+    log.record(&AccessRecord {
+        time_unix_micros: worker.unix_micros(Instant::now()),
+        id: id_text(id).as_str(),
+        client: client.ip(),
+        listener: client.listener.id.as_str(),
+        protocol: "HTTP/1.1",
+        tls: client.tls.map(|tls| tls.version),
+        method: "",
+        host: "",
+        path: "",
+        status: failure.status,
+        reason: Some(failure.reason),
+        frontend: None,
+        backend: None,
+        server: None,
+        attempts: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        duration_us: 0,
+        upstream_us: None,
+        revision: 0,
+    });
 }
 
 /// Sixteen hexadecimal digits.

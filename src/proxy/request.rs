@@ -29,6 +29,12 @@ pub(super) fn decide(passage: &mut Passage) -> Decision {
     if matches!(passage.head.method_kind, Method::Connect | Method::Trace) {
         return Decision::Fail(Failure::with_status(Reason::BadRequest, 405));
     }
+    if headers::loops(passage) {
+        return Decision::Fail(Failure::with_status(Reason::BadRequest, 508));
+    }
+    if headers::is_last_hop(&mut passage.head) {
+        return Decision::Reply(Reply { status: 204, location: None });
+    }
     let worker = Rc::clone(&passage.worker);
     worker.with_table(|table| decide_with(passage, table))
 }

@@ -8,15 +8,20 @@ use super::forward::{self, Beside, Exchange, Next};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
-use crate::message::{BodyDecoder, Decoded, HeadError, RequestHead, ResponseHead};
+use crate::message::{BodyDecoder, Decoded, Fields, HeadError, RequestHead, ResponseHead};
 use crate::middleware::Reply;
 use crate::telemetry::Reason;
 use crate::wire::BODY_ROOM;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+/// Added to the idle timeout before an answer that nobody asks for is let go.
+const STALL_GRACE: Duration = Duration::from_secs(1);
 
 /// The body of an answer. Dropping it before its end tells the server that nobody listens.
 pub(super) enum AnswerBody {
@@ -26,18 +31,36 @@ pub(super) enum AnswerBody {
         #[expect(dead_code, reason = "the request is logged when it is dropped")] Option<Box<Passage>>,
     ),
     /// A server's.
-    Server(Box<ServerBody>),
+    Server(ServerBody),
 }
 
 /// A server's answer on its way.
-pub(super) struct ServerBody {
+pub(super) struct ServerBody(Rc<Held>);
+
+/// What an answer on its way holds. Its worker can take it away where the client lets it wait for ever: a stream whose
+/// window is full is not polled, and could not end itself.
+pub(super) struct Held {
+    /// Gone at the end.
+    running: RefCell<Option<Box<Running>>>,
+    polled: Cell<Instant>,
+    /// Whether the body ended as it should, or its reader knows that it did not.
+    told: Cell<bool>,
+}
+
+struct Running {
     passage: Passage,
-    /// Taken at the end.
-    exchange: Option<Exchange>,
+    exchange: Exchange,
     decoder: BodyDecoder,
     server_keeps: bool,
     /// The server was asked for more and the time for that runs; it does not while the client is waited for.
     waiting: bool,
+}
+
+/// What comes next of a body.
+enum Step {
+    Data(Bytes),
+    End(Option<Fields>),
+    Broken(Reason),
 }
 
 /// What the server wants to speak after `101`: the exchange, for a tunnel.
@@ -133,9 +156,17 @@ fn forwarded(
         response.headers_mut().insert(http::header::DATE, date);
     }
     head.recycle(&mut worker.spare.borrow_mut());
-    let mut body = ServerBody { passage, exchange: Some(exchange), decoder, server_keeps, waiting: false };
-    body.finish_at_end();
-    response.map(|()| AnswerBody::Server(Box::new(body)))
+    let running = Running { passage, exchange, decoder, server_keeps, waiting: false };
+    if running.decoder.is_end() {
+        return response.map(|()| AnswerBody::Own(None, Some(Box::new(running.finish()))));
+    }
+    let held = Rc::new(Held {
+        running: RefCell::new(Some(Box::new(running))),
+        polled: Cell::new(worker.now()),
+        told: Cell::new(false),
+    });
+    worker.watch(&held);
+    response.map(|()| AnswerBody::Server(ServerBody(held)))
 }
 
 /// Whether the server changes to the protocol it was asked for.
@@ -188,9 +219,66 @@ fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
 impl ServerBody {
     /// The next data or trailers. What comes after an error is nothing.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        let held = &self.0;
+        let Some(mut running) = held.running.take() else {
+            return Poll::Ready(if held.told.replace(true) { None } else { Some(Err(Aborted)) });
+        };
+        held.polled.set(running.passage.worker.now());
+        let step = running.poll(cx);
+        running.passage.bytes_in = running.exchange.body_bytes();
+        Poll::Ready(match step {
+            Poll::Pending => {
+                held.running.replace(Some(running));
+                return Poll::Pending;
+            }
+            Poll::Ready(Step::Data(data)) => {
+                // Whoever waits for more after the last byte does not hold the server's connection.
+                if running.decoder.remaining() == Some(0) {
+                    held.told.set(true);
+                    running.finish();
+                } else {
+                    held.running.replace(Some(running));
+                }
+                Some(Ok(Frame::data(data)))
+            }
+            Poll::Ready(Step::End(trailers)) => {
+                held.told.set(true);
+                running.finish();
+                trailers.map(|trailers| Ok(Frame::trailers(trailers.to_http())))
+            }
+            Poll::Ready(Step::Broken(reason)) => {
+                held.told.set(true);
+                running.passage.reason = Some(reason);
+                Some(Err(Aborted))
+            }
+        })
+    }
+
+    fn is_end(&self) -> bool {
+        self.0.told.get()
+    }
+}
+
+impl Held {
+    /// Lets go of an answer that its client has not asked for in a long time; says whether it goes on.
+    pub(super) fn goes_on(&self, now: Instant) -> bool {
+        let mut running = self.running.borrow_mut();
+        let Some(one) = &mut *running else { return false };
+        // The idle timeout itself is seen to by whoever polls.
+        let most = one.exchange.idle_timeout() + STALL_GRACE;
+        if now.saturating_duration_since(self.polled.get()) < most {
+            return true;
+        }
+        one.passage.reason = Some(Reason::ClientGone);
+        *running = None;
+        false
+    }
+}
+
+impl Running {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let exchange = &mut self.exchange;
         let _ = exchange.poll_upload_beside(cx);
-        self.passage.bytes_in = exchange.body_bytes();
         let wire = exchange.wire.clone();
         loop {
             let mut input = wire.input();
@@ -202,74 +290,47 @@ impl ServerBody {
                     drop(input);
                     self.passage.bytes_out += length as u64;
                     self.waiting = false;
-                    self.finish_at_end();
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                    return Poll::Ready(Step::Data(data));
                 }
                 Ok(Decoded::End { skip, trailers }) => {
                     input.consume(skip);
-                    drop(input);
-                    self.finish();
-                    let trailers = trailers.map(|trailers| Ok(Frame::trailers(trailers.to_http())));
-                    return Poll::Ready(trailers);
+                    return Poll::Ready(Step::End(trailers));
                 }
                 Ok(Decoded::NeedMore { skip }) => input.consume(skip),
-                Err(_) => {
-                    drop(input);
-                    return self.abort(Reason::BadAnswer);
-                }
+                Err(_) => return Poll::Ready(Step::Broken(Reason::BadAnswer)),
             }
             drop(input);
             match wire.poll_fill_room(cx, BODY_ROOM) {
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(ended) => {
-                    // A reset is no end, whatever the framing.
-                    if ended.is_err() || self.decoder.on_eof().is_err() {
-                        return self.abort(Reason::UpstreamTruncated);
-                    }
-                    self.finish();
-                    return Poll::Ready(None);
+                // A reset is no end, whatever the framing.
+                Poll::Ready(ended) if ended.is_err() || self.decoder.on_eof().is_err() => {
+                    return Poll::Ready(Step::Broken(Reason::UpstreamTruncated));
                 }
+                Poll::Ready(_) => return Poll::Ready(Step::End(None)),
                 Poll::Pending => {
                     if !self.waiting {
                         self.waiting = true;
                         exchange.timer.set(exchange.idle_timeout());
                     }
                     ready!(exchange.timer.poll(cx));
-                    return self.abort(Reason::UpstreamTimeout);
+                    return Poll::Ready(Step::Broken(Reason::UpstreamTimeout));
                 }
             }
         }
     }
 
-    /// Ends as soon as nothing more is to come, so that who reads it is told with the last data.
-    fn finish_at_end(&mut self) {
-        if self.decoder.is_end() {
-            self.finish();
-        }
-    }
-
-    fn finish(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            self.passage.bytes_in = exchange.body_bytes();
-            exchange.finish(self.server_keeps);
-        }
-    }
-
-    fn abort(&mut self, reason: Reason) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        self.exchange = None;
-        self.passage.reason = Some(reason);
-        Poll::Ready(Some(Err(Aborted)))
-    }
-
-    fn is_end(&self) -> bool {
-        self.exchange.is_none()
+    /// The answer is whole.
+    fn finish(mut self) -> Passage {
+        self.passage.bytes_in = self.exchange.body_bytes();
+        self.exchange.finish(self.server_keeps);
+        self.passage
     }
 }
 
 impl Drop for ServerBody {
     fn drop(&mut self) {
-        if self.exchange.is_some() && !self.decoder.is_end() {
-            self.passage.reason = Some(Reason::ClientGone);
+        if let Some(running) = &mut *self.0.running.borrow_mut() {
+            running.passage.reason = Some(Reason::ClientGone);
         }
     }
 }
@@ -278,10 +339,15 @@ impl AnswerBody {
     /// Sends the rest of the request on while the answer waits for its reader. Returns whether any of it moved.
     pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> bool {
         match self {
-            Self::Server(body) => body
-                .exchange
-                .as_mut()
-                .is_some_and(|exchange| exchange.poll_upload_beside(cx) == Beside::Moved),
+            Self::Server(body) => {
+                let mut running = body.0.running.borrow_mut();
+                let Some(running) = &mut *running else { return false };
+                let moved = running.exchange.poll_upload_beside(cx) == Beside::Moved;
+                if moved {
+                    body.0.polled.set(running.passage.worker.now());
+                }
+                moved
+            }
             Self::Own(..) => false,
         }
     }
@@ -311,7 +377,9 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
             Self::Server(body) => {
-                body.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+                let running = body.0.running.borrow();
+                let left = running.as_ref().and_then(|running| running.decoder.remaining());
+                left.map_or_else(SizeHint::default, SizeHint::with_exact)
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use super::client::Client;
 use super::gate::GateRequest;
-use super::listeners::{Acceptor, Listener, OpenConnection, Opened};
+use super::listeners::{Accepted, Acceptor, Listener, OpenConnection, Opened};
 use super::settings::Settings;
+use super::stream::Held;
 use super::timer::{Timer, Timers};
 use super::{gate, http1, http2};
 use crate::message::Spare;
@@ -13,11 +14,11 @@ use crate::upstream::Pool;
 use arc_swap::ArcSwap;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,22 +43,18 @@ pub(super) enum Command {
     Drain,
 }
 
-/// A socket that this worker accepts on, until it is dropped.
+/// A socket that this worker accepts on, until this is dropped: what waits in its queue by then is accepted still.
 struct Accepting {
     current: Rc<RefCell<Arc<Listener>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _open: oneshot::Sender<()>,
 }
 
 /// What all workers share.
 pub(super) struct Shared {
     pub board: Arc<Board>,
     pub settings: Settings,
+    /// By what name this process adds itself to `Via`; no other process has it.
+    pub via: Box<str>,
     /// Requests that no frontend took.
     pub unmatched: WorkerSlots<FrontendCounters>,
     pub refused: WorkerSlots<RefusedCounters>,
@@ -112,6 +109,8 @@ pub(super) struct Worker {
     pub spare: RefCell<Spare>,
     pub access_log: RefCell<AccessLogBuffer>,
     pub tasks: TaskTracker,
+    /// Answers that clients take as streams, to see to it that they do.
+    answers: RefCell<Vec<Weak<Held>>>,
     table: RefCell<TableCache>,
     clock: Cell<Clock>,
     requests: Cell<u64>,
@@ -128,6 +127,7 @@ impl Worker {
             spare: RefCell::default(),
             access_log: RefCell::new(access_log),
             tasks: TaskTracker::new(),
+            answers: RefCell::default(),
             table: RefCell::new(table),
             clock: Cell::new(Clock::read()),
             requests: Cell::new(0),
@@ -139,6 +139,11 @@ impl Worker {
     /// Looks at the table in force, checking that it is the newest.
     pub(super) fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         look(self.table.borrow_mut().load())
+    }
+
+    /// Lets go of an answer once its client takes nothing of it for too long.
+    pub(super) fn watch(&self, held: &Rc<Held>) {
+        self.answers.borrow_mut().push(Rc::downgrade(held));
     }
 
     /// A timer of this worker.
@@ -204,8 +209,9 @@ impl Worker {
                     Some(Command::Listen(Opened { listener, socket })) => {
                         let id = listener.id.clone();
                         let current = Rc::new(RefCell::new(listener));
-                        let task = tokio::task::spawn_local(self.clone().accept(current.clone(), socket));
-                        accepting.insert(id, Accepting { current, task });
+                        let (open, closing) = oneshot::channel();
+                        self.tasks.spawn_local(self.clone().accept(current.clone(), socket, closing));
+                        accepting.insert(id, Accepting { current, _open: open });
                     }
                     Some(Command::Update(listener)) => {
                         if let Some(accepting) = accepting.get(&listener.id) {
@@ -222,14 +228,28 @@ impl Worker {
                 },
             }
         }
+        commands.close();
+        while let Ok(command) = commands.try_recv() {
+            if let Command::Gate(request) = command {
+                self.tasks.spawn_local(gate::serve(self.clone(), request));
+            }
+        }
         // Who still waits to be heard is told that nobody listens.
         drop(commands);
         self.timers.drain();
         drop(accepting);
         self.tasks.close();
-        tokio::select! {
-            () = self.tasks.wait() => {}
-            () = self.shared.cut.cancelled() => {}
+        let mut ended = std::pin::pin!(self.tasks.wait());
+        loop {
+            tokio::select! {
+                () = &mut ended => break,
+                () = self.shared.cut.cancelled() => break,
+                // Tables go on being swapped, and nobody is to wait for a worker that drains.
+                Some(Note::Swapped { generation }) = inbox.recv() => {
+                    self.with_table(|_| ());
+                    self.shared.board.acknowledge(self.index, generation);
+                }
+            }
         }
         self.shared.board.retire(self.index);
         ticks.abort();
@@ -249,26 +269,31 @@ impl Worker {
             if now.duration_since(swept) >= SWEEP {
                 swept = now;
                 self.pool.borrow_mut().sweep(now);
+                self.answers.borrow_mut().retain(|held| held.upgrade().is_some_and(|held| held.goes_on(now)));
             }
         }
     }
 
-    async fn accept(self: Rc<Self>, current: Rc<RefCell<Arc<Listener>>>, mut socket: Acceptor) {
+    async fn accept(
+        self: Rc<Self>,
+        current: Rc<RefCell<Arc<Listener>>>,
+        mut socket: Acceptor,
+        mut closing: oneshot::Receiver<()>,
+    ) {
         loop {
             while self.shared.open.load(Ordering::Relaxed) >= self.settings().connections_max {
+                if !matches!(closing.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
+                    return;
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
-            match socket.accept().await {
-                Ok((stream, peer)) => {
-                    let worker = self.clone();
-                    let listener = current.borrow().clone();
-                    self.tasks.spawn_local(async move {
-                        let open = OpenConnection::count(&worker.shared, &listener, worker.index);
-                        let client = Client::new(listener, peer);
-                        super::connection::serve(worker, client, stream).await;
-                        drop(open);
-                    });
-                }
+            let accepted = tokio::select! {
+                biased;
+                accepted = socket.accept() => accepted,
+                _ = &mut closing => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.take_connection(&current, stream, peer),
                 // Out of descriptors, or the client was gone already: others must not suffer, nor the processor.
                 Err(error) => {
                     tracing::warn!(listener = %current.borrow().id, %error, "accept failed");
@@ -276,6 +301,26 @@ impl Worker {
                 }
             }
         }
+        // The close of the socket would reset those whose connections the system has made already.
+        while let Some((stream, peer)) = socket.accept_waiting() {
+            self.take_connection(&current, stream, peer);
+        }
+    }
+
+    fn take_connection(
+        self: &Rc<Self>,
+        current: &RefCell<Arc<Listener>>,
+        stream: Accepted,
+        peer: Option<std::net::SocketAddr>,
+    ) {
+        let worker = self.clone();
+        let listener = current.borrow().clone();
+        let open = OpenConnection::count(&worker.shared, &listener, worker.index);
+        self.tasks.spawn_local(async move {
+            let client = Client::new(listener, peer);
+            super::connection::serve(worker, client, stream).await;
+            drop(open);
+        });
     }
 
     /// Serves a plain or decrypted connection as HTTP/1.1 until it ends.

@@ -5,23 +5,23 @@
 //!
 //! The way of a certificate: a host object names a [`KeyPairSource`](crate::model::KeyPairSource), which
 //! [`Certificate::load`] turns into a checked [`Certificate`]; all of them together make one immutable [`Certificates`];
-//! and a [`Resolver`] swaps one set for the next without touching a connection.
+//! and the table that holds them is swapped without touching a connection.
 
 pub mod certificate;
 pub mod certificates;
 pub mod client;
-pub mod resolver;
 pub mod seal;
 pub mod server;
 pub mod tickets;
 
+#[cfg(test)]
+mod resolver;
 #[cfg(test)]
 mod tests;
 
 pub use certificate::{Certificate, CertificateError, CertificateWarning};
 pub use certificates::Certificates;
 pub use client::{ClientTls, ClientTlsError, Trust, client_config};
-pub use resolver::Resolver;
 pub use seal::{SealError, SealKeys, Sealed};
 pub use server::{provider, server_config};
 pub use tickets::{TicketRing, TicketRings};

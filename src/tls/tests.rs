@@ -1,5 +1,6 @@
 //! Certificates made at run time, and handshakes in memory.
 
+use super::resolver::Resolver;
 use super::*;
 use crate::model::{HostName, KeyPairSource, ListenerTls, TlsVersion};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};

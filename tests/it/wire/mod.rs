@@ -3,6 +3,7 @@
 //! where they do.
 
 mod bodies;
+mod broken;
 mod errors;
 mod fields;
 mod heads;
@@ -19,7 +20,7 @@ use std::time::Duration;
 struct Scene {
     flipgate: Flipgate,
     server: Recorder,
-    _directory: Directory,
+    directory: Directory,
 }
 
 impl Scene {
@@ -37,7 +38,7 @@ impl Scene {
         directory.put_way("a", "PathPrefix(`/`)", server.address());
         more(&directory);
         let flipgate = Flipgate::on(&directory.url()).workers(1).ready();
-        Self { flipgate, server, _directory: directory }
+        Self { flipgate, server, directory }
     }
 
     fn address(&self) -> SocketAddr {
