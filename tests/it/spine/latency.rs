@@ -58,9 +58,6 @@ fn edits(frontends: usize, bound_ms: f64) {
         flipgate.admin().served(revision);
         waits.push(written.elapsed().as_secs_f64() * 1e3);
     }
-    let slow = waits.iter().enumerate().filter(|(_, wait)| **wait > bound_ms / 2.0);
-    let slow = slow.map(|(number, wait)| format!("{wait:.0} ms at {number}")).collect::<Vec<_>>();
-    println!("slow ones: {}", slow.join(", "));
     assert!(load.is_running(), "the load ended before the edits");
     let answered = load.result(length + Duration::from_secs(30));
     assert!(answered.requests > 1_000, "{answered:?} is no load");
