@@ -7,6 +7,7 @@ use crate::model::Revision;
 use crate::proxy::{self, GateBody, GateError, Proxy, Settings};
 use crate::store::{Store, StoreError, Transaction};
 use crate::telemetry::AccessLog;
+use crate::tls::SealKeys;
 use bytes::Bytes;
 use http_body::Body;
 use std::collections::BTreeMap;
@@ -97,7 +98,7 @@ impl Builder {
         let store = self.store.ok_or(StartError::NoStore)?;
         let plan = Plan {
             store: store.clone(),
-            seal_key_files: self.seal_key_files,
+            seal_keys: SealKeys::read(&self.seal_key_files).map_err(StartError::Seal)?,
             secrets_dir: self.secrets_dir,
             data_dir: self.data_dir,
             workers: self.workers,

@@ -91,12 +91,12 @@ pub struct Running {
 /// What only the operator can mend: see [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let store = open_store(&config)?;
-    let seal_keys = Arc::new(SealKeys::read(&config.store.seal_key_files).map_err(StartError::Seal)?);
+    let seal_keys = SealKeys::read(&config.store.seal_key_files).map_err(StartError::Seal)?;
     let access_log = AccessLog::start(&config.access_log.target, config.access_log.format)
         .map_err(|error| StartError::Io { setting: "--access-log".to_owned(), error })?;
     let plan = Plan {
         store: store.clone(),
-        seal_key_files: config.store.seal_key_files.clone(),
+        seal_keys: seal_keys.clone(),
         secrets_dir: config.secrets_dir.clone(),
         data_dir: Some(config.data_dir.clone()),
         workers: config.workers,
@@ -123,7 +123,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         publisher,
     };
     #[cfg(feature = "admin")]
-    let running = bound.serve(running, &config, store, seal_keys);
+    let running = bound.serve(running, &config, store, Arc::new(seal_keys));
     #[cfg(not(feature = "admin"))]
     drop((store, seal_keys));
     Ok(running)

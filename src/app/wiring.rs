@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// What is to run.
 pub(super) struct Plan {
     pub store: Arc<dyn Store>,
-    pub seal_key_files: Vec<PathBuf>,
+    pub seal_keys: SealKeys,
     pub secrets_dir: Option<PathBuf>,
     pub data_dir: Option<PathBuf>,
     pub workers: usize,
@@ -37,10 +37,7 @@ pub(super) struct Wired {
 
 pub(super) fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, StartError> {
     let (board, inboxes) = Board::new(plan.workers);
-    let environment = Environment {
-        seal_keys: SealKeys::read(&plan.seal_key_files).map_err(StartError::Seal)?,
-        secrets_dir: plan.secrets_dir,
-    };
+    let environment = Environment { seal_keys: plan.seal_keys, secrets_dir: plan.secrets_dir };
     let parts = Parts { store: plan.store, board: board.clone(), environment, data_dir: plan.data_dir };
     let (publisher, control) = Publisher::open(parts).map_err(StartError::Data)?;
     let proxy = Proxy::start(board, inboxes, plan.settings, plan.overrides, plan.extra_listeners, access_log)

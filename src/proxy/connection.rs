@@ -3,6 +3,7 @@
 use super::client::{Client, TlsSession};
 use super::listeners::Accepted;
 use super::worker::Worker;
+use super::{http1, http2};
 use crate::wire::{Stream, Wire};
 use std::rc::Rc;
 use tokio_rustls::TlsAcceptor;
@@ -15,9 +16,9 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, socket: Accept
     let Some(config) = client.listener.tls.clone() else {
         let wire = Wire::new(Stream::Plain(socket));
         if client.listener.object.h2c && speaks_http2(&worker, &wire).await {
-            return worker.serve_http2(Rc::new(client), wire).await;
+            return http2::serve(worker, Rc::new(client), wire).await;
         }
-        return worker.serve_http1(Rc::new(client), wire).await;
+        return http1::serve(worker, Rc::new(client), Rc::new(wire)).await;
     };
     let timer = worker.timer();
     timer.set(worker.settings().handshake_timeout);
@@ -40,9 +41,9 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, socket: Accept
     client.tls = Some(TlsSession { version });
     let wire = Wire::new(Stream::TlsServer(Box::new(stream)));
     if http2 {
-        worker.serve_http2(Rc::new(client), wire).await;
+        http2::serve(worker, Rc::new(client), wire).await;
     } else {
-        worker.serve_http1(Rc::new(client), wire).await;
+        http1::serve(worker, Rc::new(client), Rc::new(wire)).await;
     }
 }
 

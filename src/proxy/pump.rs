@@ -1,7 +1,6 @@
 //! Moves an answer's body from a server's HTTP/1.1 connection to a client's.
 
 use super::forward::{Beside, Exchange};
-use super::timer::Timer;
 use crate::message::{BodyDecoder, CHUNK_END, Decoded, write_chunk_head, write_last_chunk};
 use crate::wire::{BODY_ROOM, Wire};
 use std::future::poll_fn;
@@ -87,7 +86,7 @@ impl<'a> Pump<'a> {
             if self.exchange.poll_client_gone(cx) {
                 return Poll::Ready(Ended::ClientGone);
             }
-            if timed_out(&self.exchange.timer, cx) {
+            if self.exchange.timer.poll(cx).is_ready() {
                 let owed = self.data > 0 || self.written < self.pending.len();
                 return Poll::Ready(if owed { Ended::ClientGone } else { Ended::Silent });
             }
@@ -205,8 +204,4 @@ impl<'a> Pump<'a> {
             }
         }
     }
-}
-
-fn timed_out(timer: &Timer, cx: &mut Context<'_>) -> bool {
-    timer.poll(cx).is_ready()
 }

@@ -1,12 +1,12 @@
 //! A worker: one thread with its own event loop, its own sockets and its own connections to servers.
 
 use super::client::Client;
+use super::gate;
 use super::gate::GateRequest;
 use super::listeners::{Accepted, Acceptor, Listener, OpenConnection, Opened};
 use super::settings::Settings;
 use super::stream::Held;
 use super::timer::{Timer, Timers};
-use super::{gate, http1, http2};
 use crate::message::Spare;
 use crate::table::{Board, Inbox, Note, Table};
 use crate::telemetry::{AccessLogBuffer, FrontendCounters, RefusedCounters, WorkerSlots};
@@ -321,15 +321,5 @@ impl Worker {
             super::connection::serve(worker, client, stream).await;
             drop(open);
         });
-    }
-
-    /// Serves a plain or decrypted connection as HTTP/1.1 until it ends.
-    pub(super) async fn serve_http1(self: Rc<Self>, client: Rc<Client>, wire: crate::wire::Wire) {
-        http1::serve(self, client, Rc::new(wire)).await;
-    }
-
-    /// Serves a connection as HTTP/2 until it ends.
-    pub(super) async fn serve_http2(self: Rc<Self>, client: Rc<Client>, wire: crate::wire::Wire) {
-        http2::serve(self, client, wire).await;
     }
 }

@@ -73,7 +73,7 @@ fn a_proxy_that_is_told_to_end_lets_requests_end() {
 fn a_drain_has_a_deadline_and_a_second_signal_needs_none() {
     let _machine = shared();
     // The end waits for the disk, which others may be using.
-    let most = Duration::from_secs(15);
+    let most = Duration::from_secs(6);
     for second in [false, true] {
         let timeout = if second { "60s" } else { "1s" };
         let (_server, _directory, mut flipgate) = scene(&["--drain-timeout", timeout]);
