@@ -38,8 +38,10 @@ impl Objects {
     /// What names an object, with the field that does.
     pub(super) fn naming(&self, key: &ObjectKey) -> Vec<(&ObjectKey, &'static str)> {
         let named = |object: &Object| match (key, object) {
-            (ObjectKey::Backend(id), Object::Frontend(frontend)) if frontend.backend == *id => {
-                Some("BackendId")
+            (ObjectKey::Backend(id), Object::Frontend(frontend))
+                if frontend.backends().any(|it| it == id) =>
+            {
+                Some(frontend.backend_field())
             }
             (ObjectKey::Backend(id), Object::Backend(Backend::Alias { target, .. })) if target == id => {
                 Some("Target")
@@ -60,8 +62,10 @@ impl Objects {
         for (key, (object, _)) in &self.valid {
             match (key, object) {
                 (_, Object::Frontend(frontend)) => {
-                    self.check_backend(&mut findings, key, "BackendId", &frontend.backend);
-                    self.check_servers(&mut findings, key, &frontend.backend);
+                    for backend in frontend.backends() {
+                        self.check_backend(&mut findings, key, frontend.backend_field(), backend);
+                        self.check_servers(&mut findings, key, backend);
+                    }
                     for id in &frontend.settings.middlewares {
                         let shared = ObjectKey::SharedMiddleware(id.clone());
                         if self.get(&shared).is_none() && !self.invalid.contains(&shared) {

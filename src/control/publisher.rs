@@ -255,7 +255,7 @@ impl Publisher {
             let previous = self.shared.board.table();
             let next = table::compile(&previous, turn.revision, turn.hash, &turn.changes);
             drop(previous);
-            self.shared.board.publish(Arc::new(next)).await;
+            self.shared.board.publish(next).await;
             self.shared.note_swap(turn.revision, began.elapsed());
         }
         if let Some(synced) = turn.synced {

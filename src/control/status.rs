@@ -3,7 +3,7 @@
 use super::image::{Confirmation, Counts, Image, Listing, Now, PROBLEMS_MAX, Record, View};
 use super::journal::Journal;
 use super::publisher::Command;
-use crate::model::{InForce, ObjectKey, Problem, Revision, Severity};
+use crate::model::{BackendId, InForce, ObjectKey, Problem, Revision, Severity};
 use crate::store::{Area, Store};
 use crate::table::Board;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -195,6 +195,11 @@ impl Control {
     /// Reads files named by hosts again. False: the control plane has ended.
     pub async fn reload(&self) -> bool {
         self.shared.commands.send(Command::Reload).await.is_ok()
+    }
+
+    /// Whether a frontend or alias in force names this backend.
+    pub fn is_named(&self, backend: &BackendId) -> bool {
+        self.shared.image().is_named(backend)
     }
 
     /// One object, as stored and as in force.

@@ -1,9 +1,12 @@
 //! A backend: a named group of servers, or an alias of one.
 
+use super::balance::{Balance, Sticky, read_balance, read_sticky};
 use super::duration;
-use super::fields::{Fields, not_one_of};
+use super::fields::{Fields, not_one_of, quote};
 use super::frontend::{TIMEOUT_MAX, read_backend_id};
+use super::health::{HealthCheck, Outlier, read_health, read_outlier};
 use super::id::BackendId;
+use super::server::is_host_name;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -39,6 +42,80 @@ pub struct BackendSettings {
     pub timeouts: Timeouts,
     /// How connections are kept.
     pub keep_alive: KeepAlive,
+    /// `Protocol`: what is spoken to servers; default `http1`.
+    pub protocol: UpstreamProtocol,
+    /// `TLS`: how servers with `https://` prove who they are.
+    pub tls: UpstreamTls,
+    /// `Balance`: whose turn it is.
+    pub balance: Balance,
+    /// `Sticky`: clients come back to their server; default they do not.
+    pub sticky: Option<Sticky>,
+    /// `Health`: servers are asked; default they are not.
+    pub health: Option<HealthCheck>,
+    /// `Outlier`: what requests tell of servers.
+    pub outlier: Outlier,
+    /// `SlowStart`: how long the share of a server that became well grows to its full; default none.
+    pub slow_start: Option<Duration>,
+    /// `Limits` of connections and of requests that wait for one.
+    pub limits: UpstreamLimits,
+}
+
+/// What is spoken to servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamProtocol {
+    /// `http1`: HTTP/1.1.
+    #[default]
+    Http1,
+    /// `http2`: HTTP/2, with prior knowledge where there is no TLS.
+    Http2,
+    /// `auto`: what the server chooses by ALPN; HTTP/1.1 where there is no TLS.
+    Auto,
+}
+
+impl UpstreamProtocol {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// How servers with `https://` prove who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamTls {
+    /// `InsecureSkipVerify`: any certificate will do; default false.
+    pub insecure: bool,
+    /// `CA` (new): certificates of the authorities to trust, as PEM; default those that the system trusts.
+    pub authorities: Option<Box<str>>,
+    /// `ServerName` (new): the name that servers prove and are asked for; default the host of their URL.
+    pub server_name: Option<Box<str>>,
+}
+
+/// Limits towards servers, over all workers of a process; a request past them is answered 503 at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// `Connections` to all servers of the backend; default no limit.
+    pub connections: Option<u32>,
+    /// `ServerConnections` to each server; default no limit.
+    pub server_connections: Option<u32>,
+    /// `Pending`: requests that wait for a connection; default 1024.
+    pub pending: u32,
+    /// `PendingTimeout`: how long one waits; default 1 s.
+    pub pending_timeout: Duration,
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        Self {
+            connections: None,
+            server_connections: None,
+            pending: 1_024,
+            pending_timeout: Duration::from_secs(1),
+        }
+    }
 }
 
 /// How long to wait for a server.
@@ -126,15 +203,63 @@ fn read_settings(fields: &mut Fields<'_>) -> BackendSettings {
             keep_alive.idle_connections_max = idle;
         }
     });
-    match fields.text("Protocol") {
-        None | Some("http1") => {}
-        Some("http2" | "auto") => {
-            fields.warning("Protocol", "is read and kept, but this version speaks HTTP/1.1 to servers");
+    settings.protocol = match fields.text("Protocol") {
+        None | Some("http1") => UpstreamProtocol::Http1,
+        Some("http2") => UpstreamProtocol::Http2,
+        Some("auto") => UpstreamProtocol::Auto,
+        Some(other) => {
+            fields.error("Protocol", not_one_of(other, &["http1", "http2", "auto"]));
+            UpstreamProtocol::Http1
         }
-        Some(other) => fields.error("Protocol", not_one_of(other, &["http1", "http2", "auto"])),
-    }
-    fields.inert(&["TLS", "Balance", "Health", "Outlier", "Sticky", "SlowStart", "Limits"]);
+    };
+    fields.object("TLS", |fields| settings.tls = read_tls(fields));
+    settings.balance = read_balance(fields);
+    settings.sticky = read_sticky(fields);
+    settings.health = read_health(fields);
+    settings.outlier = read_outlier(fields);
+    settings.slow_start = fields.duration("SlowStart", TIMEOUT_MAX);
+    fields.object("Limits", |fields| settings.limits = read_limits(fields));
     settings
+}
+
+fn read_tls(fields: &mut Fields<'_>) -> UpstreamTls {
+    let server_name = fields.text("ServerName");
+    if let Some(name) = server_name.filter(|name| !is_host_name(name)) {
+        fields.error("ServerName", format!("is {}; a host name is expected", quote(name)));
+    }
+    let authorities = fields.text("CA");
+    if authorities.is_some_and(|pem| !pem.contains("-----BEGIN CERTIFICATE-----")) {
+        fields.error("CA", "holds no certificate; PEM text is expected");
+    }
+    let insecure = fields.boolean("InsecureSkipVerify").unwrap_or(false);
+    if insecure && authorities.is_some() {
+        fields.warning("CA", "has no effect beside `InsecureSkipVerify`");
+    }
+    fields.inert(&[
+        "PreferServerCipherSuites",
+        "SessionTicketsDisabled",
+        "SessionCache",
+        "CipherSuites",
+        "MinVersion",
+        "MaxVersion",
+    ]);
+    UpstreamTls {
+        insecure,
+        authorities: authorities.map(Into::into),
+        server_name: server_name.map(Into::into),
+    }
+}
+
+fn read_limits(fields: &mut Fields<'_>) -> UpstreamLimits {
+    let mut limits = UpstreamLimits::default();
+    let mut number = |name: &'static str| {
+        fields.integer(name, 0..=1_000_000).and_then(|number| u32::try_from(number).ok())
+    };
+    limits.connections = number("Connections").filter(|most| *most > 0);
+    limits.server_connections = number("ServerConnections").filter(|most| *most > 0);
+    limits.pending = number("Pending").unwrap_or(limits.pending);
+    limits.pending_timeout = fields.duration("PendingTimeout", TIMEOUT_MAX).unwrap_or(limits.pending_timeout);
+    limits
 }
 
 impl Backend {
@@ -190,6 +315,57 @@ impl BackendSettings {
                 value.insert(name.into(), map.into());
             }
         }
+        if self.protocol != standard.protocol {
+            value.insert("Protocol".into(), self.protocol.as_str().into());
+        }
+        for (name, part) in [
+            ("TLS", self.tls.to_value()),
+            ("Balance", self.balance.to_value()),
+            ("Sticky", self.sticky.as_ref().map(Sticky::to_value)),
+            ("Health", self.health.as_ref().map(HealthCheck::to_value)),
+            ("Outlier", self.outlier.to_value()),
+            ("SlowStart", self.slow_start.map(|time| duration::format(time).into())),
+            ("Limits", self.limits.to_value()),
+        ] {
+            if let Some(part) = part {
+                value.insert(name.into(), part);
+            }
+        }
         value
+    }
+}
+
+impl UpstreamTls {
+    fn to_value(&self) -> Option<Value> {
+        let mut value = Map::new();
+        if self.insecure {
+            value.insert("InsecureSkipVerify".into(), true.into());
+        }
+        for (name, text) in [("CA", &self.authorities), ("ServerName", &self.server_name)] {
+            if let Some(text) = text {
+                value.insert(name.into(), (&**text).into());
+            }
+        }
+        (!value.is_empty()).then(|| value.into())
+    }
+}
+
+impl UpstreamLimits {
+    fn to_value(self) -> Option<Value> {
+        let (mut value, standard) = (Map::new(), Self::default());
+        for (name, most) in
+            [("Connections", self.connections), ("ServerConnections", self.server_connections)]
+        {
+            if let Some(most) = most {
+                value.insert(name.into(), most.into());
+            }
+        }
+        if self.pending != standard.pending {
+            value.insert("Pending".into(), self.pending.into());
+        }
+        if self.pending_timeout != standard.pending_timeout {
+            value.insert("PendingTimeout".into(), duration::format(self.pending_timeout).into());
+        }
+        (!value.is_empty()).then(|| value.into())
     }
 }

@@ -4,6 +4,8 @@ use super::duration;
 use super::fields::{Fields, not_one_of, quote};
 use super::id::{BackendId, FrontendId, MiddlewareId};
 use super::middleware::field_name_error;
+use super::retry::{self, Retry};
+use super::split::{self, Split};
 use crate::expr::Route;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, LazyLock};
@@ -21,8 +23,10 @@ pub struct Frontend {
     pub route: Route,
     /// Higher wins before anything else is compared; default 0 (new).
     pub priority: i64,
-    /// A backend or an alias.
+    /// A backend or an alias; of a split, the part with the largest weight.
     pub backend: BackendId,
+    /// Several backends in place of one (new).
+    pub split: Option<Arc<Split>>,
     /// Everything else; shared among frontends where it is common.
     pub settings: Arc<FrontendSettings>,
 }
@@ -48,6 +52,8 @@ pub struct FrontendSettings {
     pub response_timeout: Option<Duration>,
     /// `Timeouts.Idle` (new): longest silence within a body, either way.
     pub idle_timeout: Option<Duration>,
+    /// `Retry` (new): further attempts; default only those that are always safe.
+    pub retry: Option<Retry>,
 }
 
 impl FrontendSettings {
@@ -78,21 +84,36 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &FrontendId) -> Option<Frontend>
     }
     let route = read_route(fields, "Route", true);
     let priority = fields.integer("Priority", i64::MIN..=i64::MAX).unwrap_or(0);
-    let split = fields.value("Split").is_some();
-    let backend = match fields.value("BackendId") {
-        None if split => {
-            let reason = "is known but not offered by this version; name one backend in `BackendId`";
-            fields.error("Split", reason);
+    let has_split =
+        fields.value("Split").is_some_and(|value| value.as_array().is_none_or(|it| !it.is_empty()));
+    let split = if has_split { split::read(fields) } else { None };
+    let backend = match &split {
+        Some(split) => {
+            if fields.text("BackendId").is_some() {
+                fields.warning("BackendId", "has no effect beside `Split`");
+            }
+            split.main().cloned()
+        }
+        // What is wrong with the split is said already.
+        None if has_split => {
+            fields.satisfied(&["BackendId"]);
             None
         }
-        _ => read_backend_id(fields, "BackendId"),
+        None => {
+            fields.satisfied(&["SplitBy"]);
+            read_backend_id(fields, "BackendId")
+        }
     };
-    if split && backend.is_some() {
-        fields.warning("Split", "is read and kept, but not acted on by this version; `BackendId` is used");
-    }
     let settings = fields.object("Settings", read_settings).unwrap_or_default();
     fields.inert(&["Maintenance"]);
-    Some(Frontend { id: id.clone(), route: route?, priority, backend: backend?, settings: settings.shared() })
+    Some(Frontend {
+        id: id.clone(),
+        route: route?,
+        priority,
+        backend: backend?,
+        split: split.map(Arc::new),
+        settings: settings.shared(),
+    })
 }
 
 /// The expression in a field; one that is not an expression is reported.
@@ -156,16 +177,41 @@ fn read_settings(fields: &mut Fields<'_>) -> FrontendSettings {
         settings.idle_timeout = timeouts.duration("Idle", TIMEOUT_MAX);
     });
     fields.satisfied(&["Stream", "StreamFlushIntervalNanoSecs"]);
-    fields.inert(&["FailoverPredicate", "Retry", "ErrorPages"]);
+    settings.retry = retry::read(fields);
+    fields.inert(&["FailoverPredicate", "ErrorPages"]);
     settings
 }
 
 impl Frontend {
+    /// The field that names its backends.
+    pub fn backend_field(&self) -> &'static str {
+        if self.split.is_some() { "Split" } else { "BackendId" }
+    }
+
+    /// The backends and aliases that it names, each once.
+    pub fn backends(&self) -> impl Iterator<Item = &BackendId> {
+        let parts = self.split.as_deref().map(|split| split.parts.as_slice()).unwrap_or_default();
+        let further = parts.iter().enumerate().filter(move |(place, part)| {
+            part.backend != self.backend && parts.iter().take(*place).all(|it| it.backend != part.backend)
+        });
+        std::iter::once(&self.backend).chain(further.map(|(_, part)| &part.backend))
+    }
+
     /// The value to write, in vulcand's spelling and without defaults.
     pub fn to_value(&self) -> Value {
         let mut value = Map::new();
         value.insert("Type".into(), "http".into());
-        value.insert("BackendId".into(), self.backend.as_str().into());
+        match &self.split {
+            None => {
+                value.insert("BackendId".into(), self.backend.as_str().into());
+            }
+            Some(split) => {
+                value.insert("Split".into(), split.to_value());
+                if let Some(by) = &split.by {
+                    value.insert("SplitBy".into(), by.to_string().into());
+                }
+            }
+        }
         value.insert("Route".into(), self.route.text().into());
         if self.priority != 0 {
             value.insert("Priority".into(), self.priority.into());
@@ -211,6 +257,9 @@ impl FrontendSettings {
         }
         if !timeouts.is_empty() {
             value.insert("Timeouts".into(), timeouts.into());
+        }
+        if let Some(retry) = &self.retry {
+            value.insert("Retry".into(), retry.to_value());
         }
         value
     }

@@ -5,29 +5,39 @@
 
 pub mod access_log;
 pub mod backend;
+pub mod balance;
 pub mod duration;
 pub mod edit;
 mod fields;
 pub mod frontend;
+pub mod health;
 pub mod host;
 pub mod id;
 pub mod key;
 pub mod listener;
 pub mod middleware;
 pub mod problem;
+pub mod retry;
 pub mod server;
+pub mod split;
 pub mod template;
 
 pub use access_log::{AccessLogFormat, AccessLogTarget};
-pub use backend::{Backend, BackendSettings, KeepAlive, Timeouts};
+pub use backend::{
+    Backend, BackendSettings, KeepAlive, Timeouts, UpstreamLimits, UpstreamProtocol, UpstreamTls,
+};
+pub use balance::{Balance, ClientKey, Policy, Sticky};
 pub use frontend::{Frontend, FrontendSettings};
+pub use health::{HealthCheck, HttpProbe, Outlier, Probe, Statuses};
 pub use host::{Host, KeyPairSource};
 pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
 pub use middleware::{HeaderEdits, HeadersSpec, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec};
 pub use problem::{Finding, InForce, Problem, Severity};
+pub use retry::{Retry, RetryOn};
 pub use server::{Scheme, Server, ServerState, ServerUrl};
+pub use split::{Pin, Split, SplitPart};
 
 use fields::{Fields, Report};
 use serde_json::Value;

@@ -25,6 +25,8 @@ pub struct Server {
     pub weight: u16,
     /// Whether it gets new requests (new).
     pub state: ServerState,
+    /// `Zone`: where it stands, for `Balance.PreferZone` (new).
+    pub zone: Option<Box<str>>,
 }
 
 /// `http://10.2.3.4:8080`: scheme, host and port; a path is a warning and ignored.
@@ -215,14 +217,6 @@ pub(super) fn read(fields: &mut Fields<'_>, backend: &BackendId, id: &ServerId) 
                             format!("is {}; only {url} is used, the rest is ignored", quote(text)),
                         );
                     }
-                    if url.scheme == Scheme::Https {
-                        // In the clear it would carry what was meant to be encrypted.
-                        fields.error(
-                            "URL",
-                            "asks for TLS to the server, which this version does not offer; use http://",
-                        );
-                        return None;
-                    }
                     Some(url)
                 }
                 // A user name may come with a password, so that text is not shown.
@@ -246,13 +240,14 @@ pub(super) fn read(fields: &mut Fields<'_>, backend: &BackendId, id: &ServerId) 
             ServerState::Disabled
         }
     };
-    fields.inert(&["Zone"]);
+    let zone = fields.text("Zone").map(Into::into);
     Some(Server {
         backend: backend.clone(),
         id: id.clone(),
         url: url?,
         weight: u16::try_from(weight).unwrap_or(1),
         state,
+        zone,
     })
 }
 
@@ -266,6 +261,9 @@ impl Server {
         }
         if self.state != ServerState::Active {
             value.insert("State".into(), self.state.as_str().into());
+        }
+        if let Some(zone) = &self.zone {
+            value.insert("Zone".into(), (&**zone).into());
         }
         value.into()
     }

@@ -250,8 +250,7 @@ impl Exchange {
             refused: false,
             interim: 0,
             reused,
-            idle_connections_max: (keep_alive.idle_connections_max as usize)
-                .div_ceil(worker.shared.board.workers()),
+            idle_connections_max: worker.idle_connections_max(&backend.settings),
             idle_age: keep_alive.period,
         }
     }

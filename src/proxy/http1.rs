@@ -285,6 +285,7 @@ async fn deliver(
     passage.answered(head.status);
     passage.status = head.status;
     exchange.commit();
+    passage.settle();
     let server_keeps = head.keep_alive;
     head.fields.remove_hop_by_hop();
     if let Some(frontend) = &passage.frontend {
@@ -373,6 +374,7 @@ async fn switch(
     }
     passage.status = head.status;
     exchange.commit();
+    passage.settle();
     let token = head.upgrade_token().map(str::to_owned);
     head.fields.remove_hop_by_hop();
     let mut out = passage.worker.spare.borrow_mut().buffer();

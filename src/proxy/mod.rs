@@ -11,6 +11,7 @@ mod date;
 mod error;
 mod forward;
 mod gate;
+mod generations;
 mod headers;
 mod http1;
 mod http2;

@@ -25,6 +25,8 @@ pub(super) struct Passage {
     pub id: u64,
     pub started: Instant,
     pub revision: Revision,
+    /// Of the table that was loaded, for as long as a further attempt may begin.
+    pub generation: Option<u64>,
     pub frontend: Option<Arc<Frontend>>,
     pub backend: Option<(Arc<Backend>, BackendGuard)>,
     pub server: Option<(Arc<Server>, ServerGuard)>,
@@ -54,6 +56,7 @@ impl Passage {
             host: None,
             started: Instant::now(),
             revision: Revision(0),
+            generation: None,
             frontend: None,
             backend: None,
             server: None,
@@ -64,6 +67,13 @@ impl Passage {
             bytes_out: 0,
             status: 0,
             reason: None,
+        }
+    }
+
+    /// No further attempt begins from here on.
+    pub(super) fn settle(&mut self) {
+        if let Some(generation) = self.generation.take() {
+            self.worker.settle(generation);
         }
     }
 
@@ -90,7 +100,8 @@ impl Passage {
 
     fn count_attempt(&self, outcome: Outcome) {
         if let Some((backend, _)) = &self.backend {
-            backend.counters().at(self.worker.index).record(outcome);
+            let micros = self.attempt_started.map_or(0, |started| started.elapsed().as_micros() as u64);
+            backend.counters().at(self.worker.index).record(outcome, micros);
         }
     }
 
@@ -150,6 +161,7 @@ pub(super) fn id_text(id: u64) -> IdText {
 
 impl Drop for Passage {
     fn drop(&mut self) {
+        self.settle();
         let duration_us = self.started.elapsed().as_micros() as u64;
         let worker = &self.worker;
         let counters = match &self.frontend {

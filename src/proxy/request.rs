@@ -41,6 +41,8 @@ pub(super) fn decide(passage: &mut Passage) -> Decision {
 
 fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     passage.revision = table.revision;
+    passage.worker.enter(table.generation);
+    passage.generation = Some(table.generation);
     let mut params = Params::default();
     let frontend = {
         let head = &passage.head;

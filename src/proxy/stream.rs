@@ -108,6 +108,7 @@ pub(super) async fn answer(
                 passage.answered(101);
                 passage.status = 101;
                 exchange.commit();
+                passage.settle();
                 return Answer::Switched(Box::new(Switched { passage, exchange, head }));
             }
             Next::Head(head) if head.status == 101 => {
@@ -142,6 +143,7 @@ fn forwarded(
     passage.answered(head.status);
     passage.status = head.status;
     exchange.commit();
+    passage.settle();
     let server_keeps = head.keep_alive;
     head.fields.remove_hop_by_hop();
     if let Some(frontend) = &passage.frontend {

@@ -3,15 +3,18 @@
 use super::client::Client;
 use super::gate;
 use super::gate::GateRequest;
+use super::generations::Generations;
 use super::listeners::{Accepted, Acceptor, Listener, OpenConnection, Opened};
 use super::settings::Settings;
 use super::stream::Held;
 use super::timer::{Timer, Timers};
 use crate::message::Spare;
-use crate::table::{Board, Inbox, Note, Table};
+use crate::model::BackendSettings;
+use crate::table::{Board, Inbox, NOBODY_LIVE, Note, Table, Warm};
 use crate::telemetry::{AccessLogBuffer, FrontendCounters, RefusedCounters, WorkerSlots};
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Server, connect};
 use arc_swap::ArcSwap;
+use futures_util::StreamExt;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
@@ -26,6 +29,8 @@ use tokio_util::task::TaskTracker;
 pub(super) const COMMANDS_MAX: usize = 1024;
 /// How long accepting rests where it cannot go on.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// Servers that are connected to at once when a backend is made ready.
+const WARM_AT_ONCE: usize = 32;
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -112,6 +117,7 @@ pub(super) struct Worker {
     /// Answers that clients take as streams, to see to it that they do.
     answers: RefCell<Vec<Weak<Held>>>,
     table: RefCell<TableCache>,
+    generations: Generations,
     clock: Cell<Clock>,
     requests: Cell<u64>,
     seed: u64,
@@ -129,6 +135,7 @@ impl Worker {
             tasks: TaskTracker::new(),
             answers: RefCell::default(),
             table: RefCell::new(table),
+            generations: Generations::default(),
             clock: Cell::new(Clock::read()),
             requests: Cell::new(0),
             seed: rand::random(),
@@ -139,6 +146,70 @@ impl Worker {
     /// Looks at the table in force, checking that it is the newest.
     pub(super) fn with_table<T>(&self, look: impl FnOnce(&Table) -> T) -> T {
         look(self.table.borrow_mut().load())
+    }
+
+    /// A request loaded the table of `generation`. It counts until [`settle`](Self::settle).
+    pub(super) fn enter(&self, generation: u64) {
+        self.generations.enter(generation);
+    }
+
+    /// A request of `generation` can begin no further attempt.
+    pub(super) fn settle(&self, generation: u64) {
+        if self.generations.leave(generation) {
+            self.tell_oldest();
+        }
+    }
+
+    fn tell_oldest(&self) {
+        self.shared.board.live_from(self.index, self.generations.oldest().unwrap_or(NOBODY_LIVE));
+    }
+
+    fn on_note(self: &Rc<Self>, note: Note) {
+        match note {
+            Note::Swapped { generation } => {
+                self.with_table(|_| ());
+                self.tell_oldest();
+                self.shared.board.acknowledge(self.index, generation);
+            }
+            Note::Warm(warm) => {
+                self.tasks.spawn_local(self.clone().warm(warm));
+            }
+            Note::CloseIdle(server) => self.pool.borrow_mut().close(server),
+        }
+    }
+
+    /// Connects to each server that gets requests, so that the first request need not.
+    async fn warm(self: Rc<Self>, warm: Warm) {
+        let Warm { backend, done } = warm;
+        let settings = &backend.settings;
+        let most = self.idle_connections_max(settings);
+        let one = async |server: &Arc<Server>| {
+            if self.pool.borrow_mut().has_idle(server) {
+                return Ok(());
+            }
+            let timer = self.timer();
+            timer.set(settings.timeouts.dial);
+            match timer.bound(connect(server, settings.keep_alive.period)).await {
+                Some(Ok(wire)) => {
+                    let expires = self.now() + settings.keep_alive.period;
+                    self.pool.borrow_mut().put(server, Rc::new(wire), most, expires);
+                    Ok(())
+                }
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err(format!("no connection within {:?}", settings.timeouts.dial)),
+            }
+        };
+        let servers = backend.servers().iter().filter(|server| server.takes_requests());
+        futures_util::stream::iter(servers)
+            .for_each_concurrent(WARM_AT_ONCE, async |server| {
+                let _ = done.send((server.id.clone(), one(server).await));
+            })
+            .await;
+    }
+
+    /// How many idle connections to one server this worker keeps.
+    pub(super) fn idle_connections_max(&self, settings: &BackendSettings) -> usize {
+        (settings.keep_alive.idle_connections_max as usize).div_ceil(self.shared.board.workers())
     }
 
     /// Lets go of an answer once its client takes nothing of it for too long.
@@ -199,10 +270,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 note = inbox.recv() => match note {
-                    Some(Note::Swapped { generation }) => {
-                        self.with_table(|_| ());
-                        self.shared.board.acknowledge(self.index, generation);
-                    }
+                    Some(note) => self.on_note(note),
                     None => break,
                 },
                 command = commands.recv() => match command {
@@ -245,10 +313,7 @@ impl Worker {
                 () = &mut ended => break,
                 () = self.shared.cut.cancelled() => break,
                 // Tables go on being swapped, and nobody is to wait for a worker that drains.
-                Some(Note::Swapped { generation }) = inbox.recv() => {
-                    self.with_table(|_| ());
-                    self.shared.board.acknowledge(self.index, generation);
-                }
+                Some(note) = inbox.recv() => self.on_note(note),
             }
         }
         self.shared.board.retire(self.index);

@@ -9,7 +9,7 @@ mod board;
 mod compile;
 mod listing;
 
-pub use board::{Board, Inbox, Marks, Note, Topic};
+pub use board::{Board, Inbox, Marks, NOBODY_LIVE, Note, Topic, Warm};
 pub use compile::{Change, compile};
 pub use listing::{ListedRoute, ListedServer};
 
@@ -27,6 +27,8 @@ use std::sync::Arc;
 pub struct Table {
     /// The store's revision that it shows.
     pub revision: Revision,
+    /// Counts published tables from 1 on, set by [`Board::publish`]; 0 is the empty one before the first.
+    pub generation: u64,
     /// Order-free sum of the hashes of all objects in force; equal tables have equal hashes.
     pub hash: u64,
     workers: usize,
@@ -75,6 +77,7 @@ impl Table {
     pub fn empty(workers: usize) -> Self {
         Self {
             revision: Revision(0),
+            generation: 0,
             hash: 0,
             workers,
             router: Router::new(),

@@ -225,21 +225,52 @@ impl Outcome {
 #[derive(Debug)]
 pub struct BackendCounters {
     outcomes: [AtomicU64; OUTCOMES],
+    micros: AtomicU64,
 }
 
 impl Default for BackendCounters {
     fn default() -> Self {
-        Self { outcomes: [const { AtomicU64::new(0) }; OUTCOMES] }
+        Self { outcomes: [const { AtomicU64::new(0) }; OUTCOMES], micros: AtomicU64::new(0) }
     }
 }
 
 impl BackendCounters {
-    /// Counts one attempt that ended.
+    /// Counts one attempt that ended, and how long it took to its answer's head or its failure, in microseconds.
     #[inline]
-    pub fn record(&self, outcome: Outcome) {
+    pub fn record(&self, outcome: Outcome, micros: u64) {
+        add(&self.micros, micros);
         if let Some(count) = self.outcomes.get(outcome.index()) {
             add(count, 1);
         }
+    }
+}
+
+/// What workers counted of the attempts at one backend's servers, added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BackendTotals {
+    /// Attempts that ended.
+    pub attempts: u64,
+    /// Those that failed or were answered with 500 or above; a client that went away is no failure.
+    pub failures: u64,
+    /// All their times together, in microseconds.
+    pub micros: u64,
+}
+
+impl BackendTotals {
+    /// Adds up the slots of one backend.
+    pub fn of(slots: &WorkerSlots<BackendCounters>) -> Self {
+        let mut total = Self::default();
+        for slot in slots.iter() {
+            for (index, count) in slot.outcomes.iter().enumerate() {
+                let count = count.load(Ordering::Relaxed);
+                total.attempts += count;
+                let is_failure = index == Outcome::Status(500).index()
+                    || index >= CLASSES && index != Outcome::Failed(Reason::ClientGone).index();
+                total.failures += if is_failure { count } else { 0 };
+            }
+            total.micros += slot.micros.load(Ordering::Relaxed);
+        }
+        total
     }
 }
 
@@ -374,13 +405,14 @@ mod tests {
     fn outcomes_and_refusals_name_what_happened() {
         let backend = WorkerSlots::<BackendCounters>::new(2);
         for status in [200, 204, 503, 42, 600] {
-            backend.at(0).record(Outcome::Status(status));
+            backend.at(0).record(Outcome::Status(status), 10);
         }
-        backend.at(1).record(Outcome::Failed(Reason::ConnectFailed));
-        backend.at(1).record(Outcome::Failed(Reason::Draining));
+        backend.at(1).record(Outcome::Failed(Reason::ConnectFailed), 10);
+        backend.at(1).record(Outcome::Failed(Reason::ClientGone), 10);
+        assert_eq!(BackendTotals::of(&backend), BackendTotals { attempts: 7, failures: 2, micros: 70 });
         assert_eq!(
             backend_outcomes(&backend),
-            [("other", 2), ("2xx", 2), ("5xx", 1), ("connect_failed", 1), ("draining", 1)]
+            [("other", 2), ("2xx", 2), ("5xx", 1), ("connect_failed", 1), ("client_gone", 1)]
         );
         let refused = WorkerSlots::<RefusedCounters>::new(1);
         refused.at(0).record(Reason::NoRoute);

@@ -366,8 +366,8 @@ mod tests {
         frontends.at(0).record(200, 700);
         frontends.at(1).record(404, 61_000_000);
         let backends = WorkerSlots::<BackendCounters>::new(2);
-        backends.at(0).record(Outcome::Status(200));
-        backends.at(1).record(Outcome::Failed(Reason::ConnectFailed));
+        backends.at(0).record(Outcome::Status(200), 1);
+        backends.at(1).record(Outcome::Failed(Reason::ConnectFailed), 1);
         let listeners = WorkerSlots::<ListenerCounters>::new(2);
         listeners.at(1).opened();
         let refused = WorkerSlots::<RefusedCounters>::new(2);

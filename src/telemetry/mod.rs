@@ -13,7 +13,8 @@ mod record;
 pub use crate::model::{AccessLogFormat, AccessLogTarget};
 pub use access_log::{AccessLog, AccessLogBuffer};
 pub use counters::{
-    BackendCounters, DurationHistogram, FrontendCounters, ListenerCounters, RefusedCounters, WorkerSlots,
+    BackendCounters, BackendTotals, DurationHistogram, FrontendCounters, ListenerCounters, RefusedCounters,
+    WorkerSlots,
 };
 pub use metrics::{FrontendLabels, Scrape};
 pub use reason::Reason;

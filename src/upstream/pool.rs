@@ -61,6 +61,17 @@ impl Pool {
         });
     }
 
+    /// Closes all idle connections to the server of this number.
+    pub fn close(&mut self, server: u64) {
+        self.servers.remove(&server);
+    }
+
+    /// Whether a connection to `server` waits to be used.
+    pub fn has_idle(&mut self, server: &Server) -> bool {
+        let idle = self.servers.get(&server.number());
+        idle.is_some_and(|idle| idle.wires.iter().any(|(wire, _)| wire.is_quiet()))
+    }
+
     /// How many connections are idle.
     pub fn len(&self) -> usize {
         self.servers.values().map(|idle| idle.wires.len()).sum()

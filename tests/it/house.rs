@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 8] = [
     &["model", "expr"],
     &["message", "tls", "telemetry", "config", "wire"],
     &["route", "middleware", "upstream", "store"],
-    &["table"],
+    &["table", "flip"],
     &["proxy", "control"],
     &["admin"],
     &["app"],

@@ -127,14 +127,15 @@ impl Links {
 
     /// A frontend came into force (`true`) or left.
     pub(super) fn frontend(&mut self, frontend: &Frontend, enters: bool, now: &Moment) {
-        let id = &frontend.backend;
-        let before = self.node(id);
-        self.update(id, now, |node| step(&mut node.frontends, enters));
-        let is_reaching = self.node(id).frontends > 0;
-        if let Named::Alias(target) = before.named
-            && is_reaching != (before.frontends > 0)
-        {
-            self.update(&target, now, |node| step(&mut node.reaching_aliases, is_reaching));
+        for id in frontend.backends() {
+            let before = self.node(id);
+            self.update(id, now, |node| step(&mut node.frontends, enters));
+            let is_reaching = self.node(id).frontends > 0;
+            if let Named::Alias(target) = before.named
+                && is_reaching != (before.frontends > 0)
+            {
+                self.update(&target, now, |node| step(&mut node.reaching_aliases, is_reaching));
+            }
         }
         for middleware in &frontend.settings.middlewares {
             let users = self.shared_users.entry(middleware.clone()).or_default();

@@ -254,6 +254,11 @@ impl Image {
         self.ghosts.values().filter(|ghost| ghost.kind == GhostKind::Held).count()
     }
 
+    /// Whether a frontend or alias in force names this backend.
+    pub fn is_named(&self, backend: &BackendId) -> bool {
+        self.links.node(backend).is_named()
+    }
+
     /// One object, if the store has it or a form of it is in force.
     pub fn object(&self, key: &ObjectKey) -> Option<View> {
         self.slots.get(key).map(|slot| View {

@@ -2,7 +2,7 @@
 
 use super::form::{Form, GhostKind};
 use super::{Image, Moment, Now};
-use crate::model::{Backend, Finding, InForce, ObjectKey, Problem, Revision, Severity};
+use crate::model::{Backend, BackendId, Finding, InForce, ObjectKey, Problem, Revision, Severity};
 use crate::store;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -278,15 +278,22 @@ impl Image {
             return;
         }
         for (key, slot) in &self.slots {
+            let is_missing = |target: &&BackendId| self.links.missing.contains_key(*target);
             let (target, field) = match &slot.form {
-                Some(Form::Frontend(frontend)) => (&frontend.backend, "BackendId"),
+                Some(Form::Frontend(frontend)) => {
+                    (frontend.backends().find(is_missing), frontend.backend_field())
+                }
                 Some(Form::Backend(backend)) => match &**backend {
-                    Backend::Alias { target, .. } => (target, "Target"),
+                    Backend::Alias { target, .. } => (Some(target), "Target"),
                     Backend::Http { .. } => continue,
                 },
                 _ => continue,
             };
-            let Some((revision, since)) = self.links.missing.get(target) else { continue };
+            let Some((target, (revision, since))) =
+                target.and_then(|target| Some((target, self.links.missing.get(target)?)))
+            else {
+                continue;
+            };
             list.add(Severity::Error, || Problem {
                 key: self.stored_key(key),
                 field: field.into(),

@@ -70,13 +70,14 @@ impl Image {
         }
         let mut left = BTreeSet::new();
         for (_, form, _) in removed {
-            if let Form::Frontend(frontend) = form {
-                let before = self.work.nodes_before.get(&frontend.backend).cloned();
-                let before = before.unwrap_or_else(|| self.links.node(&frontend.backend));
+            let Form::Frontend(frontend) = form else { continue };
+            for backend in frontend.backends() {
+                let before = self.work.nodes_before.get(backend).cloned();
+                let before = before.unwrap_or_else(|| self.links.node(backend));
                 if let Named::Alias(target) = before.named {
                     left.insert(target);
                 }
-                left.insert(frontend.backend.clone());
+                left.insert(backend.clone());
             }
         }
         let is_emptied = |id: &BackendId| {

@@ -151,7 +151,7 @@ impl Image {
         match (key, form) {
             (ObjectKey::Frontend(id), Form::Frontend(frontend)) => {
                 let old = match old {
-                    Some(Form::Frontend(old)) => Some(&old.backend),
+                    Some(Form::Frontend(old)) => Some(&**old),
                     _ => None,
                 };
                 self.refuse_frontend(id, frontend, old, created, &mut refusal);
@@ -202,14 +202,17 @@ impl Image {
         &self,
         id: &FrontendId,
         frontend: &Frontend,
-        old_backend: Option<&BackendId>,
+        old: Option<&Frontend>,
         created: u64,
         refusal: &mut Refusal,
     ) {
-        let backend = &frontend.backend;
-        if old_backend != Some(backend) && !self.links.node(backend).exists() {
-            let reason = format!("no backend {backend} exists, neither an object nor a server below it");
-            refusal.add("BackendId", reason, Some(Awaited::Backend(backend.clone())));
+        for backend in frontend.backends() {
+            let is_kept = old.is_some_and(|old| old.backends().any(|kept| kept == backend));
+            if !is_kept && !self.links.node(backend).exists() {
+                let reason = format!("no backend {backend} exists, neither an object nor a server below it");
+                let field = frontend.backend_field();
+                refusal.add(field, reason, Some(Awaited::Backend(backend.clone())));
+            }
         }
         for middleware in &frontend.settings.middlewares {
             let key = ObjectKey::SharedMiddleware(middleware.clone());
