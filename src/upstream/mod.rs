@@ -2,10 +2,12 @@
 
 mod backend;
 mod connect;
+mod http2;
 mod pool;
 mod server;
 
-pub use backend::{Backend, BackendGuard};
-pub use connect::{ConnectError, connect};
-pub use pool::Pool;
+pub use backend::{Backend, BackendGuard, ConnectionPermit, Observation, Turn};
+pub use connect::{ConnectError, Connected, Connector};
+pub use http2::{LocalExecutor, Multiplexed, StreamGuard};
+pub use pool::{Lent, Pool};
 pub use server::{Server, ServerGuard};
