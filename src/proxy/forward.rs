@@ -11,7 +11,7 @@ use super::timer::Timer;
 use super::worker::Worker;
 use crate::message::{BodyLength, Method, RequestWrite, ResponseHead, Scan};
 use crate::telemetry::Reason;
-use crate::upstream::{Backend, Server, connect};
+use crate::upstream::{Backend, Server, Turn, connect};
 use crate::wire::Wire;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -105,7 +105,9 @@ pub(super) async fn send(
     let mut last = Failure::of(Reason::NoServer);
     while tried.len() < SERVERS_TRIED_MAX {
         let again = fresh_for.take();
-        let Some(server) = again.as_ref().or_else(|| backend.pick(worker.index, &tried)).cloned() else {
+        let (now, random) = (worker.now(), worker.next_request_id());
+        let turn = Turn { worker: worker.index, now, random, key: None, sticky: None, tried: &tried };
+        let Some(server) = again.as_ref().or_else(|| backend.pick(&turn)).cloned() else {
             break;
         };
         passage.attempt(&server);
