@@ -9,6 +9,7 @@ use crate::store::Store;
 use crate::table::Board;
 use crate::telemetry::AccessLog;
 use crate::tls::SealKeys;
+use crate::upstream::StickyKey;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,11 +38,24 @@ pub(super) struct Wired {
 
 pub(super) fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, StartError> {
     let (board, inboxes) = Board::new(plan.workers);
+    // Proxies that share a seal key know each other's cookies.
+    let sticky_key = match plan.seal_keys.derive(b"flipgate sticky cookies") {
+        Some(secret) => StickyKey::derived(&secret),
+        None => StickyKey::random(),
+    };
     let environment = Environment { seal_keys: plan.seal_keys, secrets_dir: plan.secrets_dir };
     let parts = Parts { store: plan.store, board: board.clone(), environment, data_dir: plan.data_dir };
     let (publisher, control) = Publisher::open(parts).map_err(StartError::Data)?;
-    let proxy = Proxy::start(board, inboxes, plan.settings, plan.overrides, plan.extra_listeners, access_log)
-        .map_err(|error| StartError::Io { setting: "--workers".to_owned(), error })?;
+    let proxy = Proxy::start(
+        board,
+        inboxes,
+        plan.settings,
+        plan.overrides,
+        plan.extra_listeners,
+        sticky_key,
+        access_log,
+    )
+    .map_err(|error| StartError::Io { setting: "--workers".to_owned(), error })?;
     let stop = CancellationToken::new();
     let publisher = tokio::spawn(publisher.run(stop.clone()));
     Ok(Wired { control, proxy, stop, publisher })

@@ -2,8 +2,8 @@
 
 use super::exchange::Times;
 use super::passage::Passage;
-use crate::message::RequestHead;
-use crate::model::{BackendId, ClientKey, FrontendSettings, Pin, Split};
+use crate::message::{RequestHead, ResponseHead};
+use crate::model::{BackendId, ClientKey, FrontendSettings, Pin, Policy, Split};
 use crate::upstream::Backend;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -48,6 +48,38 @@ pub(super) fn client_key(key: &ClientKey, head: &RequestHead, client: Option<IpA
         ClientKey::Header(name) => spread(head.fields.get(name)?),
         ClientKey::Cookie(name) => spread(cookie(head, name).next()?.as_bytes()),
     })
+}
+
+/// Notes what the request says about its server, where the backend asks.
+pub(super) fn note(passage: &mut Passage, backend: &Backend) {
+    let settings = &backend.settings;
+    if let Policy::Hash(key) = &settings.balance.policy {
+        passage.client_key = client_key(key, &passage.head, passage.client.ip());
+    }
+    if let Some(sticky) = &settings.sticky {
+        let key = &passage.worker.shared.sticky_key;
+        let mut known = cookie(&passage.head, &sticky.cookie).filter_map(|it| key.decode(&backend.id, it));
+        passage.sticky = known.next();
+    }
+}
+
+/// Tells the client which server it had, where its backend is sticky and its cookie does not say so already.
+pub(super) fn bind(passage: &Passage, head: &mut ResponseHead) {
+    let (Some((backend, _)), Some((server, _))) = (&passage.backend, &passage.server) else { return };
+    let Some(sticky) = &backend.settings.sticky else { return };
+    if passage.sticky == Some(server.hash()) {
+        return;
+    }
+    let value = passage.worker.shared.sticky_key.encode(&backend.id, &server.id);
+    let mut cookie = format!("{}={value}; Path=/; HttpOnly; SameSite={}", sticky.cookie, sticky.same_site);
+    if let Some(age) = sticky.max_age {
+        cookie.push_str(&format!("; Max-Age={}", age.as_secs()));
+    }
+    if passage.client.tls.is_some() {
+        cookie.push_str("; Secure");
+    }
+    // Names and values are tokens.
+    let _ = head.fields.add("Set-Cookie", cookie.as_bytes());
 }
 
 /// FNV-1a, with its bits mixed so that the high ones are as good as the low ones.

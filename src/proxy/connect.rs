@@ -80,7 +80,7 @@ async fn wait(
     within: Duration,
 ) -> Result<Waited, Failure> {
     let full = Failure::of(Reason::Overload);
-    let mut pending = backend.pending_guard(server).ok_or(full)?;
+    let pending = backend.wait_for_permit().map_err(|_| full)?;
     timer.set(backend.settings.limits.pending_timeout.min(within));
     loop {
         // Idle connections of other workers hold places too.
@@ -91,7 +91,7 @@ async fn wait(
         if let Some(lent) = worker.pool.borrow_mut().take(server) {
             return Ok(Waited::Idle(lent));
         }
-        if timer.bound(pending.released()).await.is_none() {
+        if timer.bound(pending.wait()).await.is_none() {
             return Err(full);
         }
     }

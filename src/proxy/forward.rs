@@ -170,7 +170,10 @@ impl Course<'_> {
 
     fn attempt_times(&self) -> Times {
         let per_try = self.retry.and_then(|retry| retry.per_try_timeout);
-        Times { answer: per_try.map_or(self.times.answer, |per_try| per_try.min(self.times.answer)), ..self.times }
+        Times {
+            answer: per_try.map_or(self.times.answer, |per_try| per_try.min(self.times.answer)),
+            ..self.times
+        }
     }
 
     /// Nothing was written, so any request may go to another server.
@@ -237,8 +240,7 @@ impl Course<'_> {
             None if pass_host => None,
             None => Some(&*server.authority),
         };
-        let expect_continue =
-            head.expect_continue && !untouched.body.is_empty() && untouched.kept.is_empty();
+        let expect_continue = head.expect_continue && !untouched.body.is_empty() && untouched.kept.is_empty();
         let bytes_max = settings.and_then(|settings| settings.body_bytes_max);
         let replay = match (&way, self.retry) {
             (_, Some(retry)) if head.method_kind.is_idempotent() || retry.any_method => {
@@ -270,10 +272,11 @@ impl Course<'_> {
             }
             Way::Shared(connection) => {
                 let scheme = server.url.scheme.as_str();
-                let head = head.to_http(scheme, host, head.body, head.trailers_accepted).map_err(|error| {
-                    tracing::debug!(%error, "a request that HTTP/2 cannot carry");
-                    Failure::of(Reason::BadRequest)
-                })?;
+                let head =
+                    head.to_http(scheme, host, head.body, head.trailers_accepted).map_err(|error| {
+                        tracing::debug!(%error, "a request that HTTP/2 cannot carry");
+                        Failure::of(Reason::BadRequest)
+                    })?;
                 let over = OverHttp2::new(connection, head, intake, expect_continue, worker, worker.now());
                 Ok(Carrier::Http2(Box::new(over)))
             }

@@ -81,7 +81,8 @@ impl Connector {
             {
                 tls.clone()
             }
-            _ => Tls::new(&settings.tls, settings.protocol).unwrap_or_else(|reason| Tls::Unusable(reason.into())),
+            _ => Tls::new(&settings.tls, settings.protocol)
+                .unwrap_or_else(|reason| Tls::Unusable(reason.into())),
         };
         Self {
             protocol: settings.protocol,

@@ -56,7 +56,11 @@ where
     ///
     /// # Errors
     /// The preface could not be written.
-    pub async fn begin(stream: Stream, held: impl Sized + 'static, now: Instant) -> Result<Self, hyper::Error> {
+    pub async fn begin(
+        stream: Stream,
+        held: impl Sized + 'static,
+        now: Instant,
+    ) -> Result<Self, hyper::Error> {
         let (sender, connection) = Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)

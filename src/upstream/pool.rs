@@ -1,6 +1,6 @@
 //! A worker's connections to servers that wait for requests, or take several at once.
 
-use super::backend::ConnectionPermit;
+use super::circuit::ConnectionPermit;
 use super::http2::Multiplexed;
 use super::server::{Identity, Server};
 use crate::wire::Wire;
@@ -104,7 +104,7 @@ impl<B> Pool<B> {
     /// be called about once a second.
     pub fn sweep(&mut self, now: Instant) {
         self.servers.retain(|_, kept| {
-            if kept.server.upgrade().is_none_or(|server| !server.takes_requests()) {
+            if kept.server.upgrade().is_none_or(|server| !server.keeps_idle()) {
                 return false;
             }
             kept.idle.retain(|(lent, expires)| now < *expires && lent.wire.is_quiet());

@@ -1,0 +1,1 @@
+//! Backends as the proxy uses them.
