@@ -55,6 +55,13 @@ impl Keys {
         answer.header().unwrap().revision()
     }
 
+    /// The JSON of a key, if it is there.
+    pub fn get(&mut self, key: &str) -> Option<Value> {
+        let key = format!("{PREFIX}/{key}");
+        let answer = self.runtime.block_on(self.client.get(key, None)).unwrap();
+        answer.kvs().first().map(|pair| serde_json::from_slice(pair.value()).unwrap())
+    }
+
     pub fn delete(&mut self, key: &str) -> i64 {
         let key = format!("{PREFIX}/{key}");
         self.runtime.block_on(self.client.delete(key, None)).unwrap().header().unwrap().revision()

@@ -4,30 +4,38 @@
 mod admin;
 pub mod directory;
 pub mod etcd;
+pub mod fleet;
+mod flip;
 pub mod flipgate;
 mod http;
 pub mod keys;
 mod load;
 mod nginx;
+pub mod pod;
 mod process;
 mod python;
 pub mod recorder;
 mod relay;
 mod selftest;
 mod tls;
+mod traffic;
 
 pub use admin::Admin;
 pub use directory::Directory;
+pub use fleet::Fleet;
+pub use flip::{Ended, Flip};
 pub use flipgate::Flipgate;
 pub use http::{Answer, Connection, get};
 pub use keys::Keys;
 pub use load::{H2load, Load, Wrk};
 pub use nginx::Nginx;
+pub use pod::{Mode, Pod};
 pub use process::{Process, cpu_seconds, free_port, resident_bytes};
 pub use python::Python;
 pub use recorder::Recorder;
 pub use relay::Relay;
 pub use tls::TestCertificate;
+pub use traffic::{Plan, Tally, Traffic};
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
