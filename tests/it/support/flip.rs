@@ -47,9 +47,9 @@ impl Flip {
             for line in output.lines() {
                 let at = Instant::now();
                 let Ok(line) = line else { return };
-                let line = serde_json::from_str::<Value>(&line)
-                    .unwrap_or_else(|error| panic!("{error} in a line of `--output json`: {line}"));
-                let name = line["event"].as_str().unwrap_or_else(|| panic!("no event in {line}")).to_owned();
+                // Anything else than an event is kept as text, for whoever looks for it.
+                let line = serde_json::from_str::<Value>(&line).unwrap_or_else(|_| Value::from(line));
+                let name = line["event"].as_str().unwrap_or_default().to_owned();
                 if send.send(Event { name, at, line }).is_err() {
                     return;
                 }

@@ -149,7 +149,10 @@ async fn http1(pod: Arc<Pod>, mut stream: TcpStream) -> Result<()> {
             Reply::Answer(status, body) => (status, body),
             Reply::Silent => {
                 // Whoever asks gives up some time.
-                let _ = leaving.wait_for(|told| *told).await;
+                tokio::select! {
+                    _ = leaving.wait_for(|told| *told) => {}
+                    _ = stream.read_buf(&mut buffer) => {}
+                }
                 return Ok(());
             }
             Reply::Reset => {
