@@ -3,7 +3,7 @@
 use super::checked;
 use crate::support::fleet::HOST;
 use crate::support::keys::frontend;
-use crate::support::{Fleet, Plan, Pod, Traffic, alone, figure, resident_bytes, scaled};
+use crate::support::{Fleet, Mode, Plan, Pod, Traffic, alone, figure, resident_bytes, scaled};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ fn line_7_servers_are_replaced_every_second() {
     fleet.put_shop("shop-real");
     let other = put_other(&mut fleet);
     let traffic = Traffic::start(Plan { rate: Some(1_500), ..Plan::mixed(&fleet.addresses(), HOST) });
-    let others = Traffic::start(Plan::steady(&fleet.addresses(), OTHER_HOST, OTHERS, 400));
+    let others = Traffic::start(others(&fleet));
 
     let mut leaving = Vec::<Pod>::new();
     let (mut connections, mut memory) = (0, 0);
@@ -74,7 +74,7 @@ fn line_7_a_thousand_unrelated_edits_reset_nothing() {
     let _alone = alone();
     let mut fleet = Fleet::of(1).start();
     let other = put_other(&mut fleet);
-    let others = Traffic::start(Plan::steady(&fleet.addresses(), OTHER_HOST, OTHERS, 400));
+    let others = Traffic::start(others(&fleet));
     std::thread::sleep(Duration::from_secs(1));
     let connections = other.stats().connections;
     let mut last = 0;
@@ -105,10 +105,17 @@ fn line_7_a_thousand_unrelated_edits_reset_nothing() {
 /// A backend with a frontend of its own that nothing changes.
 fn put_other(fleet: &mut Fleet) -> Pod {
     let pod = Pod::start("other-0");
+    pod.mode(Mode::Slow(20));
     fleet.put_backend("other", &checked(), std::slice::from_ref(&pod));
     let revision = fleet.keys.put_frontend("other", &format!("Host(`{OTHER_HOST}`)"), "other");
     fleet.served(revision);
     pod
+}
+
+/// Every client always has a request open, so that there are as many connections as clients unless one is made anew.
+fn others(fleet: &Fleet) -> Plan {
+    let plan = Plan::steady(&fleet.addresses(), OTHER_HOST, OTHERS, 1);
+    Plan { rate: None, ..plan }
 }
 
 fn servers(pods: &[Pod]) -> Vec<(String, serde_json::Value)> {

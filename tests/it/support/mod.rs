@@ -13,7 +13,7 @@ mod load;
 mod nginx;
 pub mod pod;
 mod process;
-mod python;
+pub mod python;
 pub mod recorder;
 mod relay;
 mod selftest;

@@ -52,13 +52,13 @@ pub struct Stats {
     pub begun: u64,
     /// Those not answered yet.
     pub open: u64,
-    /// Connections ever accepted, without the test's own.
+    /// Connections ever accepted that such a request came over.
     pub connections: u64,
     /// Requests begun since [`Pod::mark`].
     pub after_mark: u64,
     /// Requests begun later than the grace after [`Pod::mark`].
     pub late: u64,
-    /// Times of checks.
+    /// How often it was checked.
     pub checks: u64,
 }
 

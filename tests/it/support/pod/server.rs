@@ -5,6 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use serde_json::json;
 use std::fmt::Write;
 use std::io::{Error, ErrorKind, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -83,7 +84,6 @@ async fn serve(name: &str) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
-                    pod.state().connections += 1;
                     connections.spawn(connection(pod.clone(), stream));
                 }
                 Err(error) => panic!("accept: {error}"),
@@ -124,6 +124,7 @@ async fn connection(pod: Arc<Pod>, stream: TcpStream) {
 
 async fn http1(pod: Arc<Pod>, mut stream: TcpStream) -> Result<()> {
     let mut leaving = pod.leaving.clone();
+    let is_used = AtomicBool::new(false);
     let mut buffer = BytesMut::with_capacity(4096);
     let mut text = String::new();
     loop {
@@ -138,7 +139,7 @@ async fn http1(pod: Arc<Pod>, mut stream: TcpStream) -> Result<()> {
             }
         };
         let is_own = request.path.starts_with("/pod/");
-        let _open = (!is_own && request.path != "/health").then(|| pod.begin());
+        let _open = (!is_own && request.path != "/health").then(|| pod.begin(&is_used));
         while buffer.len() < request.body_length {
             if stream.read_buf(&mut buffer).await? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
@@ -209,6 +210,7 @@ fn head(buffer: &mut BytesMut) -> Result<Option<Request>> {
 
 async fn http2(pod: Arc<Pod>, stream: TcpStream) -> std::result::Result<(), h2::Error> {
     let mut connection = h2::server::handshake(stream).await?;
+    let is_used = Arc::new(AtomicBool::new(false));
     let mut leaving = pod.leaving.clone();
     let mut told = false;
     loop {
@@ -216,7 +218,7 @@ async fn http2(pod: Arc<Pod>, stream: TcpStream) -> std::result::Result<(), h2::
             accepted = connection.accept() => {
                 let Some(accepted) = accepted else { return Ok(()) };
                 let (request, respond) = accepted?;
-                tokio::spawn(stream_of_http2(pod.clone(), request, respond));
+                tokio::spawn(stream_of_http2(pod.clone(), is_used.clone(), request, respond));
             }
             _ = leaving.wait_for(|told| *told), if !told => {
                 told = true;
@@ -228,6 +230,7 @@ async fn http2(pod: Arc<Pod>, stream: TcpStream) -> std::result::Result<(), h2::
 
 async fn stream_of_http2(
     pod: Arc<Pod>,
+    is_used: Arc<AtomicBool>,
     request: http::Request<h2::RecvStream>,
     mut respond: h2::server::SendResponse<Bytes>,
 ) -> std::result::Result<(), h2::Error> {
@@ -239,7 +242,7 @@ async fn stream_of_http2(
         number: number.and_then(|text| text.parse().ok()).unwrap_or(0),
         body_length: 0,
     };
-    let _open = (request.path != "/health").then(|| pod.begin());
+    let _open = (request.path != "/health").then(|| pod.begin(&is_used));
     let mut read = BytesMut::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
@@ -266,8 +269,10 @@ impl Pod {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self) -> Open<'_> {
+    /// Counts a request, and its connection if it is the first on it.
+    fn begin(&self, is_used: &AtomicBool) -> Open<'_> {
         let mut state = self.state();
+        state.connections += u64::from(!is_used.swap(true, Ordering::Relaxed));
         state.begun += 1;
         state.open += 1;
         if let Some(marked) = state.marked {
@@ -309,10 +314,9 @@ impl Pod {
         Reply::Answer(200, text.into())
     }
 
-    /// A question of the test. Its connection is no client's.
+    /// A question of the test.
     fn own(&self, what: &str, body: &[u8]) -> Reply {
         let mut state = self.state();
-        state.connections -= 1;
         let answer = match what {
             "stats" => json!({
                 "begun": state.begun, "open": state.open, "connections": state.connections,
