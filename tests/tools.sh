@@ -61,6 +61,17 @@ pip_install_etcd() {
     done
 }
 
+has_grpc() {
+    PYTHONPATH=$TOOLS_DIR/grpcio python3 -c 'import grpc' 2>/dev/null
+}
+
+# gRPC's own client and server for Python; Debian's package would do as well.
+pip_install_grpc() {
+    python3 -m pip --version >/dev/null 2>&1 || return 1
+    echo "installing gRPC below target/tools with: python3 -m pip install --target ... grpcio"
+    python3 -m pip install --quiet --disable-pip-version-check --target "$TOOLS_DIR/grpcio" 'grpcio>=1.60' && has_grpc
+}
+
 # Installs what is missing, as far as this machine lets us. Fails if something stays missing.
 install_tools() {
     local packages
@@ -75,6 +86,10 @@ install_tools() {
     for component in fmt:rustfmt clippy:clippy; do
         cargo "${component%%:*}" --version >/dev/null 2>&1 || rustup component add "${component#*:}" || true
     done
+    has_grpc || pip_install_grpc || {
+        if as_root true 2>/dev/null && command -v apt-get >/dev/null; then apt_install python3-grpcio; fi
+        has_grpc || { echo "no gRPC for python3: install python3-grpcio, or pip for this to be done"; return 1; }
+    }
     packages=$(missing_packages)
     [ -z "$packages" ] || { echo "still missing: $(echo $packages); the tests that need them will fail"; return 1; }
 }

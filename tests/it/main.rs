@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 mod embed;
+mod flip;
 mod house;
 mod program;
 mod readme;

@@ -4,6 +4,8 @@ use super::etcd::{Backup, Etcd};
 use etcd_client::{CompactionOptions, KvClient, PutOptions, Txn, TxnOp};
 use serde_json::Value;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 use tokio::runtime::Runtime;
 
 /// The prefix of the table.
@@ -55,6 +57,43 @@ impl Keys {
         answer.header().unwrap().revision()
     }
 
+    /// When a key's changes come from etcd, with their revisions. Returns once it watches.
+    pub fn watch(&self, key: &str) -> Receiver<(Instant, i64)> {
+        let key = format!("{PREFIX}/{key}");
+        let (send, changes) = channel();
+        let mut stream = self.runtime.block_on(async {
+            let mut client = self.etcd.client().await;
+            client.watch(key, None).await.unwrap()
+        });
+        self.runtime.spawn(async move {
+            while let Ok(Some(answer)) = stream.message().await {
+                let revision = answer.header().map_or(0, |header| header.revision());
+                let at = Instant::now();
+                if answer.events().iter().any(|_| send.send((at, revision)).is_err()) {
+                    return;
+                }
+            }
+        });
+        changes
+    }
+
+    /// Writes and deletes in one transaction, at most etcd's 128; the revision.
+    pub fn change_together(&mut self, puts: &[(String, Value)], deletes: &[String]) -> i64 {
+        let put =
+            |(key, value): &(String, Value)| TxnOp::put(format!("{PREFIX}/{key}"), value.to_string(), None);
+        let delete = |key: &String| TxnOp::delete(format!("{PREFIX}/{key}"), None);
+        let operations = puts.iter().map(put).chain(deletes.iter().map(delete)).collect::<Vec<_>>();
+        let transaction = Txn::new().and_then(operations);
+        self.runtime.block_on(self.client.txn(transaction)).unwrap().header().unwrap().revision()
+    }
+
+    /// The JSON of a key, if it is there.
+    pub fn get(&mut self, key: &str) -> Option<Value> {
+        let key = format!("{PREFIX}/{key}");
+        let answer = self.runtime.block_on(self.client.get(key, None)).unwrap();
+        answer.kvs().first().map(|pair| serde_json::from_slice(pair.value()).unwrap())
+    }
+
     pub fn delete(&mut self, key: &str) -> i64 {
         let key = format!("{PREFIX}/{key}");
         self.runtime.block_on(self.client.delete(key, None)).unwrap().header().unwrap().revision()
@@ -69,10 +108,7 @@ impl Keys {
 
     /// Writes in one transaction, at most etcd's 128; the revision.
     pub fn put_together(&mut self, puts: &[(String, Value)]) -> i64 {
-        let operation =
-            |(key, value): &(String, Value)| TxnOp::put(format!("{PREFIX}/{key}"), value.to_string(), None);
-        let transaction = Txn::new().and_then(puts.iter().map(operation).collect::<Vec<_>>());
-        self.runtime.block_on(self.client.txn(transaction)).unwrap().header().unwrap().revision()
+        self.change_together(puts, &[])
     }
 
     /// Writes many keys, 128 a transaction; the last revision.

@@ -28,3 +28,50 @@ impl Python {
         self.address
     }
 }
+
+/// Google's gRPC in Python, which `tests/tools.sh` installs where there is none.
+pub struct Grpc {
+    process: Process,
+    address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Grpc {
+    /// The server of `grpc_server.py`.
+    pub fn server() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Process::start(&mut grpc("grpc_server.py"), &dir.path().join("output"));
+        let port = process.printed("listening on port ", Duration::from_secs(20)).parse().unwrap();
+        Self { process, address: SocketAddr::from(([127, 0, 0, 1], port)), _dir: dir }
+    }
+
+    /// What `grpc_client.py` says about a server, over TLS if there is an authority to trust.
+    pub fn client(address: SocketAddr, host: &str, ca: Option<&Path>, most: Duration) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = grpc("grpc_client.py");
+        command.args([&address.to_string(), host]).args(ca);
+        let mut process = Process::start(&mut command, &dir.path().join("output"));
+        let status = process.end(most);
+        let output = process.output();
+        assert!(status.success(), "{status}: is grpcio installed? tests/run does it.\n{output}");
+        output
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the server says something.
+    pub fn says(&mut self, what: &str, most: Duration) {
+        self.process.printed(what, most);
+    }
+}
+
+fn grpc(script: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new("python3");
+    command
+        .arg(root.join("tests/it/support").join(script))
+        .env("PYTHONPATH", root.join("target/tools/grpcio"));
+    command
+}

@@ -37,6 +37,8 @@ impl Relay {
                 let Ok(server) = TcpStream::connect_timeout(&server, Duration::from_secs(1)) else {
                     continue;
                 };
+                // Small messages must not wait for each other.
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let mut streams = for_thread.streams.lock().unwrap_or_else(PoisonError::into_inner);
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());

@@ -1,0 +1,342 @@
+//! What runs inside a pod's process. HTTP/1.1 is written by hand, because a pod shares the machine with what is
+//! measured.
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde_json::json;
+use std::fmt::Write;
+use std::io::{Error, ErrorKind, Result};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// A request head may have been in a socket when the mark was made.
+const GRACE: Duration = Duration::from_millis(20);
+
+struct Pod {
+    name: String,
+    colour: String,
+    state: Mutex<State>,
+    /// Becomes true when the pod is told to end.
+    leaving: watch::Receiver<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    mode: String,
+    amount: u64,
+    begun: u64,
+    open: u64,
+    connections: u64,
+    checks: u64,
+    marked: Option<Instant>,
+    after_mark: u64,
+    late: u64,
+    posts: Vec<u64>,
+    chance: u64,
+}
+
+struct Request {
+    is_post: bool,
+    path: String,
+    number: u64,
+    body_length: usize,
+}
+
+enum Reply {
+    Answer(u16, Bytes),
+    Silent,
+    Reset,
+}
+
+/// A request that is open until dropped.
+struct Open<'a>(&'a Pod);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.state().open -= 1;
+    }
+}
+
+/// Serves until told to end, or until the process that started it is gone.
+pub fn run(name: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(serve(name));
+}
+
+async fn serve(name: &str) {
+    let parent = nix::unistd::getppid();
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (leave, leaving) = watch::channel(false);
+    let colour = name.rsplit_once('-').map_or(name, |(colour, _)| colour).to_owned();
+    let pod = Arc::new(Pod { name: name.to_owned(), colour, state: Mutex::default(), leaving });
+    // On a line of its own, whatever the test harness printed before.
+    println!("\npod listening on port {}", listener.local_addr().unwrap().port());
+    let mut connections = JoinSet::new();
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(connection(pod.clone(), stream));
+                }
+                Err(error) => panic!("accept: {error}"),
+            },
+            Some(_) = connections.join_next() => {}
+            _ = terminate.recv() => break,
+            _ = second.tick() => if nix::unistd::getppid() != parent { return },
+        }
+    }
+    drop(listener);
+    let _ = leave.send(true);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(pod: Arc<Pod>, stream: TcpStream) {
+    let mut first = [0; 3];
+    let mut leaving = pod.leaving.clone();
+    loop {
+        let peeked = tokio::select! {
+            biased;
+            peeked = stream.peek(&mut first) => peeked,
+            _ = leaving.wait_for(|told| *told) => return,
+        };
+        match peeked {
+            Ok(3) if &first == b"PRI" => {
+                let _ = http2(pod, stream).await;
+                return;
+            }
+            Ok(0) | Err(_) => return,
+            Ok(count) if !b"PRI".starts_with(&first[..count]) => {
+                let _ = http1(pod, stream).await;
+                return;
+            }
+            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+async fn http1(pod: Arc<Pod>, mut stream: TcpStream) -> Result<()> {
+    let mut leaving = pod.leaving.clone();
+    let is_used = AtomicBool::new(false);
+    let mut buffer = BytesMut::with_capacity(4096);
+    let mut text = String::new();
+    loop {
+        let request = loop {
+            if let Some(request) = head(&mut buffer)? {
+                break request;
+            }
+            tokio::select! {
+                biased;
+                read = stream.read_buf(&mut buffer) => if read? == 0 { return Ok(()) },
+                _ = leaving.wait_for(|told| *told), if buffer.is_empty() => return Ok(()),
+            }
+        };
+        let is_own = request.path.starts_with("/pod/");
+        let _open = (!is_own && request.path != "/health").then(|| pod.begin(&is_used));
+        while buffer.len() < request.body_length {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let body = buffer.split_to(request.body_length);
+        let (status, body) = match pod.reply(&request, &body).await {
+            Reply::Answer(status, body) => (status, body),
+            Reply::Silent => {
+                // Whoever asks gives up some time.
+                tokio::select! {
+                    _ = leaving.wait_for(|told| *told) => {}
+                    _ = stream.read_buf(&mut buffer) => {}
+                }
+                return Ok(());
+            }
+            Reply::Reset => {
+                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+                return Ok(());
+            }
+        };
+        let leaves = *leaving.borrow();
+        text.clear();
+        let close = if leaves { "Connection: close\r\n" } else { "" };
+        let _ = write!(
+            text,
+            "HTTP/1.1 {status} Status\r\nContent-Type: text/plain\r\nX-Pod: {}\r\n{close}Content-Length: {}\r\n\r\n",
+            pod.name,
+            body.len()
+        );
+        let mut answer = Buf::chain(text.as_bytes(), body);
+        stream.write_all_buf(&mut answer).await?;
+        if leaves {
+            return stream.shutdown().await;
+        }
+    }
+}
+
+/// Takes a complete head off the buffer.
+fn head(buffer: &mut BytesMut) -> Result<Option<Request>> {
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut parsed = httparse::Request::new(&mut fields);
+    let bad = |what: &str| Error::new(ErrorKind::InvalidData, what);
+    let length = match parsed.parse(buffer) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(bad("head")),
+    };
+    let mut request = Request {
+        is_post: parsed.method == Some("POST"),
+        path: parsed.path.unwrap_or_default().to_owned(),
+        number: 0,
+        body_length: 0,
+    };
+    for field in parsed.headers.iter() {
+        let number = || std::str::from_utf8(field.value).ok().and_then(|text| text.parse::<u64>().ok());
+        if field.name.eq_ignore_ascii_case("content-length") {
+            request.body_length = number().ok_or_else(|| bad("Content-Length"))? as usize;
+        } else if field.name.eq_ignore_ascii_case("x-request-number") {
+            request.number = number().ok_or_else(|| bad("X-Request-Number"))?;
+        } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
+            return Err(bad("Transfer-Encoding is not understood"));
+        }
+    }
+    buffer.advance(length);
+    Ok(Some(request))
+}
+
+async fn http2(pod: Arc<Pod>, stream: TcpStream) -> std::result::Result<(), h2::Error> {
+    let mut connection = h2::server::handshake(stream).await?;
+    let is_used = Arc::new(AtomicBool::new(false));
+    let mut leaving = pod.leaving.clone();
+    let mut told = false;
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => {
+                let Some(accepted) = accepted else { return Ok(()) };
+                let (request, respond) = accepted?;
+                tokio::spawn(stream_of_http2(pod.clone(), is_used.clone(), request, respond));
+            }
+            _ = leaving.wait_for(|told| *told), if !told => {
+                told = true;
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn stream_of_http2(
+    pod: Arc<Pod>,
+    is_used: Arc<AtomicBool>,
+    request: http::Request<h2::RecvStream>,
+    mut respond: h2::server::SendResponse<Bytes>,
+) -> std::result::Result<(), h2::Error> {
+    let (head, mut body) = request.into_parts();
+    let number = head.headers.get("x-request-number").and_then(|value| value.to_str().ok());
+    let mut request = Request {
+        is_post: head.method == http::Method::POST,
+        path: head.uri.path().to_owned(),
+        number: number.and_then(|text| text.parse().ok()).unwrap_or(0),
+        body_length: 0,
+    };
+    let _open = (request.path != "/health").then(|| pod.begin(&is_used));
+    let mut read = BytesMut::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk?;
+        body.flow_control().release_capacity(chunk.len())?;
+        read.extend_from_slice(&chunk);
+    }
+    request.body_length = read.len();
+    match pod.reply(&request, &read).await {
+        Reply::Answer(status, answer) => {
+            let head = http::Response::builder().status(status).header("x-pod", &pod.name);
+            let head = head.header("content-length", answer.len()).body(()).unwrap();
+            respond.send_response(head, false)?.send_data(answer, true)
+        }
+        Reply::Silent => std::future::pending().await,
+        Reply::Reset => {
+            respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            Ok(())
+        }
+    }
+}
+
+impl Pod {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request, and its connection if it is the first on it.
+    fn begin(&self, is_used: &AtomicBool) -> Open<'_> {
+        let mut state = self.state();
+        state.connections += u64::from(!is_used.swap(true, Ordering::Relaxed));
+        state.begun += 1;
+        state.open += 1;
+        if let Some(marked) = state.marked {
+            state.after_mark += 1;
+            state.late += u64::from(marked.elapsed() > GRACE);
+        }
+        Open(self)
+    }
+
+    async fn reply(&self, request: &Request, body: &[u8]) -> Reply {
+        if let Some(what) = request.path.strip_prefix("/pod/") {
+            return self.own(what, body);
+        }
+        let is_check = request.path == "/health";
+        let (mode, amount, drawn) = {
+            let mut state = self.state();
+            if is_check {
+                state.checks += 1;
+            } else if request.is_post {
+                state.posts.push(request.number);
+            }
+            state.chance =
+                state.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state.mode.clone(), state.amount, (state.chance >> 33) % 1_000)
+        };
+        match mode.as_str() {
+            "silent" => return Reply::Silent,
+            "reset" => return Reply::Reset,
+            "error" => return Reply::Answer(500, Bytes::from_static(b"an error\n")),
+            "slow" => tokio::time::sleep(Duration::from_millis(amount)).await,
+            "failing" if !is_check && drawn < amount => {
+                return Reply::Answer(500, Bytes::from_static(b"fails now and then\n"));
+            }
+            "sick" if is_check => return Reply::Answer(503, Bytes::from_static(b"sick\n")),
+            _ => {}
+        }
+        let sum = body.iter().fold(0_u64, |sum, byte| sum + u64::from(*byte));
+        let text = format!("{} {} {} {} {sum}\n", self.colour, self.name, request.number, body.len());
+        Reply::Answer(200, text.into())
+    }
+
+    /// A question of the test.
+    fn own(&self, what: &str, body: &[u8]) -> Reply {
+        let mut state = self.state();
+        let answer = match what {
+            "stats" => json!({
+                "begun": state.begun, "open": state.open, "connections": state.connections,
+                "after_mark": state.after_mark, "late": state.late, "checks": state.checks,
+            })
+            .to_string()
+            .into(),
+            "posts" => state.posts.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            "mark" => {
+                (state.marked, state.after_mark, state.late) = (Some(Instant::now()), 0, 0);
+                Bytes::new()
+            }
+            "mode" => {
+                let told = serde_json::from_slice::<serde_json::Value>(body).unwrap();
+                state.mode = told["mode"].as_str().unwrap().to_owned();
+                state.amount = told["amount"].as_u64().unwrap();
+                Bytes::new()
+            }
+            _ => return Reply::Answer(404, Bytes::new()),
+        };
+        Reply::Answer(200, answer)
+    }
+}
