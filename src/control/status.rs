@@ -105,12 +105,14 @@ impl Control {
     pub fn status(&self) -> Status {
         let shared = &self.shared;
         let link = lock(&shared.link).clone();
+        // A guard of the marks that lives while they are asked for again can wait for itself.
+        let served = shared.board.marks().borrow().served;
         let (held, hash) = {
             let image = shared.image();
             (image.held(), image.hash())
         };
         Status {
-            revision: shared.board.marks().borrow().served,
+            revision: served,
             store_revision: link.revision,
             store_kind: shared.store.kind(),
             store_location: shared.store.location(),

@@ -122,6 +122,8 @@ pub(super) struct Worker {
     answers: RefCell<Vec<Weak<Held>>>,
     table: RefCell<TableCache>,
     generations: Generations,
+    /// Of the table that was acknowledged last.
+    acknowledged: Cell<u64>,
     clock: Cell<Clock>,
     requests: Cell<u64>,
     drawn: Cell<u64>,
@@ -141,6 +143,7 @@ impl Worker {
             answers: RefCell::default(),
             table: RefCell::new(table),
             generations: Generations::default(),
+            acknowledged: Cell::new(0),
             clock: Cell::new(Clock::read()),
             requests: Cell::new(0),
             drawn: Cell::new(rand::random()),
@@ -161,7 +164,8 @@ impl Worker {
 
     /// A request of `generation` can begin no further attempt.
     pub(super) fn settle(&self, generation: u64) {
-        if self.generations.leave(generation) {
+        // Whoever loaded the newest table holds nobody up.
+        if self.generations.leave(generation) && generation < self.acknowledged.get() {
             self.tell_oldest();
         }
     }
@@ -174,6 +178,7 @@ impl Worker {
         match note {
             Note::Swapped { generation } => {
                 self.with_table(|_| ());
+                self.acknowledged.set(generation);
                 self.tell_oldest();
                 self.shared.board.acknowledge(self.index, generation);
             }
