@@ -8,7 +8,7 @@ use super::outlier::{Cause, Observation, may_eject};
 use super::ring::Ring;
 use super::server::{Birth, Server, Standing};
 use super::view::{Rules, View};
-use crate::model::{self, BackendId, BackendSettings, Policy, ServerState};
+use crate::model::{self, BackendId, BackendSettings, Policy};
 use crate::telemetry::{BackendCounters, WorkerSlots};
 use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -8,6 +8,7 @@
 
 mod backend;
 mod budget;
+mod check;
 mod circuit;
 mod clock;
 mod connect;
@@ -25,6 +26,7 @@ mod tests;
 mod view;
 
 pub use backend::{Backend, BackendGuard, HealthCounts};
+pub use check::{CheckFailure, Checker};
 pub use circuit::{ConnectionPermit, Full, PendingPermit};
 pub use connect::{ConnectError, connect};
 pub use outlier::Observation;

@@ -1,0 +1,1 @@
+//! Checks against servers on the loopback.
