@@ -40,8 +40,9 @@ pub(super) fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, StartEr
     let environment = Environment { seal_keys: plan.seal_keys, secrets_dir: plan.secrets_dir };
     let parts = Parts { store: plan.store, board: board.clone(), environment, data_dir: plan.data_dir };
     let (publisher, control) = Publisher::open(parts).map_err(StartError::Data)?;
-    let proxy = Proxy::start(board.clone(), inboxes, plan.settings, plan.overrides, plan.extra_listeners, access_log)
-        .map_err(|error| StartError::Io { setting: "--workers".to_owned(), error })?;
+    let proxy =
+        Proxy::start(board.clone(), inboxes, plan.settings, plan.overrides, plan.extra_listeners, access_log)
+            .map_err(|error| StartError::Io { setting: "--workers".to_owned(), error })?;
     let stop = CancellationToken::new();
     let publisher = tokio::spawn(publisher.run(stop.clone()));
     // Ends by the token; nobody waits for it.

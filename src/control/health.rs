@@ -115,11 +115,12 @@ impl Watched {
     /// Starts a task for each server that is to be checked and has none.
     fn start_missing(&mut self, under_way: &Arc<Semaphore>) {
         let backend = self.current.load_full();
-        let missing = |server: &&Arc<Server>| is_checked(server) && !self.tasks.contains_key(&server.number());
-        let missing: Vec<_> = backend.servers().iter().filter(missing).map(|server| server.number()).collect();
+        let missing =
+            |server: &&Arc<Server>| is_checked(server) && !self.tasks.contains_key(&server.number());
+        let missing: Vec<_> =
+            backend.servers().iter().filter(missing).map(|server| server.number()).collect();
         let interval = self.checker.settings().interval;
-        let spread =
-            if missing.len() > AT_ONCE_MAX { interval.min(FIRST_SPREAD) } else { Duration::ZERO };
+        let spread = if missing.len() > AT_ONCE_MAX { interval.min(FIRST_SPREAD) } else { Duration::ZERO };
         for number in missing {
             let task = Task {
                 current: self.current.clone(),
@@ -192,4 +193,168 @@ fn tell(
 /// A tenth more or less, so that many checks do not keep in step; `random` from 0 to 1.
 fn jittered(interval: Duration, random: f64) -> Duration {
     interval.mul_f64(0.9 + 0.2 * random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{self, BackendSettings, HealthCheck, HttpProbe, Probe, Revision};
+    use crate::table::{Change, Inbox, compile};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn checks_do_not_keep_in_step() {
+        let second = Duration::from_secs(1);
+        for (random, millis) in [(0.0, 900), (0.5, 1_000), (1.0, 1_100)] {
+            assert_eq!(jittered(second, random), Duration::from_millis(millis));
+        }
+    }
+
+    /// A server that is well or not, and counts how often it was asked.
+    #[derive(Default)]
+    struct Patient {
+        sick: AtomicBool,
+        asked: AtomicUsize,
+    }
+
+    impl Patient {
+        async fn start() -> (Arc<Self>, String) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (patient, url) =
+                (Arc::new(Self::default()), format!("http://{}", listener.local_addr().unwrap()));
+            let me = patient.clone();
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    me.asked.fetch_add(1, Ordering::SeqCst);
+                    let status = if me.sick.load(Ordering::SeqCst) { "503 No" } else { "200 OK" };
+                    let _ = stream.read(&mut [0; 1024]).await;
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+            (patient, url)
+        }
+    }
+
+    struct Ward {
+        board: Arc<Board>,
+        stop: CancellationToken,
+        _inboxes: Vec<Inbox>,
+        url: String,
+    }
+
+    impl Ward {
+        fn open(url: &str) -> Self {
+            let (board, inboxes) = Board::new(1);
+            let stop = CancellationToken::new();
+            tokio::spawn(check_servers(board.clone(), stop.clone()));
+            Self { board, stop, _inboxes: inboxes, url: url.to_owned() }
+        }
+
+        async fn publish(&self, health: Option<HealthCheck>, state: Option<ServerState>) {
+            let id: BackendId = "shop".parse().unwrap();
+            let settings = BackendSettings { health, ..BackendSettings::default() };
+            let server = state.map(|state| {
+                Arc::new(model::Server {
+                    backend: id.clone(),
+                    id: "a".parse().unwrap(),
+                    url: self.url.parse().unwrap(),
+                    weight: 1,
+                    state,
+                    zone: None,
+                })
+            });
+            let changes = [
+                Change::Backend(
+                    id.clone(),
+                    Some(Arc::new(model::Backend::Http { id: id.clone(), settings })),
+                ),
+                Change::Server(id.clone(), "a".parse().unwrap(), server),
+            ];
+            let next = compile(&self.board.table(), Revision(1), 0, &changes);
+            self.board.publish(next).await;
+        }
+
+        fn standing(&self) -> Option<Standing> {
+            let table = self.board.table();
+            let backend = table.backend(&"shop".parse().unwrap())?;
+            backend.servers().first().map(|server| server.standing(Instant::now()))
+        }
+
+        async fn until(&self, standing: Standing) {
+            let reached = async {
+                while self.standing() != Some(standing) {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+            assert!(reached.is_ok(), "{standing:?} was not reached; it is {:?}", self.standing());
+        }
+    }
+
+    fn often() -> HealthCheck {
+        HealthCheck {
+            interval: Duration::from_millis(10),
+            timeout: Duration::from_secs(5),
+            ..HealthCheck::default()
+        }
+    }
+
+    async fn asked_no_more(patient: &Patient) -> bool {
+        // One check may be under way.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let before = patient.asked.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        patient.asked.load(Ordering::SeqCst) == before
+    }
+
+    #[tokio::test]
+    async fn servers_are_asked_as_long_as_their_table_wants_it() {
+        let (patient, url) = Patient::start().await;
+        let ward = Ward::open(&url);
+        ward.publish(Some(often()), Some(ServerState::Active)).await;
+        ward.until(Standing::Well).await;
+        patient.sick.store(true, Ordering::SeqCst);
+        ward.until(Standing::Unwell).await;
+        // Another table with the same server changes nothing.
+        ward.publish(Some(often()), Some(ServerState::Active)).await;
+        assert_eq!(ward.standing(), Some(Standing::Unwell));
+        // Another question: what was found stays until it is answered.
+        let probe = Probe::Http(HttpProbe { path: "/other".into(), ..HttpProbe::default() });
+        ward.publish(Some(HealthCheck { probe, ..often() }), Some(ServerState::Active)).await;
+        assert_eq!(ward.standing(), Some(Standing::Unwell));
+        patient.sick.store(false, Ordering::SeqCst);
+        ward.until(Standing::Well).await;
+        // One that drains is asked on; one that is disabled or gone is not.
+        ward.publish(Some(often()), Some(ServerState::Draining)).await;
+        assert!(!asked_no_more(&patient).await);
+        ward.publish(Some(often()), Some(ServerState::Disabled)).await;
+        assert!(asked_no_more(&patient).await);
+        ward.publish(Some(often()), Some(ServerState::Active)).await;
+        assert!(!asked_no_more(&patient).await);
+        ward.publish(Some(often()), None).await;
+        assert!(asked_no_more(&patient).await);
+        ward.stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn without_checks_what_they_said_is_forgotten() {
+        let (patient, url) = Patient::start().await;
+        patient.sick.store(true, Ordering::SeqCst);
+        let ward = Ward::open(&url);
+        ward.publish(Some(often()), Some(ServerState::Active)).await;
+        ward.until(Standing::Unwell).await;
+        ward.publish(None, Some(ServerState::Active)).await;
+        assert_eq!(ward.standing(), Some(Standing::Well));
+        assert!(asked_no_more(&patient).await);
+        let slowly = HealthCheck { interval: Duration::from_secs(3600), ..often() };
+        patient.sick.store(false, Ordering::SeqCst);
+        ward.publish(Some(slowly), Some(ServerState::Active)).await;
+        // The first answer decides again.
+        ward.until(Standing::Well).await;
+        ward.stop.cancel();
+    }
 }

@@ -117,8 +117,14 @@ mod tests {
     #[test]
     fn further_attempts_are_a_share_of_requests_and_a_few() {
         // Requests, percent, least a second -> further attempts allowed at once.
-        let cases =
-            [(0, 20, 0, 0), (0, 20, 10, 10), (100, 20, 0, 20), (100, 20, 10, 30), (100, 0, 3, 3), (4, 20, 0, 0)];
+        let cases = [
+            (0, 20, 0, 0),
+            (0, 20, 10, 10),
+            (100, 20, 0, 20),
+            (100, 20, 10, 30),
+            (100, 0, 3, 3),
+            (4, 20, 0, 0),
+        ];
         for (requests, percent, least, expected) in cases {
             let (budget, now) = (Budget::default(), Instant::now());
             (0..requests).for_each(|_| budget.note_request(now));

@@ -119,9 +119,9 @@ fn take(count: &AtomicU32, most: Option<u32>) -> bool {
             count.fetch_add(1, SeqCst);
             true
         }
-        Some(most) => {
-            count.fetch_update(SeqCst, SeqCst, |count| (count < most).then(|| count.saturating_add(1))).is_ok()
-        }
+        Some(most) => count
+            .fetch_update(SeqCst, SeqCst, |count| (count < most).then(|| count.saturating_add(1)))
+            .is_ok(),
     }
 }
 
@@ -264,7 +264,8 @@ mod tests {
                                         Some(pending) => {
                                             let wait = pending.wait();
                                             // One for another server may be woken: that is what this bound is for.
-                                            let _ = tokio::time::timeout(Duration::from_millis(20), wait).await;
+                                            let _ =
+                                                tokio::time::timeout(Duration::from_millis(20), wait).await;
                                         }
                                     }
                                 }

@@ -125,9 +125,13 @@ mod tests {
         check(Some("0"), &[0, 0, 0, 0, 2, 8, 9], Err("answered a status that is not known"));
         check(Some("5"), &[], Err("gRPC status 5"));
         check(None, &[0, 0, 0, 0, 2, 8, 1], Err("gRPC status missing"));
-        for body in [&[][..], &[1, 0, 0, 0, 2, 8, 1], &[0, 0, 0, 0, 9, 8, 1], &[0, 0, 0, 0, 2, 8, 0x81], &[
-            0, 0, 0, 0, 3, 0x12, 200, 1,
-        ]] {
+        for body in [
+            &[][..],
+            &[1, 0, 0, 0, 2, 8, 1],
+            &[0, 0, 0, 0, 9, 8, 1],
+            &[0, 0, 0, 0, 2, 8, 0x81],
+            &[0, 0, 0, 0, 3, 0x12, 200, 1],
+        ] {
             check(Some("0"), body, Err(none));
         }
     }

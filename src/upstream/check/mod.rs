@@ -212,7 +212,8 @@ impl Checker {
 
     async fn open(&self, server: &Server) -> Result<Opened, CheckFailure> {
         let stream = self.connect(server).await?;
-        let always = matches!(self.check.probe, Probe::Grpc { .. }) || self.protocol == UpstreamProtocol::Http2;
+        let always =
+            matches!(self.check.probe, Probe::Grpc { .. }) || self.protocol == UpstreamProtocol::Http2;
         if server.url.scheme == Scheme::Http {
             return Ok(Opened { carrier: Box::new(stream), is_http2: always });
         }
@@ -261,7 +262,9 @@ fn judge(probe: &HttpProbe, answer: &Answer) -> Result<(), CheckFailure> {
         return Err(CheckFailure::Status(answer.status));
     }
     match &probe.body {
-        Some(text) if memchr::memmem::find(&answer.body, text.as_bytes()).is_none() => Err(CheckFailure::Text),
+        Some(text) if memchr::memmem::find(&answer.body, text.as_bytes()).is_none() => {
+            Err(CheckFailure::Text)
+        }
         _ => Ok(()),
     }
 }
