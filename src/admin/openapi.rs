@@ -250,6 +250,7 @@ fn answer_schemas() -> Value {
         ("url!", text.clone()),
         ("state!", one_of(&["active", "draining", "disabled"])),
         ("healthy!", yes.clone()),
+        ("standing!", one_of(&["well", "unknown", "unwell", "ejected", "draining", "disabled"])),
         ("inFlight!", number.clone()),
     ]);
     let route = object([

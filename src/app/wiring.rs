@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::control::image::Environment;
-use crate::control::{Control, Parts, Publisher};
+use crate::control::{Control, Parts, Publisher, check_servers};
 use crate::model::{Listener, ListenerId};
 use crate::proxy::{Override, Proxy, Settings};
 use crate::store::Store;
@@ -47,7 +47,7 @@ pub(super) fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, StartEr
     let parts = Parts { store: plan.store, board: board.clone(), environment, data_dir: plan.data_dir };
     let (publisher, control) = Publisher::open(parts).map_err(StartError::Data)?;
     let proxy = Proxy::start(
-        board,
+        board.clone(),
         inboxes,
         plan.settings,
         plan.overrides,
@@ -58,5 +58,7 @@ pub(super) fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, StartEr
     .map_err(|error| StartError::Io { setting: "--workers".to_owned(), error })?;
     let stop = CancellationToken::new();
     let publisher = tokio::spawn(publisher.run(stop.clone()));
+    // Ends by the token; nobody waits for it.
+    drop(tokio::spawn(check_servers(board, stop.clone())));
     Ok(Wired { control, proxy, stop, publisher })
 }

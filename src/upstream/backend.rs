@@ -246,6 +246,9 @@ impl Backend {
     pub fn note_check(&self, server: &Server, good: bool) -> Option<Standing> {
         let check = self.settings.health.as_ref()?;
         let changed = server.identity.known.note(good, check.rise, check.fall)?;
+        if changed == Checked::Unwell {
+            server.ended_well();
+        }
         self.turn_epoch();
         Some(if changed == Checked::Well { Standing::Well } else { Standing::Unwell })
     }

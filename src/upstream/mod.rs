@@ -8,6 +8,7 @@
 
 mod backend;
 mod budget;
+mod check;
 mod circuit;
 mod clock;
 mod connect;
@@ -26,6 +27,7 @@ mod tests;
 mod view;
 
 pub use backend::{Backend, BackendGuard, HealthCounts};
+pub use check::{CheckFailure, Checker};
 pub use circuit::{ConnectionPermit, Full, PendingPermit};
 pub use connect::{ConnectError, Connected, Connector};
 pub use http2::{LocalExecutor, Multiplexed, StreamGuard};

@@ -202,6 +202,11 @@ impl Server {
         }
     }
 
+    /// Once it is well again its share is to grow anew.
+    pub(super) fn ended_well(&self) {
+        self.identity.well_since.store(0, Ordering::Relaxed);
+    }
+
     /// Requests that have not ended, over all workers and tables.
     pub fn in_flight(&self) -> u32 {
         self.identity.in_flight.load(Ordering::Relaxed)
