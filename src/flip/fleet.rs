@@ -167,6 +167,11 @@ impl Fleet {
         views.into_iter().map(|(name, boots)| MemberView { name: name.to_owned(), boots }).collect()
     }
 
+    /// Whether a name is on the list.
+    pub fn is_member(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     /// When each member registered.
     pub fn registered(&self) -> impl Iterator<Item = (&str, Option<&Member>)> {
         self.members.iter().map(|(name, member)| (name.as_str(), member.as_ref()))
