@@ -1,9 +1,9 @@
 //! What the state area says of the fleet: who is a member, who lives, which flips are open and who runs them. Fed with
 //! the store's events; time comes from outside.
 
-use super::record::{self, ALIVE, Alive, FLIPS, Flip, MEMBERS, Member, OWNERS};
+use super::record::{self, LISTED_MAX, ALIVE, Alive, FLIPS, Flip, MEMBERS, Member, OWNERS, WATCH};
 use crate::store::{Change, Entry, Event};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -56,7 +56,8 @@ pub struct Fleet {
     alive: BTreeMap<(String, String), Pulse<Alive>>,
     owners: BTreeMap<String, Pulse<String>>,
     flips: BTreeMap<String, OpenFlip>,
-    /// Written flips whose record cannot be read, and why.
+    watched: BTreeSet<String>,
+    /// Flips whose record cannot be read, and why.
     broken: BTreeMap<String, String>,
     is_known: bool,
 }
@@ -70,6 +71,7 @@ impl Fleet {
             alive: BTreeMap::new(),
             owners: BTreeMap::new(),
             flips: BTreeMap::new(),
+            watched: BTreeSet::new(),
             broken: BTreeMap::new(),
             is_known: false,
         }
@@ -131,6 +133,10 @@ impl Fleet {
             let (version, leased, changed) = pulse(now);
             let value = String::from_utf8_lossy(&entry.value).into_owned();
             self.owners.insert(id.to_owned(), Pulse { value, version, leased, changed });
+        } else if let Some(id) = entry.key.strip_prefix(WATCH) {
+            if self.watched.len() < LISTED_MAX {
+                self.watched.insert(id.to_owned());
+            }
         } else if let Some(id) = entry.key.strip_prefix(FLIPS) {
             let revision = if self.has_revisions { entry.version } else { revision };
             match record::read::<Flip>(&entry.key, &entry.value) {
@@ -151,6 +157,8 @@ impl Fleet {
             self.alive.remove(&(name.to_owned(), boot.to_owned()));
         } else if let Some(id) = key.strip_prefix(OWNERS) {
             self.owners.remove(id);
+        } else if let Some(id) = key.strip_prefix(WATCH) {
+            self.watched.remove(id);
         } else if let Some(id) = key.strip_prefix(FLIPS) {
             self.flips.remove(id);
             self.broken.remove(id);
@@ -200,6 +208,11 @@ impl Fleet {
     /// The version of the key that says who runs a flip.
     pub fn owner_version(&self, id: &str) -> Option<u64> {
         self.owners.get(id).map(|pulse| pulse.version)
+    }
+
+    /// Backends that somebody waits for beside flips.
+    pub fn watched(&self) -> &BTreeSet<String> {
+        &self.watched
     }
 
     /// When the next record without a lease may turn out to have no living writer.

@@ -12,6 +12,7 @@ mod fleet;
 mod past;
 pub mod plan;
 pub mod record;
+mod report;
 pub mod request;
 mod runner;
 mod told;
@@ -19,6 +20,7 @@ mod undo;
 
 pub use fleet::{Fleet, MemberView, OpenFlip, SILENCE_MAX};
 pub use past::history;
+pub use report::{forget, past_json, report};
 pub use request::{Planned, Request};
 pub use runner::{OWNER_TTL, Outcome, Runner};
 pub use told::{Event, Sink};

@@ -16,6 +16,8 @@ pub const ALIVE: &str = "alive/";
 pub const FLIPS: &str = "flips/";
 /// Who runs an open flip, under the flip's id; ends with its owner.
 pub const OWNERS: &str = "owners/";
+/// Backends below it are told of by every proxy as long as they are here.
+pub const WATCH: &str = "watch/";
 /// Flips that are over lie below it, by the zero-padded revision of their write.
 pub const HISTORY: &str = "history/";
 

@@ -10,6 +10,7 @@ use super::told::{Event, Sink, Told};
 use super::{FlipError, past, request, undo};
 use crate::expr::Condition;
 use crate::store::{self, Area, Expected, Feed, LeaseChoice, Operation, Store, StoreError, Transaction};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -51,6 +52,47 @@ pub enum Outcome {
         /// For people.
         reason: String,
     },
+}
+
+impl Outcome {
+    /// As in `{"event":"end","outcome":...}`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Done { .. } => "done",
+            Self::NotSafe { .. } => "notSafe",
+            Self::RolledBack(_) => "rolledBack",
+            Self::Superseded { .. } => "superseded",
+        }
+    }
+
+    /// What is to be said of it beside what was told on the way.
+    pub fn message(&self) -> Option<String> {
+        match self {
+            Self::Refused(reason) => Some(format!("refused: {reason}")),
+            Self::NotSafe { revision, reason } => {
+                Some(format!("written at revision {revision}, but not yet safe: {reason}"))
+            }
+            Self::Superseded { revision, reason } => {
+                Some(format!("written at revision {revision}, and not waited for any longer: {reason}"))
+            }
+            Self::Done { .. } | Self::RolledBack(_) => None,
+        }
+    }
+
+    /// For programs; the last line of a flip.
+    pub fn to_json(&self, flip: &str) -> Value {
+        let (revision, reason) = match self {
+            Self::Refused(reason) | Self::RolledBack(reason) => (None, Some(reason)),
+            Self::Done { revision } => (Some(revision), None),
+            Self::NotSafe { revision, reason } | Self::Superseded { revision, reason } => {
+                (Some(revision), Some(reason))
+            }
+        };
+        json!({
+            "event": "end", "flip": flip, "outcome": self.as_str(), "revision": revision, "reason": reason,
+        })
+    }
 }
 
 /// Runs one flip.
@@ -145,22 +187,27 @@ impl Runner {
         self.watch(id, revision_of(&open), None, sink).await
     }
 
-    /// Writes the values before the last flip of `target` again.
+    /// Writes the values before the last flip of `target` again; `id` becomes this rollback's.
     ///
     /// # Errors
     /// There is nothing to undo, or it was changed since; the store does not answer.
     pub async fn rollback(
         &mut self,
+        id: &str,
         target: &str,
         by: &str,
         wait: Duration,
         sink: Sink<'_>,
-    ) -> Result<(String, Outcome), FlipError> {
+    ) -> Result<Outcome, FlipError> {
         let began = Instant::now();
-        let (id, revision) = undo::undo_last(self, target, by).await?;
+        let revision = undo::undo_last(self, id, target, by).await?;
         sink(Event::Written { revision });
-        let outcome = self.watch(&id, revision, Some(began + wait), sink).await?;
-        Ok((id, outcome))
+        self.watch(id, revision, Some(began + wait), sink).await
+    }
+
+    /// An id for [`rollback`](Self::rollback).
+    pub fn rollback_id(&self) -> String {
+        new_id(SystemTime::now())
     }
 
     fn refuse_beside_open(&self, flip: &Flip) -> Result<(), FlipError> {

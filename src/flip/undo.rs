@@ -2,7 +2,7 @@
 
 use super::fleet::Fleet;
 use super::past::{self, history};
-use super::record::{Deed, Ending, FLIPS, Flip, FlipTarget, MinHealthy, Past, Phase, Totals, new_id, unix_ms, write};
+use super::record::{Deed, Ending, FLIPS, Flip, FlipTarget, MinHealthy, Past, Phase, Totals, unix_ms, write};
 use super::request::{self, find, put};
 use super::runner::{Runner, put_state, revision_of};
 use super::{FlipError, OpenFlip};
@@ -27,8 +27,8 @@ pub(super) fn supersede(fleet: &Fleet, flip: &Flip, ending: Ending, transaction:
     }
 }
 
-/// Writes the values before the last written flip of `target` again, as a flip of its own. Its id and revision.
-pub(super) async fn undo_last(runner: &mut Runner, target: &str, by: &str) -> Result<(String, u64), FlipError> {
+/// Writes the values before the last written flip of `target` again, as a flip of its own. The revision.
+pub(super) async fn undo_last(runner: &mut Runner, id: &str, target: &str, by: &str) -> Result<u64, FlipError> {
     let store = runner.store.clone();
     let name = find(&store, target).await?.name;
     let is_about = |targets: &[FlipTarget]| targets.iter().any(|it| it.target == name);
@@ -63,7 +63,7 @@ pub(super) async fn undo_last(runner: &mut Runner, target: &str, by: &str) -> Re
         });
     }
     let flip = Flip {
-        id: new_id(now),
+        id: id.to_owned(),
         deed: Deed::Rollback,
         by: by.to_owned(),
         since: unix_ms(now),
@@ -87,7 +87,7 @@ pub(super) async fn undo_last(runner: &mut Runner, target: &str, by: &str) -> Re
     transaction.operations.push(runner.owner_put(&flip.id));
     supersede(runner.fleet(), &flip, Ending::RolledBack, &mut transaction);
     match store.commit(transaction).await {
-        Ok(revision) => Ok((flip.id, revision.0)),
+        Ok(revision) => Ok(revision.0),
         Err(StoreError::Conflict { key }) => {
             Err(FlipError::Refused(format!("{key} was changed meanwhile; nothing was changed")))
         }

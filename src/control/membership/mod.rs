@@ -262,7 +262,8 @@ impl Task {
     async fn turn(&mut self, done: &mpsc::UnboundedSender<String>, now: Instant) -> Instant {
         let flips = self.fleet.flips(now);
         self.memory.sample(&self.control, now);
-        self.memory.prepare(&self.control, &flips);
+        self.memory.prepare(&self.control, &flips, self.fleet.watched());
+        let is_watched = !flips.is_empty() || !self.fleet.watched().is_empty();
         self.take_over(&flips, done, now);
         let alive = self.compose(&flips, now);
         let is_due = now >= self.beat_at;
@@ -271,9 +272,9 @@ impl Task {
         if now < self.retry_at {
             wake_at = self.retry_at;
         } else if is_due || has_moved {
-            match self.bucket.take(is_due || !flips.is_empty(), now) {
+            match self.bucket.take(is_due || is_watched, now) {
                 Ok(()) => {
-                    self.tell(alive, !flips.is_empty()).await;
+                    self.tell(alive, is_watched).await;
                     wake_at = self.beat_at;
                 }
                 Err(wait) => wake_at = wake_at.min(now + wait),
@@ -282,7 +283,7 @@ impl Task {
         if let Some(orphan_at) = self.orphans.values().min() {
             wake_at = wake_at.min(*orphan_at + ORPHANED);
         }
-        if flips.is_empty() {
+        if !is_watched {
             return wake_at.min(now + BEAT);
         }
         let drains = self.told.backends.values().any(|view| !view.named && view.in_flight > 0);
@@ -294,7 +295,7 @@ impl Task {
     fn compose(&mut self, flips: &[OpenFlip], now: Instant) -> Alive {
         let (served, quiet) = self.control.served_and_quiet();
         let table = self.control.board().table();
-        let mut backends = self.memory.backends(&self.control, flips, quiet);
+        let mut backends = self.memory.backends(&self.control, flips, self.fleet.watched(), quiet);
         if now >= self.beat_at {
             for (id, view) in Memory::leftovers(&self.control) {
                 backends.entry(id).or_insert(view);

@@ -7,7 +7,7 @@ use crate::model::{BackendId, FrontendId, Revision, ServerId};
 use crate::table::Table;
 use crate::telemetry::BackendTotals;
 use crate::upstream::{Backend, Server};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -65,12 +65,13 @@ impl Memory {
     }
 
     /// Gets ready for what open flips move traffic to, and forgets flips that are over.
-    pub(super) fn prepare(&mut self, control: &Control, flips: &[OpenFlip]) {
+    pub(super) fn prepare(&mut self, control: &Control, flips: &[OpenFlip], watched: &BTreeSet<String>) {
         let is_open = |id: &String| flips.iter().any(|open| open.flip.id == *id);
         self.asked.retain(|(flip, _), _| is_open(flip));
         self.warmth.retain(|(flip, _), _| is_open(flip));
         let concerns = |id: &str| {
-            flips.iter().any(|open| open.flip.old_side().contains(id) || open.flip.new_side().contains(id))
+            watched.contains(id)
+                || flips.iter().any(|open| open.flip.old_side().contains(id) || open.flip.new_side().contains(id))
         };
         self.held.retain(|id, _| concerns(id));
         self.unnamed_since.retain(|id, _| concerns(id));
@@ -126,12 +127,14 @@ impl Memory {
         &mut self,
         control: &Control,
         flips: &[OpenFlip],
+        watched: &BTreeSet<String>,
         quiet: Revision,
     ) -> BTreeMap<String, BackendView> {
         let table = control.board().table();
         let mut views = BTreeMap::new();
-        for open in flips {
-            for id in open.flip.old_side().into_iter().chain(open.flip.new_side()) {
+        let of_flips = flips.iter().flat_map(|open| open.flip.old_side().into_iter().chain(open.flip.new_side()));
+        {
+            for id in of_flips.chain(watched.iter().map(String::as_str)) {
                 if views.contains_key(id) {
                     continue;
                 }
