@@ -171,6 +171,7 @@ pub mod route;
 pub mod store;
 pub mod upstream;
 
+pub mod flip;
 pub mod table;
 
 pub mod control;
