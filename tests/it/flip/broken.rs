@@ -89,7 +89,7 @@ fn line_4_a_flip_whose_owner_dies_lapses_or_is_taken_over() {
             if phase.is_empty() {
                 scene.fleet.member(VICTIM).flipgate.signal(Signal::SIGSTOP);
             }
-            scene.pods(old).iter().for_each(|pod| pod.mode(Mode::Slow(1_000)));
+            scene.pods(old).iter().for_each(|pod| pod.mode(Mode::Slow(800)));
             let mut held = Connection::open(scene.fleet.members[0].address);
             held.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes());
             let open = |pods: &[Pod]| pods.iter().any(|pod| pod.stats().open > 0);

@@ -31,26 +31,13 @@ pub struct Fleet {
 /// How a fleet is started.
 pub struct Builder {
     count: usize,
-    workers: usize,
     cuttable: bool,
-    arguments: Vec<String>,
 }
 
 impl Builder {
     /// Each proxy reaches etcd through a wire of its own, which [`Fleet::cut`] cuts.
     pub fn cuttable(mut self) -> Self {
         self.cuttable = true;
-        self
-    }
-
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// Arguments of all proxies.
-    pub fn arguments(mut self, arguments: &[&str]) -> Self {
-        self.arguments.extend(arguments.iter().map(|argument| argument.to_string()));
         self
     }
 
@@ -63,7 +50,7 @@ impl Builder {
         keys.put("listeners/http", &listener);
         let mut fleet = Fleet { members: Vec::new(), keys };
         for number in 1..=self.count {
-            fleet.join(&format!("p{number}"), &self);
+            fleet.join(&format!("p{number}"), self.cuttable);
         }
         for member in &fleet.members {
             member.flipgate.wait_ready(Duration::from_secs(20));
@@ -75,11 +62,11 @@ impl Builder {
 impl Fleet {
     /// A fleet of `count` proxies named `p1`, `p2`, ...
     pub fn of(count: usize) -> Builder {
-        Builder { count, workers: 2, cuttable: false, arguments: Vec::new() }
+        Builder { count, cuttable: false }
     }
 
-    fn join(&mut self, name: &str, how: &Builder) {
-        let relay = how.cuttable.then(|| Relay::to(self.keys.address()));
+    fn join(&mut self, name: &str, cuttable: bool) {
+        let relay = cuttable.then(|| Relay::to(self.keys.address()));
         let store = match &relay {
             Some(relay) => format!("etcd://{}", relay.address()),
             None => self.keys.url(),
@@ -87,12 +74,7 @@ impl Fleet {
         // Fixed, so that it is the same after a restart.
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let listener = format!("http={address}");
-        let arguments = how.arguments.iter().map(String::as_str).collect::<Vec<_>>();
-        let flipgate = Flipgate::on(&store)
-            .workers(how.workers)
-            .arguments(&["--name", name, "--listener", &listener])
-            .arguments(&arguments)
-            .start();
+        let flipgate = Flipgate::on(&store).arguments(&["--name", name, "--listener", &listener]).start();
         self.members.push(Member { name: name.to_owned(), flipgate, address, relay });
     }
 

@@ -1,8 +1,6 @@
 //! Flips as scripts start them: the program's own verb, whose JSON lines are read as they come.
 
 use super::Fleet;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
@@ -126,10 +124,6 @@ impl Flip {
         ended
     }
 
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-
     /// kill -9; what it had said.
     pub fn kill(mut self) -> Vec<Event> {
         let _ = self.child.kill();
@@ -161,12 +155,6 @@ impl Drop for Flip {
 impl Ended {
     pub fn has(&self, name: &str) -> bool {
         self.events.iter().any(|event| event.name == name)
-    }
-
-    /// When an event came; it must have.
-    pub fn at(&self, name: &str) -> Instant {
-        let found = self.events.iter().find(|event| event.name == name);
-        found.unwrap_or_else(|| panic!("no {name:?} in {self:#?}")).at
     }
 
     /// Everything it said, for what must be named in it.

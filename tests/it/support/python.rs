@@ -1,6 +1,7 @@
 //! Servers in Python with behaviour that nginx does not have.
 
 use super::process::Process;
+use super::until;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -61,9 +62,11 @@ impl Grpc {
         self.address
     }
 
-    /// Waits until the server says something.
-    pub fn says(&mut self, what: &str, most: Duration) {
-        self.process.printed(what, most);
+    /// Waits until the server has said something so many times.
+    pub fn says(&self, what: &str, times: usize, most: Duration) {
+        until(&format!("the server says {what:?} {times} times"), most, || {
+            (self.process.output().matches(what).count() >= times).then_some(())
+        });
     }
 }
 
