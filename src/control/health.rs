@@ -4,10 +4,9 @@
 //! What checks found is kept by the servers themselves, and outlives tables, changes of the check's settings and these
 //! tasks; only where a backend is no longer checked it is forgotten.
 
-use crate::model::BackendId;
-use crate::model::ServerState;
+use crate::model::{BackendId, ServerState};
 use crate::table::{Board, Table};
-use crate::upstream::{Backend, Checker, Server, Standing};
+use crate::upstream::{Backend, CheckFailure, Checker, Server, Standing};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -172,12 +171,7 @@ impl Task {
     }
 }
 
-fn tell(
-    backend: &Backend,
-    server: &Server,
-    changed: Option<Standing>,
-    failure: Option<&crate::upstream::CheckFailure>,
-) {
+fn tell(backend: &Backend, server: &Server, changed: Option<Standing>, failure: Option<&CheckFailure>) {
     match (changed, failure) {
         (Some(_), None) => tracing::info!(backend = %backend.id, server = %server.id, "server is well"),
         (Some(_), Some(reason)) => {

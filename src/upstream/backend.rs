@@ -223,11 +223,9 @@ impl Backend {
         for other in self.servers.iter().filter(|other| other.takes_requests()) {
             active += 1;
             match other.standing_at(now) {
-                _ if other.number() == server.number() => {
-                    if other.identity.ejection.is_ejected(now) {
-                        return;
-                    }
-                }
+                // Another worker was first.
+                Standing::Ejected if other.number() == server.number() => return,
+                _ if other.number() == server.number() => {}
                 Standing::Well | Standing::Unknown => others += 1,
                 Standing::Ejected => ejected += 1,
                 _ => {}

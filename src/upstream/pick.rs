@@ -146,12 +146,16 @@ impl Picker<'_> {
         let rotation = &self.view.rotation;
         let (mut best, mut random) = (Best::NONE, self.turn.random);
         let mut at = turns.load(Ordering::Relaxed) as usize;
+        let mut next = at;
         for _ in 0..rotation.len().min(TURNS_MAX) {
             at = if at < rotation.len() { at } else { 0 };
             let index = *rotation.get(at)?;
             at += 1;
-            let fit = self.fit(index, random);
-            if best.offer(index, fit) {
+            let (fit, before) = (self.fit(index, random), best.fit);
+            let found = best.offer(index, fit);
+            // Where all are full the one behind the chosen is next, and not the same one for ever.
+            next = if best.fit > before || best.index.is_none() { at } else { next };
+            if found {
                 break;
             }
             if fit == Fit::Growing {
@@ -162,7 +166,7 @@ impl Picker<'_> {
             }
         }
         // Only this worker writes its counter.
-        turns.store(at as u32, Ordering::Relaxed);
+        turns.store(next as u32, Ordering::Relaxed);
         self.or_anybody(best, None)
     }
 

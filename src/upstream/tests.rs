@@ -204,7 +204,7 @@ fn a_full_server_is_passed_over_while_another_is_not() {
         assert!(backend.connection_permit(a).is_none());
         assert_eq!(shown(&picks(&backend, 50, turn)), "b50");
         let other = (backend.connection_permit(b).unwrap(), b.enter());
-        assert_eq!(picks(&backend, 50, turn).len(), 2);
+        assert_eq!(picks(&backend, 50, turn).len(), 2, "where both are full they share");
         assert_eq!((a.connections(), backend.connections()), (1, 2));
         drop((held, other));
         assert_eq!((a.connections(), backend.connections(), backend.pending()), (0, 0, 0));
@@ -247,7 +247,7 @@ fn ejections_never_leave_nobody() {
     assert_eq!(standings(&four, now), ["ejected", "ejected", "well", "well"]);
     let counts = four.health(now);
     assert_eq!((counts.active, counts.well, counts.ejected), (4, 2, 2));
-    // Five times ten seconds at first, then longer.
+    // The second ejection lasts twice as long as the first.
     let later = now + Duration::from_secs(11);
     fail(&four, 0, 5, later);
     assert_eq!(standings(&four, later + Duration::from_secs(19))[0], "ejected");

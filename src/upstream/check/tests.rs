@@ -11,6 +11,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// Serves HTTP/1.1 and HTTP/2 with prior knowledge.
@@ -26,7 +27,9 @@ async fn ask(address: &str, settings: BackendSettings) -> Result<(), String> {
     let object = model::Server {
         backend: id.clone(),
         id: "a".parse().unwrap(),
-        url: format!("http://{address}").parse().unwrap(),
+        url: if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
+            .parse()
+            .unwrap(),
         weight: 1,
         state: model::ServerState::Active,
         zone: None,
@@ -119,6 +122,44 @@ async fn silence_and_refusal_are_no_answers() {
     for probe in [Probe::Tcp, Probe::Http(http("/"))] {
         let failure = ask(&refusing, asking(probe)).await.unwrap_err();
         assert!(failure.starts_with(&format!("connect to {refusing}: ")), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn tls_servers_prove_who_they_are() {
+    let made = rcgen::generate_simple_self_signed(vec!["shop.example".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(crate::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    });
+    let check =
+        async |tls: UpstreamTls| ask(&url, BackendSettings { tls, ..asking(Probe::Http(http("/"))) }).await;
+    let authorities = Some(made.cert.pem().into());
+    let server_name = Some("shop.example".into());
+    assert_eq!(check(UpstreamTls { insecure: true, ..UpstreamTls::default() }).await, Ok(()));
+    assert_eq!(
+        check(UpstreamTls { insecure: false, authorities: authorities.clone(), server_name }).await,
+        Ok(())
+    );
+    for tls in [
+        UpstreamTls { authorities, ..UpstreamTls::default() },
+        UpstreamTls { authorities: Some("nothing".into()), ..UpstreamTls::default() },
+    ] {
+        let failure = check(tls).await.unwrap_err();
+        assert!(failure.contains("TLS handshake") || failure.contains("authorit"), "{failure}");
     }
 }
 
