@@ -59,7 +59,8 @@ pub(super) async fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, S
         None => StickyKey::random(),
     };
     let environment = Environment { seal_keys: plan.seal_keys, secrets_dir: plan.secrets_dir };
-    let parts = Parts { store: plan.store.clone(), board: board.clone(), environment, data_dir: plan.data_dir };
+    let parts =
+        Parts { store: plan.store.clone(), board: board.clone(), environment, data_dir: plan.data_dir };
     let (publisher, control) = Publisher::open(parts).map_err(StartError::Data)?;
     let membership = Membership::register(plan.store, plan.identity).await;
     let proxy = Proxy::start(

@@ -67,7 +67,9 @@ pub(super) fn load_certificate(
 /// Whether servers could be trusted by what the backend says.
 fn check_authorities(backend: &Backend) -> Result<(), Finding> {
     let Backend::Http { settings, .. } = backend else { return Ok(()) };
-    let Some(pem) = settings.tls.authorities.as_ref().filter(|_| !settings.tls.insecure) else { return Ok(()) };
+    let Some(pem) = settings.tls.authorities.as_ref().filter(|_| !settings.tls.insecure) else {
+        return Ok(());
+    };
     let trust = Trust::Authorities(pem.as_bytes().into());
     match client_config(&ClientTls { trust, ..ClientTls::default() }) {
         Ok(_) => Ok(()),
