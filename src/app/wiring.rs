@@ -53,7 +53,8 @@ pub(super) struct Member {
 pub(super) async fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, StartError> {
     let (board, inboxes) = Board::new(plan.workers);
     let environment = Environment { seal_keys: plan.seal_keys, secrets_dir: plan.secrets_dir };
-    let parts = Parts { store: plan.store.clone(), board: board.clone(), environment, data_dir: plan.data_dir };
+    let parts =
+        Parts { store: plan.store.clone(), board: board.clone(), environment, data_dir: plan.data_dir };
     let (publisher, control) = Publisher::open(parts).map_err(StartError::Data)?;
     let membership = Membership::register(plan.store, plan.identity).await;
     let proxy = Proxy::start(board, inboxes, plan.settings, plan.overrides, plan.extra_listeners, access_log)

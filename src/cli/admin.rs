@@ -222,22 +222,20 @@ impl Lines {
 }
 
 async fn collect(response: Response<Incoming>) -> anyhow::Result<Answer> {
-    {
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
-        let body = match serde_json::from_slice(&body) {
-            Ok(body) => body,
-            Err(_) if !status.is_success() || body.is_empty() => json!({}),
-            Err(_) => bail!("what answers is no admin API of Flipgate: the answer is not JSON"),
-        };
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let answer = Answer { status, body };
-                bail!("{}; name the file with the token: --admin-token-file FILE", answer.message())
-            }
-            _ => Ok(Answer { status, body }),
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
+    let body = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(_) if !status.is_success() || body.is_empty() => json!({}),
+        Err(_) => bail!("what answers is no admin API of Flipgate: the answer is not JSON"),
+    };
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let answer = Answer { status, body };
+            bail!("{}; name the file with the token: --admin-token-file FILE", answer.message())
         }
+        _ => Ok(Answer { status, body }),
     }
 }
 

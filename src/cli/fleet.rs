@@ -139,10 +139,12 @@ fn rows(member: &Value) -> Vec<[String; 7]> {
     let (name, state) = (of(member, "name"), of(member, "state"));
     let processes = member.get("processes").and_then(Value::as_array).cloned().unwrap_or_default();
     if processes.is_empty() {
-        return vec![[name, state].into_iter().chain(std::iter::repeat(String::new())).take(7).collect::<Vec<_>>()]
-            .into_iter()
-            .filter_map(|row| row.try_into().ok())
-            .collect();
+        return vec![
+            [name, state].into_iter().chain(std::iter::repeat(String::new())).take(7).collect::<Vec<_>>(),
+        ]
+        .into_iter()
+        .filter_map(|row| row.try_into().ok())
+        .collect();
     }
     let row = |process: &Value| {
         let keys: Vec<String> =

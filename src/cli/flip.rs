@@ -99,7 +99,8 @@ impl Flip {
             Ok(Planned::Flip(flip)) => flip,
             Ok(Planned::Already(targets)) => {
                 let text = already(&targets, &request.targets);
-                context.answer(text, || json!({ "event": "end", "outcome": "already", "targets": targets }))?;
+                context
+                    .answer(text, || json!({ "event": "end", "outcome": "already", "targets": targets }))?;
                 return Ok(Exit::Done);
             }
             Err(error) => return progress::failed(context, &place, error),

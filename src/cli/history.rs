@@ -1,8 +1,8 @@
 //! `flipgate history`: which flips there were.
 
 use super::context::{Context, Exit, Output};
-use super::fleet::targets;
 use super::flags::TargetFlags;
+use super::fleet::targets;
 use super::progress;
 use super::table::table;
 use super::target::Target;

@@ -106,7 +106,8 @@ pub(super) async fn through(
 
 /// Who asks, for the history.
 pub(super) fn asker(context: &Context<'_, '_>) -> String {
-    let user = (context.io.env)("USER").filter(|user| !user.is_empty()).unwrap_or_else(|| "somebody".to_owned());
+    let user =
+        (context.io.env)("USER").filter(|user| !user.is_empty()).unwrap_or_else(|| "somebody".to_owned());
     match std::fs::read_to_string("/proc/sys/kernel/hostname") {
         Ok(machine) if !machine.trim().is_empty() => format!("{user}@{}", machine.trim()),
         _ => user,

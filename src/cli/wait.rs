@@ -134,7 +134,9 @@ impl Wait {
                 let Some(backend) = &self.drained else { continue };
                 match alive.backends.get(backend) {
                     None => missing.push(format!("{name} has not told of {backend}")),
-                    Some(view) if view.named => missing.push(format!("something at {name} still names {backend}")),
+                    Some(view) if view.named => {
+                        missing.push(format!("something at {name} still names {backend}"))
+                    }
                     Some(view) if view.in_flight > 0 => {
                         missing.push(format!("{name} has {} requests open to {backend}", view.in_flight));
                     }

@@ -1,7 +1,7 @@
 //! What the state area says of the fleet: who is a member, who lives, which flips are open and who runs them. Fed with
 //! the store's events; time comes from outside.
 
-use super::record::{self, LISTED_MAX, ALIVE, Alive, FLIPS, Flip, MEMBERS, Member, OWNERS, WATCH};
+use super::record::{self, ALIVE, Alive, FLIPS, Flip, LISTED_MAX, MEMBERS, Member, OWNERS, WATCH};
 use crate::store::{Change, Entry, Event};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -187,16 +187,19 @@ impl Fleet {
 
     /// Keys of processes of `name`, living or not.
     pub fn boots<'a>(&'a self, name: &'a str) -> impl Iterator<Item = String> + 'a {
-        self.alive.keys().filter(move |(of, _)| of == name).map(|(name, boot)| format!("{ALIVE}{name}/{boot}"))
+        self.alive
+            .keys()
+            .filter(move |(of, _)| of == name)
+            .map(|(name, boot)| format!("{ALIVE}{name}/{boot}"))
     }
 
     /// Open flips by age, with who runs them as far as that is known to live.
     pub fn flips(&self, now: Instant) -> Vec<OpenFlip> {
         let owner = |id: &str| self.owners.get(id).filter(|pulse| pulse.lives(now));
-        let flips = self.flips.iter().map(|(id, open)| OpenFlip {
-            owner: owner(id).map(|pulse| pulse.value.clone()),
-            ..open.clone()
-        });
+        let flips = self
+            .flips
+            .iter()
+            .map(|(id, open)| OpenFlip { owner: owner(id).map(|pulse| pulse.value.clone()), ..open.clone() });
         flips.collect()
     }
 

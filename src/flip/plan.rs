@@ -95,8 +95,11 @@ pub fn preparation(flip: &Flip, members: &[MemberView]) -> Preparation {
             found.lost.push(waiting("it is lost"));
             continue;
         }
-        let answers: Vec<_> =
-            member.boots.iter().map(|(_, alive)| alive.flips.get(&flip.id).map(|view| &view.prepared)).collect();
+        let answers: Vec<_> = member
+            .boots
+            .iter()
+            .map(|(_, alive)| alive.flips.get(&flip.id).map(|view| &view.prepared))
+            .collect();
         let answered =
             |backend: &&str| answers.iter().all(|view| view.is_some_and(|view| view.contains_key(*backend)));
         if !flip.new_side().iter().all(answered) {
@@ -135,7 +138,8 @@ pub fn progress(flip: &Flip, revision: u64, members: &[MemberView]) -> Progress 
     let mut found = Progress { of: members.len(), ..Progress::default() };
     let mut free = 0;
     for member in members {
-        let mut waiting = |reason: String| found.waiting.push(Waiting { member: member.name.clone(), reason });
+        let mut waiting =
+            |reason: String| found.waiting.push(Waiting { member: member.name.clone(), reason });
         if member.boots.is_empty() {
             waiting("it is lost: it may be cut off and still send requests to the old side".to_owned());
             continue;

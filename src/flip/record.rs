@@ -237,7 +237,12 @@ impl Flip {
     /// Real backends that lose traffic and gain none.
     pub fn old_side(&self) -> BTreeSet<&str> {
         let new = self.new_side();
-        self.targets.iter().flat_map(|target| &target.old).map(String::as_str).filter(|id| !new.contains(id)).collect()
+        self.targets
+            .iter()
+            .flat_map(|target| &target.old)
+            .map(String::as_str)
+            .filter(|id| !new.contains(id))
+            .collect()
     }
 
     /// Backends that gain traffic.
@@ -321,7 +326,8 @@ impl FromStr for MinHealthy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("{text:?} is neither a number of servers, like `2`, nor a share, like `50%`");
+        let expected =
+            || format!("{text:?} is neither a number of servers, like `2`, nor a share, like `50%`");
         match text.strip_suffix('%') {
             Some(percent) => match percent.parse() {
                 Ok(percent @ 0..=100) => Ok(Self::Percent(percent)),
@@ -465,7 +471,9 @@ mod tests {
 
     #[test]
     fn how_many_must_be_well() {
-        for (text, active, needed) in [("1", 4, 1), ("3", 2, 3), ("50%", 3, 2), ("50%", 0, 1), ("0%", 9, 0), ("100%", 7, 7)] {
+        for (text, active, needed) in
+            [("1", 4, 1), ("3", 2, 3), ("50%", 3, 2), ("50%", 0, 1), ("0%", 9, 0), ("100%", 7, 7)]
+        {
             let min: MinHealthy = text.parse().unwrap();
             assert_eq!((min.needed(active), min.to_string().as_str()), (needed, text));
         }

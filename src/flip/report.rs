@@ -105,13 +105,16 @@ pub async fn forget(store: &Arc<dyn Store>, fleet: &Fleet, name: &str) -> Result
         None => return Err(FlipError::Refused(format!("there is no member {name}"))),
         Some("lost") => {}
         Some(_) => {
-            return Err(FlipError::Refused(format!("{name} lives; it takes itself off the list when it is stopped")));
+            return Err(FlipError::Refused(format!(
+                "{name} lives; it takes itself off the list when it is stopped"
+            )));
         }
     }
     let mut keys: Vec<String> = fleet.boots(name).collect();
     debug_assert!(keys.iter().all(|key| key.starts_with(ALIVE)));
     keys.push(format!("{MEMBERS}{name}"));
-    let operations = keys.into_iter().map(|key| Operation::Delete { area: Area::State, key: key.into() }).collect();
+    let operations =
+        keys.into_iter().map(|key| Operation::Delete { area: Area::State, key: key.into() }).collect();
     store.commit(Transaction { expect: Vec::new(), operations }).await?;
     Ok(())
 }

@@ -151,12 +151,15 @@ pub(super) async fn find(store: &Arc<dyn Store>, text: &str) -> Result<Found, Fl
     let (kind, id) = match text.split_once('/') {
         Some((kind @ ("frontend" | "alias"), id)) => (Some(kind), id),
         Some(_) => {
-            return Err(FlipError::Invalid(format!("{text:?} is no target; frontend/ID, alias/ID or a bare id is")));
+            return Err(FlipError::Invalid(format!(
+                "{text:?} is no target; frontend/ID, alias/ID or a bare id is"
+            )));
         }
         None => (None, text),
     };
     let wrong = |error| FlipError::Invalid(format!("{text:?} is no target: {error}"));
-    let (frontend, alias) = (FrontendId::try_from(id).map_err(wrong)?, BackendId::try_from(id).map_err(wrong)?);
+    let (frontend, alias) =
+        (FrontendId::try_from(id).map_err(wrong)?, BackendId::try_from(id).map_err(wrong)?);
     let as_frontend = match kind {
         Some("alias") => None,
         _ => stored(store, &ObjectKey::Frontend(frontend.clone()), format!("frontends/{id}")).await?,
@@ -174,9 +177,12 @@ pub(super) async fn find(store: &Arc<dyn Store>, text: &str) -> Result<Found, Fl
             "there are a frontend and an alias {id}; say which: frontend/{id} or alias/{id}"
         ))),
         (Some(entry), None) => read_frontend(&frontend, entry),
-        (None, Some((entry, target))) => {
-            Ok(Found { name: format!("alias/{id}"), entry, leads_to: vec![target.to_string()], is_split: false })
-        }
+        (None, Some((entry, target))) => Ok(Found {
+            name: format!("alias/{id}"),
+            entry,
+            leads_to: vec![target.to_string()],
+            is_split: false,
+        }),
         (None, None) => Err(FlipError::Refused(match kind {
             Some("frontend") => format!("frontend {id} does not exist"),
             Some(_) => format!("alias {id} does not exist"),
@@ -188,7 +194,8 @@ pub(super) async fn find(store: &Arc<dyn Store>, text: &str) -> Result<Found, Fl
 fn read_frontend(id: &FrontendId, entry: Entry) -> Result<Found, FlipError> {
     let parsed = Object::parse(&ObjectKey::Frontend(id.clone()), &entry.value, Strictness::Stored);
     let Some(Object::Frontend(object)) = parsed.object else {
-        let reason = parsed.findings.first().map(|it| format!("{} {}", it.field, it.reason)).unwrap_or_default();
+        let reason =
+            parsed.findings.first().map(|it| format!("{} {}", it.field, it.reason)).unwrap_or_default();
         return Err(FlipError::Refused(format!("frontend {id} is not valid as stored: {}", reason.trim())));
     };
     let leads_to = match &object.split {
@@ -217,8 +224,8 @@ async fn real(store: &Arc<dyn Store>, id: &str) -> Result<String, FlipError> {
 }
 
 async fn check_real(store: &Arc<dyn Store>, id: &str) -> Result<(), FlipError> {
-    let backend_id =
-        BackendId::try_from(id).map_err(|error| FlipError::Invalid(format!("{id:?} is no backend: {error}")))?;
+    let backend_id = BackendId::try_from(id)
+        .map_err(|error| FlipError::Invalid(format!("{id:?} is no backend: {error}")))?;
     if let Some(entry) = backend(store, &backend_id).await? {
         if let Some(target) = alias_target(&backend_id, &entry) {
             return Err(FlipError::Refused(format!(
@@ -273,15 +280,18 @@ pub(super) fn restored(target: &FlipTarget, current: &[u8], before: &str) -> Res
     let fields: &[&str] =
         if target.target.starts_with("alias/") { &["Target"] } else { &["BackendId", "Split", "SplitBy"] };
     for field in fields {
-        let old = before.as_object().and_then(|map| map.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(field)));
+        let old =
+            before.as_object().and_then(|map| map.iter().rfind(|(name, _)| name.eq_ignore_ascii_case(field)));
         let old = old.map_or(Value::Null, |(_, old)| old.clone());
-        set_path(&mut value, field, old).map_err(|error| FlipError::Refused(format!("{}: {error}", target.target)))?;
+        set_path(&mut value, field, old)
+            .map_err(|error| FlipError::Refused(format!("{}: {error}", target.target)))?;
     }
     Ok(value.to_string().into())
 }
 
 fn parse(target: &FlipTarget, text: &[u8]) -> Result<Value, FlipError> {
-    serde_json::from_slice(text).map_err(|error| FlipError::Refused(format!("{} is not JSON: {error}", target.target)))
+    serde_json::from_slice(text)
+        .map_err(|error| FlipError::Refused(format!("{} is not JSON: {error}", target.target)))
 }
 
 /// A write of the routing area that keeps the key's lease, and what it expects.

@@ -128,7 +128,9 @@ impl Runner {
         };
         let first = async {
             while !runner.fleet.is_known() {
-                let Some(event) = runner.feed.recv().await else { return Err("it has stopped answering".to_owned()) };
+                let Some(event) = runner.feed.recv().await else {
+                    return Err("it has stopped answering".to_owned());
+                };
                 if let store::Event::Lost { reason } = &event {
                     return Err(reason.clone());
                 }
@@ -157,7 +159,12 @@ impl Runner {
     ///
     /// # Errors
     /// The store does not answer, or another open flip is about the same targets.
-    pub async fn flip(&mut self, mut flip: Flip, wait: Duration, sink: Sink<'_>) -> Result<Outcome, FlipError> {
+    pub async fn flip(
+        &mut self,
+        mut flip: Flip,
+        wait: Duration,
+        sink: Sink<'_>,
+    ) -> Result<Outcome, FlipError> {
         let began = Instant::now();
         self.refuse_beside_open(&flip)?;
         flip.owner.clone_from(&self.me);
@@ -294,7 +301,11 @@ impl Runner {
                 match self.store.get(Area::State, &key).await? {
                     (revision, Some(entry)) => match super::record::read::<Flip>(&key, &entry.value) {
                         Ok(found) if found.phase == Phase::Committed => {
-                            if self.leases { entry.version } else { revision.0 }
+                            if self.leases {
+                                entry.version
+                            } else {
+                                revision.0
+                            }
                         }
                         _ => {
                             self.give_up(&flip.id).await;
@@ -339,7 +350,8 @@ impl Runner {
                     let mine = open.flip.owner == self.me;
                     if members.is_empty() && mine {
                         sink(Event::NoProxy);
-                        self.close(&open, revision, Ending::Closed, "no proxy was there", Totals::default()).await?;
+                        self.close(&open, revision, Ending::Closed, "no proxy was there", Totals::default())
+                            .await?;
                         return Ok(Outcome::Done { revision });
                     }
                     let found = plan::progress(&open.flip, revision, &members);
@@ -349,7 +361,9 @@ impl Runner {
                         sink(Event::StillNamed { backend, by });
                     }
                     reason = missing(&found);
-                    if let Some(outcome) = self.act(&open, revision, &found, &mut looks, &mut told, sink).await? {
+                    if let Some(outcome) =
+                        self.act(&open, revision, &found, &mut looks, &mut told, sink).await?
+                    {
                         return Ok(outcome);
                     }
                 }

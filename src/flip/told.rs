@@ -121,7 +121,9 @@ impl Event {
     /// For programs.
     pub fn to_json(&self, flip: &str) -> Value {
         match self {
-            Self::Prepared { done, of } => json!({ "event": "prepared", "flip": flip, "done": done, "of": of }),
+            Self::Prepared { done, of } => {
+                json!({ "event": "prepared", "flip": flip, "done": done, "of": of })
+            }
             Self::Written { revision } => json!({ "event": "written", "flip": flip, "revision": revision }),
             Self::NoProxy => json!({ "event": "noProxy", "flip": flip }),
             Self::Served { done, of } => json!({ "event": "served", "flip": flip, "done": done, "of": of }),
@@ -181,7 +183,12 @@ impl Told {
         }
     }
 
-    pub(super) fn preparation(&mut self, found: &Preparation, now: Instant, sink: &mut (dyn FnMut(Event) + Send)) {
+    pub(super) fn preparation(
+        &mut self,
+        found: &Preparation,
+        now: Instant,
+        sink: &mut (dyn FnMut(Event) + Send),
+    ) {
         if found.of > 0 && self.prepared != Some(found.done) && (found.done > 0 || self.prepared.is_some()) {
             self.prepared = Some(found.done);
             self.moved_at = now;
@@ -224,7 +231,8 @@ impl Told {
                 None => true,
                 Some((done, _)) if done != found.drained => true,
                 Some(_) => {
-                    self.drained != Some(state) && now.saturating_duration_since(self.drained_at) >= SILENT_FOR
+                    self.drained != Some(state)
+                        && now.saturating_duration_since(self.drained_at) >= SILENT_FOR
                 }
             };
             if is_news {

@@ -28,14 +28,21 @@ pub(super) fn supersede(fleet: &Fleet, flip: &Flip, ending: Ending, transaction:
 }
 
 /// Writes the values before the last written flip of `target` again, as a flip of its own. The revision.
-pub(super) async fn undo_last(runner: &mut Runner, id: &str, target: &str, by: &str) -> Result<u64, FlipError> {
+pub(super) async fn undo_last(
+    runner: &mut Runner,
+    id: &str,
+    target: &str,
+    by: &str,
+) -> Result<u64, FlipError> {
     let store = runner.store.clone();
     let name = find(&store, target).await?.name;
     let is_about = |targets: &[FlipTarget]| targets.iter().any(|it| it.target == name);
     let now = SystemTime::now();
     let open = runner.fleet().flips(Instant::now());
-    let open = open.into_iter().filter(|open| open.flip.phase == Phase::Committed && is_about(&open.flip.targets));
-    let mut candidates: Vec<Past> = history(&store).await?.into_iter().filter(|it| is_about(&it.targets)).collect();
+    let open =
+        open.into_iter().filter(|open| open.flip.phase == Phase::Committed && is_about(&open.flip.targets));
+    let mut candidates: Vec<Past> =
+        history(&store).await?.into_iter().filter(|it| is_about(&it.targets)).collect();
     candidates.extend(
         open.map(|it| Past::of(&it.flip, revision_of(&it), Ending::Closed, String::new(), Totals::default())),
     );
@@ -50,7 +57,12 @@ pub(super) async fn undo_last(runner: &mut Runner, id: &str, target: &str, by: &
     let mut targets = Vec::new();
     for moved in &last.targets {
         let current = current(&store, moved).await?;
-        put(&mut transaction, &moved.key, current.version, request::restored(moved, &current.value, &moved.previous)?);
+        put(
+            &mut transaction,
+            &moved.key,
+            current.version,
+            request::restored(moved, &current.value, &moved.previous)?,
+        );
         targets.push(FlipTarget {
             target: moved.target.clone(),
             key: moved.key.clone(),
@@ -106,7 +118,12 @@ pub(super) async fn revert(
     let mut transaction = Transaction::default();
     for moved in &open.flip.targets {
         let current = current(&runner.store, moved).await?;
-        put(&mut transaction, &moved.key, current.version, request::restored(moved, &current.value, &moved.previous)?);
+        put(
+            &mut transaction,
+            &moved.key,
+            current.version,
+            request::restored(moved, &current.value, &moved.previous)?,
+        );
     }
     let past = Past::of(&open.flip, revision, Ending::RolledBack, reason.to_owned(), counted);
     past::end(&mut transaction, &past, open.version);

@@ -10,7 +10,9 @@ mod tests;
 mod view;
 
 use super::{Control, STORE_WAIT};
-use crate::flip::record::{ALIVE, Alive, LISTED_MAX, MEMBERS, Member, check_name, new_id, read, unix_ms, write};
+use crate::flip::record::{
+    ALIVE, Alive, LISTED_MAX, MEMBERS, Member, check_name, new_id, read, unix_ms, write,
+};
 use crate::flip::{Fleet, FlipError, OpenFlip, Runner};
 use crate::model::{InForce, Severity};
 use crate::store::{Area, Expected, Feed, LeaseChoice, Operation, Store, StoreError, Transaction};
@@ -120,7 +122,9 @@ impl Membership {
                 Err(error) => return Err(error),
             }
         }
-        Err(StoreError::Refused(format!("{wanted} and all names made from it are taken; give one with --name")))
+        Err(StoreError::Refused(format!(
+            "{wanted} and all names made from it are taken; give one with --name"
+        )))
     }
 
     fn member_put(&self, name: &str) -> Operation {
@@ -354,7 +358,9 @@ impl Task {
             }
             Err(error) => {
                 let retry = match error {
-                    StoreError::Denied(_) | StoreError::Refused(_) | StoreError::Unsupported(_) => RETRY_DENIED,
+                    StoreError::Denied(_) | StoreError::Refused(_) | StoreError::Unsupported(_) => {
+                        RETRY_DENIED
+                    }
                     _ => RETRY,
                 };
                 tracing::debug!(%error, "the fleet is not told of this proxy");
@@ -410,7 +416,9 @@ impl Task {
                 match resumed.await {
                     Ok(outcome) => tracing::info!(flip = id, ?outcome, "a flip whose owner was gone is over"),
                     Err(FlipError::Store(StoreError::Conflict { .. }) | FlipError::Refused(_)) => {}
-                    Err(error) => tracing::warn!(flip = id, %error, "a flip whose owner is gone cannot go on"),
+                    Err(error) => {
+                        tracing::warn!(flip = id, %error, "a flip whose owner is gone cannot go on")
+                    }
                 }
                 // Nobody listens once the process ends.
                 let _ = done.send(id);
@@ -430,7 +438,8 @@ impl Task {
         if !is_shared {
             operations.push(Operation::Delete { area: Area::State, key: format!("{MEMBERS}{name}").into() });
         }
-        if let Err(error) = self.membership.store.commit(Transaction { expect: Vec::new(), operations }).await {
+        if let Err(error) = self.membership.store.commit(Transaction { expect: Vec::new(), operations }).await
+        {
             tracing::warn!(%error, name, "the member could not be taken off the list");
         }
     }

@@ -71,7 +71,9 @@ impl Memory {
         self.warmth.retain(|(flip, _), _| is_open(flip));
         let concerns = |id: &str| {
             watched.contains(id)
-                || flips.iter().any(|open| open.flip.old_side().contains(id) || open.flip.new_side().contains(id))
+                || flips
+                    .iter()
+                    .any(|open| open.flip.old_side().contains(id) || open.flip.new_side().contains(id))
         };
         self.held.retain(|id, _| concerns(id));
         self.unnamed_since.retain(|id, _| concerns(id));
@@ -114,7 +116,8 @@ impl Memory {
                 let baselines = flip.old_side().into_iter().filter_map(|id| self.last_minute(&table, id));
                 view.baseline = baselines.fold(Totals::default(), Totals::plus);
             } else {
-                let stuck = flip.targets.iter().filter(|target| leads_to_any(&table, &target.target, &target.from));
+                let stuck =
+                    flip.targets.iter().filter(|target| leads_to_any(&table, &target.target, &target.from));
                 view.not_in_force = stuck.take(LISTED_MAX).map(|target| target.target.clone()).collect();
             }
             views.insert(flip.id.clone(), view);
@@ -132,7 +135,8 @@ impl Memory {
     ) -> BTreeMap<String, BackendView> {
         let table = control.board().table();
         let mut views = BTreeMap::new();
-        let of_flips = flips.iter().flat_map(|open| open.flip.old_side().into_iter().chain(open.flip.new_side()));
+        let of_flips =
+            flips.iter().flat_map(|open| open.flip.old_side().into_iter().chain(open.flip.new_side()));
         {
             for id in of_flips.chain(watched.iter().map(String::as_str)) {
                 if views.contains_key(id) {
@@ -182,7 +186,8 @@ impl Memory {
                 continue;
             }
             // One that had nothing before has its first minute now.
-            let mut kept = self.samples.remove(&backend.id).unwrap_or_else(|| VecDeque::from([Totals::default()]));
+            let mut kept =
+                self.samples.remove(&backend.id).unwrap_or_else(|| VecDeque::from([Totals::default()]));
             if kept.len() >= SAMPLES_MAX {
                 kept.pop_front();
             }
@@ -216,7 +221,8 @@ fn is_well(server: &Server) -> bool {
 fn seen(backend: &Backend) -> BackendView {
     let (active, well): (Vec<_>, Vec<_>) =
         backend.servers().iter().filter(|server| server.takes_requests()).map(|it| (it, is_well(it))).unzip();
-    let unwell = active.iter().zip(&well).filter(|(_, well)| !**well).map(|(server, _)| server.id.to_string());
+    let unwell =
+        active.iter().zip(&well).filter(|(_, well)| !**well).map(|(server, _)| server.id.to_string());
     BackendView {
         active: count(active.len()),
         well: count(well.iter().filter(|well| **well).count()),
@@ -257,7 +263,8 @@ fn leads_to_any(table: &Table, target: &str, ids: &[String]) -> bool {
     let is_one = |id: &BackendId| ids.iter().any(|old| old == id.as_str());
     match target.split_once('/') {
         Some(("frontend", id)) => {
-            let Some(frontend) = FrontendId::try_from(id).ok().and_then(|id| table.frontend(&id).cloned()) else {
+            let Some(frontend) = FrontendId::try_from(id).ok().and_then(|id| table.frontend(&id).cloned())
+            else {
                 return false;
             };
             match &frontend.object.split {
