@@ -8,7 +8,9 @@ use std::time::Duration;
 
 fn store() -> (MemoryStore, Arc<dyn Store>) {
     let store = MemoryStore::new();
-    let put = |key: &str, value: &str| drop(store.put(Area::Routing, key, value.to_owned()).unwrap());
+    let put = |key: &str, value: &str| {
+        store.put(Area::Routing, key, value.to_owned()).unwrap();
+    };
     for id in ["blue", "green"] {
         put(&format!("backends/{id}/backend"), r#"{"Type":"http"}"#);
     }
