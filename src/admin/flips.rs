@@ -103,7 +103,7 @@ pub(super) async fn flip(State(admin): State<Arc<Admin>>, body: Json) -> Result<
     let flip = match request.plan(&admin.store, SystemTime::now()).await? {
         Planned::Flip(flip) => *flip,
         Planned::Already(targets) => {
-            let text = format!("{}: there already", targets.join(", "));
+            let text = format!("{} leads there already", targets.join(", "));
             return Ok(lines([
                 json!({ "event": "end", "outcome": "already", "targets": targets, "text": text }),
             ]));
