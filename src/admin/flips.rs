@@ -141,7 +141,8 @@ pub(super) async fn rollback(State(admin): State<Arc<Admin>>, body: Json) -> Res
 }
 
 pub(super) async fn fleet(State(admin): State<Arc<Admin>>) -> Result<Response, Failure> {
-    let runner = Runner::open(admin.store.clone()).await?;
+    let mut runner = Runner::open(admin.store.clone()).await?;
+    runner.poke().await?;
     let leases = admin.store.capabilities().leases;
     let report = flip::report(runner.fleet(), leases, Instant::now(), SystemTime::now());
     Ok(axum::Json(report).into_response())
@@ -151,7 +152,8 @@ pub(super) async fn forget(
     State(admin): State<Arc<Admin>>,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let runner = Runner::open(admin.store.clone()).await?;
+    let mut runner = Runner::open(admin.store.clone()).await?;
+    runner.poke().await?;
     flip::forget(&admin.store, runner.fleet(), &name).await?;
     tracing::info!(name, "a member was taken off the list through the admin API");
     Ok(axum::Json(json!({ "forgotten": name })).into_response())

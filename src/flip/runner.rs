@@ -6,7 +6,7 @@ use super::bake::Looks;
 use super::fleet::{Fleet, OpenFlip};
 use super::outcome::Outcome;
 use super::plan::{self, Elapsed, Step};
-use super::record::{Ending, FLIPS, Flip, OWNERS, Past, Phase, Totals, new_id, unix_ms, write};
+use super::record::{Ending, FLIPS, Flip, OWNERS, Past, Phase, Totals, WATCH, new_id, unix_ms, write};
 use super::told::{Event, Sink, Told};
 use super::{FlipError, past, request, undo};
 use crate::expr::Condition;
@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const FIRST_READ: Duration = Duration::from_secs(10);
 /// Times that a rollback is written because other flips' records changed meanwhile.
 const TRIES_MAX: usize = 5;
+/// How long proxies get to answer when somebody looks.
+const POKED_FOR: Duration = Duration::from_millis(700);
 /// Names of what still leads to the old side that are told.
 const NAMING_MAX: usize = 8;
 
@@ -81,6 +83,24 @@ impl Runner {
     /// The fleet as it is told.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// In a store without leases, lets every proxy write how it is; those that do not are not heard of.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn poke(&mut self) -> Result<(), FlipError> {
+        if self.leases {
+            return Ok(());
+        }
+        let (area, key): (_, Box<str>) = (Area::State, format!("{WATCH}{}", self.me).into());
+        let put = put_state(key.clone(), "{}".into());
+        let at = self.store.commit(Transaction { expect: Vec::new(), operations: vec![put] }).await?;
+        let until = Instant::now() + POKED_FOR;
+        while self.fleet.heard_before(at.0) && self.next(until).await {}
+        let operations = vec![Operation::Delete { area, key }];
+        self.store.commit(Transaction { expect: Vec::new(), operations }).await?;
+        Ok(())
     }
 
     /// Waits until the fleet changed, or `at`; false: `at`.
