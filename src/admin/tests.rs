@@ -512,7 +512,7 @@ async fn the_document_tells_of_every_path_and_no_other() {
             told += usize::from(described);
         }
     }
-    assert_eq!(told, 10 + 7 * 4);
+    assert_eq!(told, 15 + 7 * 4);
 }
 
 #[tokio::test]

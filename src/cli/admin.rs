@@ -105,8 +105,8 @@ impl AdminClient {
         self.send(Method::DELETE, path, None, Duration::ZERO).await
     }
 
-    /// `POST` of a JSON value that is answered with lines of JSON as they come.
-    pub(super) async fn post_lines(&self, path: &str, body: &Value) -> anyhow::Result<Lines> {
+    /// `POST` of a JSON value that is answered with lines of JSON as they come, or with a refusal.
+    pub(super) async fn post_lines(&self, path: &str, body: &Value) -> anyhow::Result<Result<Lines, String>> {
         let stream = self.connect().await?;
         let asked = self.ask(stream, Method::POST, path, Some(body));
         let Ok(response) = tokio::time::timeout(ANSWER_TIMEOUT, asked).await else {
@@ -115,9 +115,12 @@ impl AdminClient {
         let (response, connection) = response.with_context(|| self.url())?;
         if !response.status().is_success() {
             let answer = collect(response).await?;
+            if answer.status == StatusCode::CONFLICT {
+                return Ok(Err(answer.message()));
+            }
             bail!("{}: {}{}", self.url(), answer.message(), answer.problems());
         }
-        Ok(Lines { body: response.into_body(), buffer: Vec::new(), _connection: connection })
+        Ok(Ok(Lines { body: response.into_body(), buffer: Vec::new(), _connection: connection }))
     }
 
     async fn send(
@@ -222,22 +225,20 @@ impl Lines {
 }
 
 async fn collect(response: Response<Incoming>) -> anyhow::Result<Answer> {
-    {
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
-        let body = match serde_json::from_slice(&body) {
-            Ok(body) => body,
-            Err(_) if !status.is_success() || body.is_empty() => json!({}),
-            Err(_) => bail!("what answers is no admin API of Flipgate: the answer is not JSON"),
-        };
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let answer = Answer { status, body };
-                bail!("{}; name the file with the token: --admin-token-file FILE", answer.message())
-            }
-            _ => Ok(Answer { status, body }),
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
+    let body = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(_) if !status.is_success() || body.is_empty() => json!({}),
+        Err(_) => bail!("what answers is no admin API of Flipgate: the answer is not JSON"),
+    };
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let answer = Answer { status, body };
+            bail!("{}; name the file with the token: --admin-token-file FILE", answer.message())
         }
+        _ => Ok(Answer { status, body }),
     }
 }
 

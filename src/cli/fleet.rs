@@ -62,10 +62,12 @@ async fn forget_one(context: &mut Context<'_, '_>, target: Target, name: &str) -
     let place = target.place();
     match target {
         Target::Store(store) => {
-            let done = match Runner::open(store.clone()).await {
-                Ok(runner) => forget(&store, runner.fleet(), name).await,
-                Err(error) => Err(error),
+            let done = async {
+                let mut runner = Runner::open(store.clone()).await?;
+                runner.poke().await?;
+                forget(&store, runner.fleet(), name).await
             };
+            let done = done.await;
             if let Err(error) = done {
                 return progress::failed(context, &place, error);
             }
@@ -90,7 +92,10 @@ async fn show(context: &mut Context<'_, '_>, target: Target) -> anyhow::Result<E
     let place = target.place();
     let found = match target {
         Target::Store(store) => match Runner::open(store.clone()).await {
-            Ok(runner) => {
+            Ok(mut runner) => {
+                if let Err(error) = runner.poke().await {
+                    return progress::failed(context, &place, error);
+                }
                 report(runner.fleet(), store.capabilities().leases, Instant::now(), SystemTime::now())
             }
             Err(error) => return progress::failed(context, &place, error),

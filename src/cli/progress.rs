@@ -83,13 +83,22 @@ pub(super) async fn through(
     body: &Value,
 ) -> anyhow::Result<Exit> {
     let mut last = None;
-    let mut lines = client.post_lines(path, body).await?;
+    let mut lines = match client.post_lines(path, body).await? {
+        Ok(lines) => lines,
+        Err(refusal) => {
+            context.note(format_args!("flipgate: {refusal}"));
+            return Ok(Exit::No);
+        }
+    };
     while let Some(mut line) = lines.next().await? {
         let text = line.as_object_mut().and_then(|line| line.remove("text"));
         let is_end = line.get("event").and_then(Value::as_str) == Some("end");
+        let is_already = line.get("outcome").and_then(Value::as_str) == Some("already");
         match (context.output, text.as_ref().and_then(Value::as_str)) {
             (Output::Json, _) => context.line(&line)?,
-            (Output::Text, Some(text)) if is_end => context.note(format_args!("flipgate: {text}")),
+            (Output::Text, Some(text)) if is_end && !is_already => {
+                context.note(format_args!("flipgate: {text}"))
+            }
             (Output::Text, Some(text)) => context.line(text)?,
             (Output::Text, None) => {}
         }

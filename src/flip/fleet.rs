@@ -15,6 +15,8 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 struct Pulse<T> {
     value: T,
     version: u64,
+    /// At which it was written, or a little later.
+    revision: u64,
     leased: bool,
     changed: Instant,
 }
@@ -124,7 +126,7 @@ impl Fleet {
             let (version, leased, changed) = pulse(now);
             match record::read(&entry.key, &entry.value) {
                 Ok(value) => {
-                    let pulse = Pulse { value, version, leased, changed };
+                    let pulse = Pulse { value, version, revision, leased, changed };
                     self.alive.insert((name.to_owned(), boot.to_owned()), pulse);
                 }
                 Err(reason) => tracing::warn!("{reason}"),
@@ -132,7 +134,7 @@ impl Fleet {
         } else if let Some(id) = entry.key.strip_prefix(OWNERS) {
             let (version, leased, changed) = pulse(now);
             let value = String::from_utf8_lossy(&entry.value).into_owned();
-            self.owners.insert(id.to_owned(), Pulse { value, version, leased, changed });
+            self.owners.insert(id.to_owned(), Pulse { value, version, revision, leased, changed });
         } else if let Some(id) = entry.key.strip_prefix(WATCH) {
             if self.watched.len() < LISTED_MAX {
                 self.watched.insert(id.to_owned());
@@ -191,6 +193,11 @@ impl Fleet {
             .keys()
             .filter(move |(of, _)| of == name)
             .map(|(name, boot)| format!("{ALIVE}{name}/{boot}"))
+    }
+
+    /// Whether a process has not written since a revision.
+    pub fn heard_before(&self, revision: u64) -> bool {
+        self.alive.values().any(|pulse| pulse.revision < revision)
     }
 
     /// Open flips by age, with who runs them as far as that is known to live.

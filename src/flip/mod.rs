@@ -9,6 +9,7 @@
 
 pub mod bake;
 mod fleet;
+mod outcome;
 mod past;
 pub mod plan;
 pub mod record;
@@ -19,10 +20,11 @@ mod told;
 mod undo;
 
 pub use fleet::{Fleet, MemberView, OpenFlip, SILENCE_MAX};
+pub use outcome::Outcome;
 pub use past::history;
 pub use report::{forget, past_json, report};
 pub use request::{Planned, Request};
-pub use runner::{OWNER_TTL, Outcome, Runner};
+pub use runner::{OWNER_TTL, Runner};
 pub use told::{Event, Sink};
 
 use crate::store::StoreError;

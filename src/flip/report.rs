@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// A record without a lease that was not written for so long has no living writer.
-const UNLEASED_MAX: Duration = Duration::from_secs(60);
+/// A record without a lease that was not written for so long has no living writer: whoever lives was made to write just
+/// before this is asked.
+const UNLEASED_MAX: Duration = Duration::from_secs(5);
 
 /// `{"members":[...],"flips":[...]}`: every member with its processes, and every open flip. `has_leases`: of the store.
 pub fn report(fleet: &Fleet, has_leases: bool, now: Instant, wall: SystemTime) -> Value {

@@ -4,13 +4,13 @@
 
 use super::bake::Looks;
 use super::fleet::{Fleet, OpenFlip};
+use super::outcome::Outcome;
 use super::plan::{self, Elapsed, Step};
-use super::record::{Ending, FLIPS, Flip, OWNERS, Past, Phase, Totals, new_id, unix_ms, write};
+use super::record::{Ending, FLIPS, Flip, OWNERS, Past, Phase, Totals, WATCH, new_id, unix_ms, write};
 use super::told::{Event, Sink, Told};
 use super::{FlipError, past, request, undo};
 use crate::expr::Condition;
 use crate::store::{self, Area, Expected, Feed, LeaseChoice, Operation, Store, StoreError, Transaction};
-use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,77 +23,12 @@ const OWNER_BEAT: Duration = Duration::from_millis(1_200);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long the state area gets to be read.
 const FIRST_READ: Duration = Duration::from_secs(10);
+/// Times that a rollback is written because other flips' records changed meanwhile.
+const TRIES_MAX: usize = 5;
+/// How long proxies get to answer when somebody looks.
+const POKED_FOR: Duration = Duration::from_millis(700);
 /// Names of what still leads to the old side that are told.
 const NAMING_MAX: usize = 8;
-
-/// How it came out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing was changed, and why.
-    Refused(String),
-    /// It is written and safe (or nobody is there), and its record is closed or left to the proxies to close.
-    Done {
-        /// The revision of the write.
-        revision: u64,
-    },
-    /// It is written, and not safe in time; who and what is missing.
-    NotSafe {
-        /// The revision of the write.
-        revision: u64,
-        /// For people.
-        reason: String,
-    },
-    /// The new side was worse, and the values before are written again.
-    RolledBack(String),
-    /// Another flip or a rollback took its targets on before it was safe.
-    Superseded {
-        /// The revision of the write.
-        revision: u64,
-        /// For people.
-        reason: String,
-    },
-}
-
-impl Outcome {
-    /// As in `{"event":"end","outcome":...}`.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Refused(_) => "refused",
-            Self::Done { .. } => "done",
-            Self::NotSafe { .. } => "notSafe",
-            Self::RolledBack(_) => "rolledBack",
-            Self::Superseded { .. } => "superseded",
-        }
-    }
-
-    /// What is to be said of it beside what was told on the way.
-    pub fn message(&self) -> Option<String> {
-        match self {
-            Self::Refused(reason) => Some(format!("refused: {reason}")),
-            Self::NotSafe { revision, reason } => {
-                Some(format!("written at revision {revision}, but not yet safe: {reason}"))
-            }
-            Self::Superseded { revision, reason } => {
-                Some(format!("written at revision {revision}, and not waited for any longer: {reason}"))
-            }
-            Self::Done { .. } | Self::RolledBack(_) => None,
-        }
-    }
-
-    /// For programs; the last line of a flip.
-    pub fn to_json(&self, flip: &str) -> Value {
-        let (revision, reason) = match self {
-            Self::Refused(reason) | Self::RolledBack(reason) => (None, Some(reason)),
-            Self::Done { revision } => (Some(revision), None),
-            Self::NotSafe { revision, reason } | Self::Superseded { revision, reason } => {
-                (Some(revision), Some(reason))
-            }
-        };
-        json!({
-            "event": "end", "flip": flip, "outcome": self.as_str(), "revision": revision, "reason": reason,
-        })
-    }
-}
 
 /// Runs one flip.
 pub struct Runner {
@@ -148,6 +83,24 @@ impl Runner {
     /// The fleet as it is told.
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// In a store without leases, lets every proxy write how it is; those that do not are not heard of.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn poke(&mut self) -> Result<(), FlipError> {
+        if self.leases {
+            return Ok(());
+        }
+        let (area, key): (_, Box<str>) = (Area::State, format!("{WATCH}{}", self.me).into());
+        let put = put_state(key.clone(), "{}".into());
+        let at = self.store.commit(Transaction { expect: Vec::new(), operations: vec![put] }).await?;
+        let until = Instant::now() + POKED_FOR;
+        while self.fleet.heard_before(at.0) && self.next(until).await {}
+        let operations = vec![Operation::Delete { area, key }];
+        self.store.commit(Transaction { expect: Vec::new(), operations }).await?;
+        Ok(())
     }
 
     /// Waits until the fleet changed, or `at`; false: `at`.
@@ -207,7 +160,17 @@ impl Runner {
         sink: Sink<'_>,
     ) -> Result<Outcome, FlipError> {
         let began = Instant::now();
-        let revision = undo::undo_last(self, id, target, by).await?;
+        let mut tries = 1;
+        let revision = loop {
+            match undo::undo_last(self, id, target, by).await {
+                // Another record changed meanwhile; the feed tells of it soon.
+                Err(FlipError::Store(StoreError::Conflict { .. })) if tries < TRIES_MAX => {
+                    tries += 1;
+                    self.next(Instant::now() + LOOK_EVERY).await;
+                }
+                written => break written?,
+            }
+        };
         sink(Event::Written { revision });
         self.watch(id, revision, Some(began + wait), sink).await
     }
@@ -258,7 +221,11 @@ impl Runner {
                     ..Elapsed::default()
                 };
                 match plan::before_commit(&open.flip, &found, elapsed, wait) {
-                    Step::Commit => return self.commit(open, sink).await,
+                    Step::Commit => {
+                        if let Some(written) = self.commit(open, sink).await? {
+                            return Ok(written);
+                        }
+                    }
                     Step::Refuse(reason) => {
                         self.give_up(id).await;
                         return Ok(Err(reason));
@@ -273,7 +240,12 @@ impl Runner {
         }
     }
 
-    async fn commit(&mut self, open: OpenFlip, sink: Sink<'_>) -> Result<Result<u64, String>, FlipError> {
+    /// Writes the new values. None: another flip's record changed meanwhile, and it is to be tried again.
+    async fn commit(
+        &mut self,
+        open: OpenFlip,
+        sink: Sink<'_>,
+    ) -> Result<Option<Result<u64, String>>, FlipError> {
         let OpenFlip { mut flip, version, .. } = open;
         let members = self.fleet.members(Instant::now());
         flip.phase = Phase::Committed;
@@ -292,9 +264,12 @@ impl Runner {
         let committed = self.store.commit(transaction).await;
         let revision = match committed {
             Ok(revision) => revision.0,
+            Err(StoreError::Conflict { key: other }) if other.starts_with(FLIPS) && *other != *key => {
+                return Ok(None);
+            }
             Err(StoreError::Conflict { key }) => {
                 self.give_up(&flip.id).await;
-                return Ok(Err(format!("{key} was changed meanwhile; nothing was flipped")));
+                return Ok(Some(Err(format!("{key} was changed meanwhile; nothing was flipped"))));
             }
             Err(StoreError::Unavailable(reason)) => {
                 // It may have happened.
@@ -321,7 +296,7 @@ impl Runner {
             }
         };
         sink(Event::Written { revision });
-        Ok(Ok(revision))
+        Ok(Some(Ok(revision)))
     }
 
     /// Follows a written flip until it is over, or `until` if it is not safe by then.

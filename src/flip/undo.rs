@@ -100,7 +100,7 @@ pub(super) async fn undo_last(
     supersede(runner.fleet(), &flip, Ending::RolledBack, &mut transaction);
     match store.commit(transaction).await {
         Ok(revision) => Ok(revision.0),
-        Err(StoreError::Conflict { key }) => {
+        Err(StoreError::Conflict { key }) if !key.starts_with(FLIPS) => {
             Err(FlipError::Refused(format!("{key} was changed meanwhile; nothing was changed")))
         }
         Err(error) => Err(error.into()),

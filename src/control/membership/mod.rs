@@ -2,7 +2,7 @@
 //! the backends of open flips, gets ready for what they move traffic to, and goes on with flips whose owner has died.
 //!
 //! `members/<name>` stays until the process ended cleanly, or `flipgate fleet forget`; `alive/<name>/<boot>` ends with the
-//! process. In a store without leases it counts writes instead: slowly, and every second while a flip is open.
+//! process. In a store without leases it is written only while a flip is open or somebody looks, and counts its writes.
 
 mod bucket;
 #[cfg(test)]
@@ -29,8 +29,8 @@ use view::{Memory, Warmed};
 const TTL: Duration = Duration::from_secs(10);
 /// How often it is written at least, with leases.
 const BEAT: Duration = Duration::from_secs(3);
-/// Without leases, while no flip is open.
-const SLOW_BEAT: Duration = Duration::from_secs(20);
+/// Without leases every write is an edit of files: while nobody looks, there are none.
+const SLOW_BEAT: Duration = Duration::from_secs(3_600);
 /// How often numbers of open flips are told, and every record without a lease while one is open.
 const FLIP_BEAT: Duration = Duration::from_millis(900);
 /// How often requests on an old side are counted.
@@ -154,6 +154,7 @@ impl Membership {
         let (memory, warmed) = Memory::new(now);
         let fleet = Fleet::new(self.store.capabilities().leases);
         let feed = self.store.follow(Area::State);
+        let is_slow = self.is_registered && !self.store.capabilities().leases;
         let mut task = Task {
             membership: self,
             control,
@@ -163,7 +164,8 @@ impl Membership {
             bucket: Bucket::new(now),
             told: first(),
             beat: 0,
-            beat_at: now,
+            beat_at: now + if is_slow { SLOW_BEAT } else { Duration::ZERO },
+            is_watched: false,
             retry_at: now,
             heard_at: now,
             renewed_at: None,
@@ -210,6 +212,8 @@ struct Task {
     heard_at: Instant,
     /// When the lease was last renewed; none: it has none, or it has ended.
     renewed_at: Option<Instant>,
+    /// A flip is open, or somebody looks.
+    is_watched: bool,
     /// Since when flips have no owner.
     orphans: HashMap<String, Instant>,
     /// Flips that this process goes on with, and how it tells that it is done.
@@ -268,10 +272,16 @@ impl Task {
         self.memory.sample(&self.control, now);
         self.memory.prepare(&self.control, &flips, self.fleet.watched());
         let is_watched = !flips.is_empty() || !self.fleet.watched().is_empty();
+        if is_watched && !std::mem::replace(&mut self.is_watched, is_watched) {
+            self.beat_at = now;
+        }
+        self.is_watched = is_watched;
         self.take_over(&flips, done, now);
         let alive = self.compose(&flips, now);
         let is_due = now >= self.beat_at;
-        let has_moved = differs(&alive, &self.told);
+        let has_leases = self.membership.store.capabilities().leases;
+        let is_told = has_leases || is_watched || alive.draining;
+        let has_moved = is_told && differs(&alive, &self.told);
         let mut wake_at = self.beat_at;
         if now < self.retry_at {
             wake_at = self.retry_at;
