@@ -121,7 +121,8 @@ fn line_4_a_flip_whose_owner_dies_lapses_or_is_taken_over() {
                 scene.here = old;
                 lapsed += 1;
             } else {
-                let waited = Flip::start(&scene.fleet, &["wait", "--drained", &before]).end(MARK_MAX);
+                let waited = Flip::start(&scene.fleet, &["wait", "--revision", "1", "--drained", &before])
+                    .end(MARK_MAX);
                 assert_eq!(waited.code, 0, "{what}: {waited:#?}");
                 scene.old_side_stays_quiet(old, &what);
                 taken += 1;
@@ -149,6 +150,10 @@ fn line_4_a_proxy_that_finds_the_new_value_invalid_is_named() {
     let green = SIDES[1].1;
     let key = format!("backends/{green}/backend");
     let well = scene.fleet.keys.get(&key).unwrap();
+    // Servers would make a backend by themselves.
+    for pod in scene.pods(1).iter().map(|pod| pod.name().to_owned()).collect::<Vec<_>>() {
+        scene.fleet.keys.delete(&format!("backends/{green}/servers/{pod}"));
+    }
     // Two keep the form they have; the third starts without one, and so has nothing that the alias could lead to.
     let spoilt = scene.fleet.keys.put(&key, &json!({"Type": "nonsense"}));
     scene.fleet.served(spoilt);
