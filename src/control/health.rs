@@ -264,7 +264,7 @@ mod tests {
             let changes = [
                 Change::Backend(
                     id.clone(),
-                    Some(Arc::new(model::Backend::Http { id: id.clone(), settings })),
+                    Some(Arc::new(model::Backend::Http { id: id.clone(), settings: settings.into() })),
                 ),
                 Change::Server(id.clone(), "a".parse().unwrap(), server),
             ];

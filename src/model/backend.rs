@@ -8,6 +8,7 @@ use super::health::{HealthCheck, Outlier, read_health, read_outlier};
 use super::id::BackendId;
 use super::server::is_host_name;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most idle connections that `KeepAlive.MaxIdleConnsPerHost` may keep.
@@ -24,7 +25,7 @@ pub enum Backend {
         /// From the key.
         id: BackendId,
         /// How its servers are spoken to.
-        settings: BackendSettings,
+        settings: Arc<BackendSettings>,
     },
     /// `{"Type":"alias","Target":"<backend>"}`: a pointer to a real backend (new).
     Alias {
@@ -162,7 +163,7 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &BackendId) -> Option<Backend> {
             if fields.value("Target").is_some() {
                 fields.error("Target", "is only for the type `alias`");
             }
-            Some(Backend::Http { id: id.clone(), settings })
+            Some(Backend::Http { id: id.clone(), settings: Arc::new(settings) })
         }
         Some("alias") => {
             let target = read_backend_id(fields, "Target")?;

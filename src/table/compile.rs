@@ -202,7 +202,7 @@ impl Next {
         let compiled = match entry.object.as_deref() {
             Some(model::Backend::Alias { .. }) => None,
             Some(model::Backend::Http { settings, .. }) => Some(settings.clone()),
-            None => Some(model::BackendSettings::default()),
+            None => Some(Arc::default()),
         };
         let compiled = compiled.map(|settings| {
             let servers = entry.servers.values().map(|server| &**server);

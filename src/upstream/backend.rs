@@ -22,7 +22,7 @@ pub struct Backend {
     /// From the key.
     pub id: BackendId,
     /// How its servers are spoken to.
-    pub settings: BackendSettings,
+    pub settings: Arc<BackendSettings>,
     pub(super) servers: Vec<Arc<Server>>,
     connector: Connector,
     /// Only for the policy `hash`.
@@ -73,7 +73,7 @@ impl Backend {
     /// that stay.
     pub fn compile<'s>(
         id: &BackendId,
-        settings: BackendSettings,
+        settings: Arc<BackendSettings>,
         servers: impl Iterator<Item = &'s model::Server>,
         previous: Option<&Backend>,
         workers: usize,

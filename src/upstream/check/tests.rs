@@ -36,7 +36,7 @@ async fn ask(address: &str, settings: BackendSettings) -> Result<(), String> {
     };
     let checker = Checker::new(&settings).unwrap();
     assert!(checker.is_for(&settings));
-    let backend = Backend::compile(&id, settings, [&object].into_iter(), None, 1);
+    let backend = Backend::compile(&id, settings.into(), [&object].into_iter(), None, 1);
     checker.check(&backend.servers()[0]).await.map_err(|failure| failure.to_string())
 }
 
