@@ -128,6 +128,8 @@ pub struct Timeouts {
     pub dial: Duration,
     /// `TLSHandshake`: default 10 s.
     pub tls_handshake: Duration,
+    /// `Drain` (new): how long requests and tunnels at a server that gets no more may go on; default 5 m.
+    pub drain: Duration,
 }
 
 impl Default for Timeouts {
@@ -136,6 +138,7 @@ impl Default for Timeouts {
             read: Duration::from_secs(50),
             dial: Duration::from_secs(5),
             tls_handshake: Duration::from_secs(10),
+            drain: Duration::from_secs(300),
         }
     }
 }
@@ -191,6 +194,7 @@ fn read_settings(fields: &mut Fields<'_>) -> BackendSettings {
             ("Read", &mut timeouts.read),
             ("Dial", &mut timeouts.dial),
             ("TLSHandshake", &mut timeouts.tls_handshake),
+            ("Drain", &mut timeouts.drain),
         ] {
             *timeout = fields.duration(name, TIMEOUT_MAX).unwrap_or(*timeout);
         }
@@ -299,6 +303,7 @@ impl BackendSettings {
             ("Read", self.timeouts.read, standard.timeouts.read),
             ("Dial", self.timeouts.dial, standard.timeouts.dial),
             ("TLSHandshake", self.timeouts.tls_handshake, standard.timeouts.tls_handshake),
+            ("Drain", self.timeouts.drain, standard.timeouts.drain),
         ] {
             if timeout != default {
                 timeouts.insert(name.into(), duration::format(timeout).into());

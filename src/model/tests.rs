@@ -183,7 +183,7 @@ fn backends() {
     check(key, "{}", Some(r#"{"Type":"http"}"#), &[]);
     check_same(
         key,
-        r#"{"Type":"http","Settings":{"Timeouts":{"Read":"1s","Dial":"2s","TLSHandshake":"3s"},"KeepAlive":{"Period":"4s","MaxIdleConnsPerHost":12}}}"#,
+        r#"{"Type":"http","Settings":{"Timeouts":{"Read":"1s","Dial":"2s","TLSHandshake":"3s","Drain":"1m0s"},"KeepAlive":{"Period":"4s","MaxIdleConnsPerHost":12}}}"#,
     );
     check(
         key,
@@ -247,7 +247,8 @@ fn backends() {
         &[
             "e Settings.TLS.ServerName",
             "e Settings.TLS.CA: holds no certificate",
-            "e Settings.Balance.Key: is no field's name",
+            "e Settings.Balance.Key: is no name of a header field",
+            "e Settings.Balance.Key: is only for the policy `hash`",
             "e Settings.Balance.Policy",
             "e Settings.Sticky.Cookie: is no cookie's name",
             "e Settings.Sticky.SameSite",
@@ -327,8 +328,8 @@ fn servers() {
     check(
         key,
         r#"{"URL":"http://a:80","Weight":1,"State":"active","Zone":"eu"}"#,
-        Some(r#"{"URL":"http://a:80"}"#),
-        &["w Zone: is read and kept"],
+        Some(r#"{"URL":"http://a:80","Zone":"eu"}"#),
+        &[],
     );
     check(
         key,

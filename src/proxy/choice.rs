@@ -107,6 +107,7 @@ pub(super) fn times(passage: &Passage, backend: &Backend, settings: Option<&Fron
     Times {
         answer: deadline.unwrap_or(answer),
         idle: deadline.map_or(idle, |deadline| deadline.max(idle)),
+        drain: backend.settings.timeouts.drain,
         continued: worker.continue_timeout,
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Times {
     pub answer: Duration,
     /// The longest silence within a body.
     pub idle: Duration,
+    /// How long an exchange may go on at a server that gets no more requests.
+    pub drain: Duration,
     /// How long a client that asked may be left waiting for `100 Continue`.
     pub continued: Duration,
 }
@@ -115,6 +117,11 @@ impl Exchange {
         exchange.continue_due = exchange.carrier.is_held();
         exchange.has_body = !exchange.carrier.is_source_ended();
         exchange
+    }
+
+    /// Whether the server has got no more requests for so long that what it still has is to end.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.server.is_overdue(self.worker.now(), self.times.drain)
     }
 
     /// Body bytes taken from the client so far.

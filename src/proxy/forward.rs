@@ -61,12 +61,13 @@ pub(super) async fn send(
     upgrade: bool,
 ) -> Result<(Exchange, Next), Failure> {
     let worker = passage.worker.clone();
-    let frontend = passage.frontend.clone();
-    let settings = frontend.as_ref().map(|frontend| &*frontend.object.settings);
+    let settings = passage.frontend.as_ref().map(|frontend| &*frontend.object.settings);
     let times = choice::times(passage, backend, settings);
+    // Few frontends have one; a clone of the frontend would be counted between workers.
+    let retry = settings.and_then(|settings| settings.retry.clone());
     let mut course = Course {
         backend,
-        retry: settings.and_then(|settings| settings.retry.as_ref()),
+        retry: retry.as_ref(),
         until: passage.started + times.answer,
         times,
         tried: Vec::new(),

@@ -232,7 +232,7 @@ async fn switch(
     let client = Wire::new(Stream::Upgraded(Box::new(TokioIo::new(upgraded))));
     // Only a connection of its own can change protocols.
     let Some(server) = exchange.wire() else { return };
-    let (inward, outward) = tunnel::between_wires(worker, &client, server).await;
+    let (inward, outward) = tunnel::between_wires(worker, &client, &exchange, server).await;
     passage.bytes_in = inward;
     passage.bytes_out = outward;
 }

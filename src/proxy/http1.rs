@@ -391,7 +391,7 @@ async fn switch(
     }
     // Only a connection of its own can change protocols.
     let Some(server) = exchange.wire() else { return After::Cut };
-    let (inward, outward) = tunnel::between_wires(&passage.worker, wire, server).await;
+    let (inward, outward) = tunnel::between_wires(&passage.worker, wire, &exchange, server).await;
     passage.bytes_in = inward;
     passage.bytes_out = outward;
     After::Cut

@@ -56,6 +56,9 @@ impl<'a> Pump<'a> {
         let before = (self.bytes, self.outflow.total());
         let polled = self.poll_move(cx);
         if polled.is_pending() {
+            if self.exchange.is_overdue() {
+                return Poll::Ready(Ended::Truncated);
+            }
             if (self.bytes, self.outflow.total()) != before {
                 self.exchange.timer.set(self.exchange.idle_timeout());
             }

@@ -281,6 +281,9 @@ impl Running {
         let exchange = &mut self.exchange;
         let _ = exchange.poll_upload_beside(cx);
         let Poll::Ready(piece) = exchange.poll_answer(cx) else {
+            if exchange.is_overdue() {
+                return Poll::Ready(Step::Broken(Reason::UpstreamTruncated));
+            }
             if !self.waiting {
                 self.waiting = true;
                 exchange.timer.set(exchange.idle_timeout());

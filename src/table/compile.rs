@@ -196,6 +196,7 @@ impl Next {
     fn compile_backend(&mut self, id: &BackendId) {
         let Some(entry) = self.table.backends.get(id) else { return };
         if entry.object.is_none() && entry.servers.is_empty() {
+            entry.compiled.iter().for_each(|backend| backend.leave());
             self.table.backends.remove(id);
             return;
         }

@@ -102,6 +102,14 @@ impl Backend {
         };
         let servers: Vec<_> =
             servers.map(|server| Arc::new(Server::compile(server, before(server), &birth))).collect();
+        for old in previous.iter().flat_map(|previous| &previous.servers) {
+            let place = servers.binary_search_by(|server| server.id.cmp(&old.id)).ok();
+            let stays =
+                place.and_then(|place| servers.get(place)).is_some_and(|it| it.number() == old.number());
+            if !stays {
+                old.leave();
+            }
+        }
         let ring = matches!(settings.balance.policy, Policy::Hash(_)).then(|| {
             let weight = |server: &Server| if server.takes_requests() { server.weight } else { 0 };
             let points: Box<[_]> = servers.iter().map(|server| (server.hash, weight(server))).collect();
@@ -122,6 +130,11 @@ impl Backend {
     /// How its servers are connected to.
     pub fn connector(&self) -> &Connector {
         &self.connector
+    }
+
+    /// No table has it any more, nor any of its servers.
+    pub fn leave(&self) {
+        self.servers.iter().for_each(|server| server.leave());
     }
 
     /// All its servers, by id, also those that get no requests.

@@ -1,7 +1,7 @@
 //! A server as requests see it, and what of it outlives tables.
 
 use super::circuit::{Circuit, Connections};
-use super::clock::millis;
+use super::clock::{millis, whole_millis};
 use super::known::{Checked, Known};
 use super::latency::PeakEwma;
 use super::outlier::Ejection;
@@ -10,7 +10,7 @@ use crate::model::{self, ServerId, ServerState, ServerUrl};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// [`Identity::well_since`] of a server that was there from the start: its share need not grow.
 const ALWAYS: u64 = 1;
@@ -53,6 +53,8 @@ pub(super) struct Identity {
     /// In milliseconds; 0: it was not well when last looked at.
     well_since: AtomicU64,
     keeps_idle: AtomicBool,
+    /// When somebody first saw that it gets no more requests, in milliseconds; 0: it does, or nobody has looked.
+    left_at: AtomicU64,
 }
 
 /// How a server stands, all in all.
@@ -112,6 +114,7 @@ impl Server {
                 known: Known::default(),
                 well_since: AtomicU64::new(if birth.with_backend { ALWAYS } else { 0 }),
                 keeps_idle: AtomicBool::new(true),
+                left_at: AtomicU64::new(0),
             }),
         };
         let address = object.url.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, object.url.port));
@@ -132,7 +135,7 @@ impl Server {
             presumed: same.map_or(birth.with_backend, |same| same.presumed || !same.checked),
             identity,
         };
-        server.identity.keeps_idle.store(server.takes_requests(), Ordering::Relaxed);
+        server.identity.set_keeps_idle(server.takes_requests());
         server
     }
 
@@ -207,6 +210,24 @@ impl Server {
         self.identity.well_since.store(0, Ordering::Relaxed);
     }
 
+    /// No table has it any more.
+    pub(super) fn leave(&self) {
+        self.identity.set_keeps_idle(false);
+    }
+
+    /// Whether it has got no requests for `bound`, as of the newest table, so that what it still has is to end. To be asked
+    /// every second or so by whoever has a request there: the time runs from when that first saw it.
+    pub fn is_overdue(&self, now: Instant, bound: Duration) -> bool {
+        if self.identity.keeps_idle() {
+            return false;
+        }
+        let (now, left_at) = (millis(now), &self.identity.left_at);
+        match left_at.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => bound.is_zero(),
+            Err(since) => now.saturating_sub(since) >= whole_millis(bound),
+        }
+    }
+
     /// Requests that have not ended, over all workers and tables.
     pub fn in_flight(&self) -> u32 {
         self.identity.in_flight.load(Ordering::Relaxed)
@@ -233,6 +254,13 @@ impl Identity {
     /// Whether idle connections are kept: not where no request comes any more. As the newest table says.
     pub(super) fn keeps_idle(&self) -> bool {
         self.keeps_idle.load(Ordering::Relaxed)
+    }
+
+    fn set_keeps_idle(&self, keeps: bool) {
+        self.keeps_idle.store(keeps, Ordering::Relaxed);
+        if keeps {
+            self.left_at.store(0, Ordering::Relaxed);
+        }
     }
 }
 

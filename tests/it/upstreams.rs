@@ -5,9 +5,10 @@ use crate::support::echo::Echo;
 use crate::support::{Directory, Flipgate, TestCertificate, shared, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What curl got.
 struct Got {
@@ -260,4 +261,72 @@ fn a_cookie_brings_a_client_back_to_its_server() {
     until("the client moves", Duration::from_secs(5), || {
         scene.curl(&["-b", &cookie], None).fields.get("set-cookie").cloned()
     });
+}
+
+/// A server that changes to WebSocket and says nothing more.
+fn silent_tunnel() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
+            let answer =
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+            stream.write_all(answer).unwrap();
+            open.push(stream);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_tunnel_to_a_server_that_left_ends_within_its_bound() {
+    let _shared = shared();
+    let address = silent_tunnel();
+    let scene = scene(&[
+        ("backends/b/backend", backend(json!({"Timeouts": {"Drain": "1s"}}))),
+        ("backends/b/servers/a", server(address)),
+        ("backends/b/servers/b", server(address)),
+        ("frontends/f/frontend", frontend(json!({}))),
+    ]);
+    let open = || {
+        let mut stream = TcpStream::connect(scene.flipgate.address("http")).unwrap();
+        let head = "GET / HTTP/1.1\r\nHost: a.example\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 101");
+        stream
+    };
+    // One at each server.
+    let tunnels = [open(), open()];
+    std::thread::sleep(Duration::from_millis(1_500));
+    scene
+        .directory
+        .put("backends/b/servers/a", &json!({"URL": format!("http://{address}"), "State": "draining"}));
+    let left = Instant::now();
+    let is_open = |mut stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut rest = [0; 256];
+        loop {
+            match stream.read(&mut rest) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
+        }
+    };
+    let open_tunnels = || tunnels.iter().filter(|stream| is_open(stream)).count();
+    assert_eq!(open_tunnels(), 2);
+    until("the tunnel to the server that drains ends", Duration::from_secs(6), || {
+        (open_tunnels() == 1).then_some(())
+    });
+    assert!(left.elapsed() >= Duration::from_secs(1), "ended after {:?}", left.elapsed());
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(open_tunnels(), 1, "the other server's tunnel has ended too");
 }
