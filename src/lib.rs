@@ -58,11 +58,13 @@
 //! 4. `proxy::request` loads the table once and decides from it, without waiting: [`route::Router`] finds the frontend,
 //!    `proxy::headers` takes away what concerned only the client's connection and tells of the client, the
 //!    [`middleware::Chain`] changes the request or answers it, the table names the backend.
-//! 5. `proxy::forward` picks a server ([`upstream::Backend`]), borrows a connection ([`upstream::Pool`]) or makes one,
-//!    writes the head anew, and tries again only where the request cannot have run.
-//! 6. The answer's head goes back through the chain. Bodies flow both ways at once, as fast as the slower side takes
-//!    them: `proxy::body` carries the request's, `proxy::pump` the answer's over HTTP/1.1, `proxy::stream` over HTTP/2
-//!    and to an embedding program; after `101`, `proxy::tunnel` carries bytes.
+//! 5. `proxy::forward` picks a server ([`upstream::Backend`]) by what the request says (`proxy::choice`), finds or makes a
+//!    connection (`proxy::connect`, [`upstream::Pool`]), writes the head anew, and tries again only where the request
+//!    cannot have run or its frontend asks for it. The exchange that begins (`proxy::exchange`) goes over HTTP/1.1 or a
+//!    stream of a shared HTTP/2 connection (`proxy::over_http1`, `proxy::over_http2`).
+//! 6. The answer's head goes back through the chain. Bodies (`proxy::body`) flow both ways at once, as fast as the slower
+//!    side takes them: `proxy::upload` carries the request's, `proxy::pump` the answer's over HTTP/1.1, `proxy::stream`
+//!    over HTTP/2 and to an embedding program; after `101`, `proxy::tunnel` carries bytes.
 //! 7. `proxy::passage` ends: the counts drop, the log line and the metrics are written.
 //!
 //! # An edit, hop by hop

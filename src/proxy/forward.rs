@@ -92,7 +92,11 @@ pub(super) async fn send(
                 return Err(last);
             }
         };
-        let reused = matches!(way, Way::Wire(_, true));
+        // A shared connection may turn out to be ending, too; once per server it is not held against that.
+        let reused = match way {
+            Way::Wire(_, reused) => reused,
+            Way::Shared(_) => !fresh,
+        };
         let carrier = match course.load(passage, &server, way, untouched, upgrade) {
             Ok(carrier) => carrier,
             Err(failure) => return Err(failure),
@@ -108,7 +112,7 @@ pub(super) async fn send(
         };
         let first = exchange.first(repeats, || passage.settle()).await;
         let (verdict, failure) = match &first {
-            Ok(Next::Head(head)) if course.repeats_status(head.status, idempotent) && exchange.is_whole() => {
+            Ok(Next::Head(head)) if exchange.is_whole() && course.repeats_status(head.status, idempotent) => {
                 (Verdict::Elsewhere, Failure::of(Reason::UpstreamReset))
             }
             Ok(_) => (Verdict::GiveUp, last),
