@@ -31,24 +31,28 @@ pub(super) async fn obtain(
     fresh: bool,
 ) -> Result<Way, Failure> {
     let connector = backend.connector();
-    let may_share = connector.may_speak_http2() && !http1;
+    let may_share = connector.may_speak_http2(server) && !http1;
     if may_share && let Some(shared) = worker.pool.borrow_mut().share(server) {
         return Ok(Way::Shared(shared));
     }
     if !fresh && let Some(lent) = worker.pool.borrow_mut().take(server) {
         return Ok(Way::Wire(lent, true));
     }
-    // One connects for all whose requests can share a connection.
-    let turn = may_share.then(|| worker.pool.borrow_mut().connecting(server));
+    // One connects for all whose requests can share a connection, unless the server is known to speak HTTP/1.1 only.
+    let turn = if may_share { worker.pool.borrow_mut().connecting(server) } else { None };
     let _turn = match &turn {
         Some(turn) => {
             timer.set(connector.timeouts().0.min(within));
             let Some(turn) = timer.bound(turn.lock()).await else {
-                return Err(Failure::of(Reason::ConnectTimeout));
+                return Err(Failure::of(Reason::Overload));
             };
             if let Some(shared) = worker.pool.borrow_mut().share(server) {
                 timer.clear();
                 return Ok(Way::Shared(shared));
+            }
+            if !fresh && let Some(lent) = worker.pool.borrow_mut().take(server) {
+                timer.clear();
+                return Ok(Way::Wire(lent, true));
             }
             Some(turn)
         }
@@ -56,7 +60,7 @@ pub(super) async fn obtain(
     };
     let permit = match backend.connection_permit(server) {
         Some(permit) => permit,
-        None => match wait(worker, backend, server, timer, within).await? {
+        None => match wait(worker, backend, server, timer, within, fresh).await? {
             Waited::Idle(lent) => return Ok(Way::Wire(lent, true)),
             Waited::Permit(permit) => permit,
         },
@@ -78,6 +82,7 @@ async fn wait(
     server: &Arc<Server>,
     timer: &Timer,
     within: Duration,
+    fresh: bool,
 ) -> Result<Waited, Failure> {
     let full = Failure::of(Reason::Overload);
     let pending = backend.wait_for_permit().map_err(|_| full)?;
@@ -88,8 +93,15 @@ async fn wait(
         if let Some(permit) = backend.connection_permit(server) {
             return Ok(Waited::Permit(permit));
         }
-        if let Some(lent) = worker.pool.borrow_mut().take(server) {
-            return Ok(Waited::Idle(lent));
+        let idle = worker.pool.borrow_mut().take(server);
+        match idle {
+            // Its place is what is needed.
+            Some(lent) if fresh => {
+                drop(lent);
+                continue;
+            }
+            Some(lent) => return Ok(Waited::Idle(lent)),
+            None => {}
         }
         if timer.bound(pending.wait()).await.is_none() {
             return Err(full);
@@ -109,7 +121,13 @@ async fn make(
     let connector = backend.connector();
     let (dial, handshake) = connector.timeouts();
     let failed = |error: ConnectError| {
-        tracing::debug!(backend = %backend.id, server = %server.id, %error, "no connection");
+        // A certificate that is not trusted is somebody's mistake, and not the network's.
+        match error {
+            ConnectError::Tls(..) | ConnectError::Settings(_) => {
+                tracing::warn!(backend = %backend.id, server = %server.id, %error, "no connection");
+            }
+            _ => tracing::debug!(backend = %backend.id, server = %server.id, %error, "no connection"),
+        }
         Failure::of(Reason::ConnectFailed)
     };
     let late = || Failure::of(Reason::ConnectTimeout);
@@ -119,6 +137,9 @@ async fn make(
     let connected = timer.bound(connector.secure(server, stream, http1)).await.ok_or_else(late)?;
     let connected = connected.map_err(failed)?;
     if !connected.http2 {
+        if !http1 {
+            worker.pool.borrow_mut().note_http1(server);
+        }
         return Ok(Way::Wire(Lent { wire: Rc::new(Wire::new(connected.stream)), permit }, false));
     }
     let begun = timer.bound(Multiplexed::begin(connected.stream, permit, worker.now())).await;

@@ -324,7 +324,7 @@ impl Carrier {
     ) -> Poll<Result<(), UploadError>> {
         match self {
             Self::Http1(carrier) => carrier.poll_upload(cx, limits),
-            Self::Http2(carrier) => carrier.look_at_upload(),
+            Self::Http2(carrier) => carrier.look_at_upload(cx),
         }
     }
 

@@ -116,7 +116,7 @@ pub(super) async fn send(
                 (Verdict::Elsewhere, Failure::of(Reason::UpstreamReset))
             }
             Ok(_) => (Verdict::GiveUp, last),
-            Err(lost) => (course.verdict(lost, reused, idempotent), failure_of(lost)),
+            Err(lost) => (course.verdict(lost, reused && !fresh, idempotent), failure_of(lost)),
         };
         match first {
             Ok(next) if verdict == Verdict::GiveUp => return Ok((exchange, next)),
@@ -129,6 +129,10 @@ pub(super) async fn send(
         }
         passage.bytes_in = exchange.body_bytes();
         last = failure;
+        if passage.generation.is_none() {
+            // It was said that nothing more begins of it.
+            return Err(last);
+        }
         untouched = match exchange.into_untouched() {
             Some(untouched) if verdict != Verdict::GiveUp => untouched,
             _ => return Err(last),
@@ -211,7 +215,7 @@ impl Course<'_> {
         let failure = match lost {
             Lost::Final(_) => return Verdict::GiveUp,
             Lost::Unsent if reused => return Verdict::Afresh,
-            Lost::StaleConnection if idempotent => return Verdict::Afresh,
+            Lost::StaleConnection if reused && idempotent => return Verdict::Afresh,
             Lost::Unsent if self.tried.len() + 1 < SERVERS_TRIED_MAX => return Verdict::Elsewhere,
             Lost::Unsent => return Verdict::GiveUp,
             Lost::StaleConnection => Failure::of(Reason::UpstreamReset),

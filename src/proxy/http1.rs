@@ -179,6 +179,8 @@ enum Answer {
 
 /// Writes an answer of the proxy's own. `whole`: nothing of the request is left to be read.
 async fn reply(passage: &mut Passage, wire: &Wire, answer: Answer, whole: bool) -> After {
+    // However long its client takes to read it.
+    passage.settle();
     let worker = passage.worker.clone();
     let (mut head, body) = match answer {
         Answer::Failure(failure) => {

@@ -56,7 +56,8 @@ impl OverHttp2 {
     }
 
     /// hyper takes the body by itself; what became of that.
-    pub(super) fn look_at_upload(&mut self) -> Poll<Result<(), UploadError>> {
+    pub(super) fn look_at_upload(&mut self, cx: &Context<'_>) -> Poll<Result<(), UploadError>> {
+        self.upload.watch(cx);
         match self.upload.take_failure() {
             Some(failure) => Poll::Ready(Err(failure)),
             None if self.is_source_ended() => Poll::Ready(Ok(())),

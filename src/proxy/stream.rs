@@ -194,6 +194,8 @@ fn own(passage: Passage, reply: Reply) -> http::Response<AnswerBody> {
 }
 
 fn respond(mut passage: Passage, mut head: ResponseHead, body: Vec<u8>) -> http::Response<AnswerBody> {
+    // However long its client takes to read it.
+    passage.settle();
     if let Some(frontend) = &passage.frontend {
         frontend.chain.on_response(&mut head);
     }

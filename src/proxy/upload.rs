@@ -275,11 +275,19 @@ struct Stream {
     failure: Option<UploadError>,
     limits: Limits,
     waker: Option<Waker>,
+    /// Who waits to hear that all was taken, or that it broke.
+    watcher: Option<Waker>,
 }
 
 impl StreamUpload {
     pub(super) fn new(intake: Intake, limits: Limits) -> Self {
-        Self(Rc::new(RefCell::new(Stream { intake: Some(intake), failure: None, limits, waker: None })))
+        Self(Rc::new(RefCell::new(Stream {
+            intake: Some(intake),
+            failure: None,
+            limits,
+            waker: None,
+            watcher: None,
+        })))
     }
 
     /// Looks at what was taken so far.
@@ -290,6 +298,14 @@ impl StreamUpload {
     /// Why the body broke, once.
     pub(super) fn take_failure(&self) -> Option<UploadError> {
         self.0.borrow_mut().failure.take()
+    }
+
+    /// Wakes this task once all was taken, or the body broke.
+    pub(super) fn watch(&self, cx: &Context<'_>) {
+        let watcher = &mut self.0.borrow_mut().watcher;
+        if !watcher.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *watcher = Some(cx.waker().clone());
+        }
     }
 
     /// Holds the body back until [`release`](Self::release).
@@ -332,7 +348,13 @@ impl http_body::Body for StreamUpload {
         if intake.held {
             return Poll::Pending;
         }
-        Poll::Ready(match ready!(intake.poll_piece(cx, &stream.limits)) {
+        let piece = ready!(intake.poll_piece(cx, &stream.limits));
+        if (intake.ended || piece.is_err())
+            && let Some(watcher) = stream.watcher.take()
+        {
+            watcher.wake();
+        }
+        Poll::Ready(match piece {
             Ok(Piece::OnWire(length)) => {
                 let Some(wire) = intake.body.wire() else { return Poll::Ready(None) };
                 let mut input = wire.input();

@@ -16,6 +16,8 @@ use tokio::sync::futures::OwnedNotified;
 pub(super) struct Circuit {
     open: AtomicU32,
     waiting: AtomicU32,
+    /// Each server has its own limit.
+    by_server: AtomicBool,
     released: Arc<Notify>,
 }
 
@@ -74,6 +76,15 @@ impl Circuit {
         (place, woken)
     }
 
+    /// A place is free. Where each server has its own limit, it may be of no use to the first in the queue.
+    fn wake(&self) {
+        if self.by_server.load(Relaxed) {
+            self.released.notify_waiters();
+        } else {
+            self.wake_one();
+        }
+    }
+
     fn wake_one(&self) {
         if self.waiting.load(SeqCst) > 0 {
             self.released.notify_one();
@@ -98,6 +109,9 @@ impl Connections {
     pub(super) fn permit(self: &Arc<Self>, limits: &UpstreamLimits) -> Option<ConnectionPermit> {
         let fits = |count: &AtomicU32, most: Option<u32>| most.is_none_or(|most| count.load(SeqCst) < most);
         let (own, all) = (limits.server_connections, limits.connections);
+        if self.circuit.by_server.load(Relaxed) != own.is_some() {
+            self.circuit.by_server.store(own.is_some(), Relaxed);
+        }
         // Looked at before anything is taken: only who lost to somebody that got one has something to give back, so that
         // those who wait cannot wake each other for ever.
         if !fits(&self.open, own) || !fits(&self.circuit.open, all) || !take(&self.open, own) {
@@ -129,7 +143,7 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, SeqCst);
         self.0.circuit.open.fetch_sub(1, SeqCst);
-        self.0.circuit.wake_one();
+        self.0.circuit.wake();
     }
 }
 

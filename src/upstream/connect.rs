@@ -101,14 +101,14 @@ impl Connector {
         }
     }
 
-    /// Whether requests may go over HTTP/2.
-    pub fn may_speak_http2(&self) -> bool {
-        self.protocol != UpstreamProtocol::Http1
-    }
-
-    /// Whether requests can only go over HTTP/2.
-    pub fn speaks_http2(&self) -> bool {
-        self.protocol == UpstreamProtocol::Http2
+    /// Whether requests to `server` may go over HTTP/2.
+    pub fn may_speak_http2(&self, server: &Server) -> bool {
+        match self.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            // Only a handshake can say so.
+            UpstreamProtocol::Auto => server.url.scheme == Scheme::Https,
+        }
     }
 
     /// From nothing to a connection, at most: to TCP, and from there through the handshake.

@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A stream's window: how much of an answer may be on its way.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// The connection's window, so that one stalled answer does not block the others.
-const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The connection's window: answers that nobody reads do not block the others, even if all but one are such.
+const CONNECTION_WINDOW: u32 = REQUESTS_MAX * STREAM_WINDOW;
 /// What waits to be sent of one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Requests on one connection before another one is made.

@@ -35,6 +35,8 @@ struct Kept<B> {
     shared_age: Duration,
     /// One connects for all who wait for a shared connection.
     connecting: Rc<Mutex<()>>,
+    /// Asked for either, the server chose HTTP/1.1.
+    speaks_http1: bool,
 }
 
 impl<B> Default for Pool<B> {
@@ -76,6 +78,7 @@ impl<B> Pool<B> {
                 shared: Vec::new(),
                 shared_age: Duration::ZERO,
                 connecting: Rc::default(),
+                speaks_http1: false,
             }),
         }
     }
@@ -87,9 +90,15 @@ impl<B> Pool<B> {
         kept.shared.push(connection);
     }
 
-    /// Held by whoever makes a shared connection to `server`.
-    pub fn connecting(&mut self, server: &Server) -> Rc<Mutex<()>> {
-        self.kept(server).connecting.clone()
+    /// Held by whoever makes a shared connection to `server`; `None` where it is known not to speak HTTP/2.
+    pub fn connecting(&mut self, server: &Server) -> Option<Rc<Mutex<()>>> {
+        let kept = self.kept(server);
+        (!kept.speaks_http1).then(|| kept.connecting.clone())
+    }
+
+    /// The server chose HTTP/1.1 where it could have had HTTP/2.
+    pub fn note_http1(&mut self, server: &Server) {
+        self.kept(server).speaks_http1 = true;
     }
 
     /// Closes all idle connections to the server of this number.
@@ -110,7 +119,10 @@ impl<B> Pool<B> {
             kept.idle.retain(|(lent, expires)| now < *expires && lent.wire.is_quiet());
             let age = kept.shared_age;
             kept.shared.retain(|connection| !connection.is_old(now, age));
-            !kept.idle.is_empty() || !kept.shared.is_empty() || Rc::strong_count(&kept.connecting) > 1
+            kept.speaks_http1
+                || !kept.idle.is_empty()
+                || !kept.shared.is_empty()
+                || Rc::strong_count(&kept.connecting) > 1
         });
     }
 

@@ -330,3 +330,43 @@ fn a_tunnel_to_a_server_that_left_ends_within_its_bound() {
     std::thread::sleep(Duration::from_millis(1_500));
     assert_eq!(open_tunnels(), 1, "the other server's tunnel has ended too");
 }
+
+#[test]
+fn a_limit_of_connections_makes_requests_wait_and_then_fail_fast() {
+    let _shared = shared();
+    let echo = Echo::plain(false);
+    echo.delay(Duration::from_millis(400));
+    let scene = scene(&[
+        (
+            "backends/b/backend",
+            backend(json!({"Limits": {"ServerConnections": 2, "Pending": 2, "PendingTimeout": "5s"}})),
+        ),
+        ("backends/b/servers/a", server(echo.address())),
+        ("frontends/f/frontend", frontend(json!({}))),
+    ]);
+    let address = scene.flipgate.address("http");
+    let asked = (0..8).map(|_| std::thread::spawn(move || curl(address, &[], None).status));
+    let mut statuses = asked.collect::<Vec<_>>().into_iter().map(|it| it.join().unwrap()).collect::<Vec<_>>();
+    statuses.sort_unstable();
+    // Two at the server and two that wait; each may have been one more where another had just ended.
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!((4..=6).contains(&served), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(echo.connections() <= 4, "{} connections", echo.connections());
+    assert!(echo.most_at_once() <= 2, "{} requests at once", echo.most_at_once());
+}
+
+#[test]
+fn an_upload_over_http2_that_is_not_answered_ends_in_time() {
+    let _shared = shared();
+    let echo = Echo::plain(true);
+    echo.delay(Duration::from_secs(30));
+    let scene = scene(&[
+        ("backends/b/backend", backend(json!({"Protocol": "http2", "Timeouts": {"Read": "1s"}}))),
+        ("backends/b/servers/a", server(echo.address())),
+        ("frontends/f/frontend", frontend(json!({}))),
+    ]);
+    let began = Instant::now();
+    assert_eq!(scene.curl(&[], Some(&large())).status, 504);
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+}

@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -29,6 +30,9 @@ struct Counts {
     requests: AtomicU64,
     /// Answers with 503 that are still to be given.
     ailing: AtomicU64,
+    delay_millis: AtomicU64,
+    open: AtomicU64,
+    most_at_once: AtomicU64,
 }
 
 impl Echo {
@@ -94,6 +98,16 @@ impl Echo {
         self.seen.requests.load(Ordering::SeqCst)
     }
 
+    /// Waits so long before each answer.
+    pub fn delay(&self, delay: Duration) {
+        self.seen.delay_millis.store(delay.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Most requests that were open at once.
+    pub fn most_at_once(&self) -> u64 {
+        self.seen.most_at_once.load(Ordering::SeqCst)
+    }
+
     /// Answers the next `count` requests with 503.
     pub fn ail(&self, count: u64) {
         self.seen.ailing.store(count, Ordering::SeqCst);
@@ -122,9 +136,13 @@ async fn answer(
     counts: Arc<Counts>,
 ) -> Result<http::Response<Answer>, Infallible> {
     let (parts, body) = request.into_parts();
+    let open = counts.open.fetch_add(1, Ordering::SeqCst) + 1;
+    counts.most_at_once.fetch_max(open, Ordering::SeqCst);
     let Ok(collected) = body.collect().await else {
         return Ok(http::Response::new(StreamBody::new(futures_util::stream::iter(Vec::new()))));
     };
+    tokio::time::sleep(Duration::from_millis(counts.delay_millis.load(Ordering::SeqCst))).await;
+    counts.open.fetch_sub(1, Ordering::SeqCst);
     counts.requests.fetch_add(1, Ordering::SeqCst);
     let ails = counts.ailing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
     let trailers = collected.trailers().cloned();
