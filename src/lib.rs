@@ -14,9 +14,11 @@
 //! | host | a TLS server name with its certificate |
 //! | frontend | a route expression, settings and middlewares, and the backend it sends to |
 //! | route, router | the parsed expression of a frontend; the index over all of them |
+//! | split | the backends among which a frontend shares its requests, by weight and by pins |
 //! | middleware | one step that sees a request or an answer (rewrite, redirect, headers) |
 //! | backend | a named group of servers with its balancing and timeouts; or an *alias* of a real backend |
 //! | server | one upstream address, normally a pod's IP and port |
+//! | standing | whether a server may get requests, by its state, its checks and what requests told: well, unknown, unwell, ejected, draining or disabled |
 //! | object | any of the above as stored |
 //! | store | where objects live: etcd, a directory, memory |
 //! | revision | the store's version number |
