@@ -22,7 +22,9 @@
 //! | revision | the store's version number |
 //! | table | all valid objects compiled into one immutable value, with the revision it came from |
 //! | problem | what is wrong with an object, and which form of it is in force |
-//! | flip | the move of frontends or aliases from one backend to another |
+//! | flip | the move of frontends or aliases from one backend to another; a recorded procedure whose commit is one write |
+//! | member, fleet | a proxy that follows a store; all of them |
+//! | served, quiet, drained, safe | every worker uses a table of the revision; no older request can still begin an attempt; nothing is open on the old side; nothing in force names it and every member has drained it |
 //! | worker, inbox | one thread with its own event loop, sockets and upstream connections; the queue by which others talk to it |
 //!
 //! # Rooms
@@ -36,7 +38,7 @@
 //! | 6 | [`app`] wiring: configuration in, running parts with their bound addresses out; the embedder's [`Gate`](app::Gate) |
 //! | 5 | `admin` the API |
 //! | 4 | [`proxy`] the data plane, and [`control`] the control plane, which do not know each other |
-//! | 3 | [`table`] the compiled table, the one swap, and the board both planes share |
+//! | 3 | [`table`] the compiled table, the one swap, and the board both planes share; [`flip`] the way from one backend to another, over a whole fleet |
 //! | 2 | [`route`] match, [`middleware`] change, [`upstream`] carry, [`store`] keep |
 //! | 1 | [`message`] an HTTP message on its way, [`wire`] the bytes under it, [`tls`], [`telemetry`], [`config`] |
 //! | 0 | [`model`] the objects, [`expr`] the expression language |
@@ -56,11 +58,13 @@
 //! 4. `proxy::request` loads the table once and decides from it, without waiting: [`route::Router`] finds the frontend,
 //!    `proxy::headers` takes away what concerned only the client's connection and tells of the client, the
 //!    [`middleware::Chain`] changes the request or answers it, the table names the backend.
-//! 5. `proxy::forward` picks a server ([`upstream::Backend`]), borrows a connection ([`upstream::Pool`]) or makes one,
-//!    writes the head anew, and tries again only where the request cannot have run.
-//! 6. The answer's head goes back through the chain. Bodies flow both ways at once, as fast as the slower side takes
-//!    them: `proxy::body` carries the request's, `proxy::pump` the answer's over HTTP/1.1, `proxy::stream` over HTTP/2
-//!    and to an embedding program; after `101`, `proxy::tunnel` carries bytes.
+//! 5. `proxy::forward` picks a server ([`upstream::Backend`]) by what the request says (`proxy::choice`), finds or makes a
+//!    connection (`proxy::connect`, [`upstream::Pool`]), writes the head anew, and tries again only where the request
+//!    cannot have run or its frontend asks for it. The exchange that begins (`proxy::exchange`) goes over HTTP/1.1 or a
+//!    stream of a shared HTTP/2 connection (`proxy::over_http1`, `proxy::over_http2`).
+//! 6. The answer's head goes back through the chain. Bodies (`proxy::body`) flow both ways at once, as fast as the slower
+//!    side takes them: `proxy::upload` carries the request's, `proxy::pump` the answer's over HTTP/1.1, `proxy::stream`
+//!    over HTTP/2 and to an embedding program; after `101`, `proxy::tunnel` carries bytes.
 //! 7. `proxy::passage` ends: the counts drop, the log line and the metrics are written.
 //!
 //! # An edit, hop by hop
@@ -76,6 +80,15 @@
 //!    frontend and backend they found.
 //! 6. Each worker answers its note; once all have, the revision is *served*, and who waited for it is told. Listeners
 //!    open, change or close meanwhile.
+//!
+//! # A flip, hop by hop
+//!
+//! 1. `cli` or `admin` asks [`flip::Request`] what is to be written, and a [`flip::Runner`] writes a record of it.
+//! 2. [`control::membership`] of every proxy sees the record, connects all workers to the new side, and says how that
+//!    went. [`flip::plan`] decides from what they say.
+//! 3. One transaction writes all targets, if they are as they were, and moves the record on. It is an edit as any other.
+//! 4. Each member says when its workers serve it, when nothing older can begin an attempt, and what is open on the old
+//!    side, until it is *safe*; the record is closed into the history. If its owner dies, another process goes on.
 //!
 //! # Within a program
 //!
@@ -171,6 +184,7 @@ pub mod route;
 pub mod store;
 pub mod upstream;
 
+pub mod flip;
 pub mod table;
 
 pub mod control;

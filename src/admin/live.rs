@@ -12,7 +12,7 @@ use crate::telemetry::{FrontendLabels, Scrape};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 /// Adds what only the program around it can reach: the data plane's own counters, the access log's.
@@ -128,11 +128,13 @@ fn scrape_table(table: &Table, scrape: &mut Scrape, labels: &mut FrontendLabels)
     for frontend in table.frontends() {
         scrape.frontend(frontend.object.id.as_str(), &frontend.counters, labels);
     }
+    let moment = Instant::now();
     for backend in table.backends() {
         scrape.backend(backend.id.as_str(), backend.counters(), u64::from(backend.in_flight()));
         if backend.counters().iter().next().is_some() {
             for server in backend.servers() {
-                scrape.server(backend.id.as_str(), server.id.as_str(), server.takes_requests());
+                let healthy = backend.is_eligible(server, moment);
+                scrape.server(backend.id.as_str(), server.id.as_str(), healthy);
             }
         }
     }
@@ -162,6 +164,7 @@ fn server(listed: ListedServer) -> ServerView {
         url: listed.url,
         state: listed.state.as_str().to_owned(),
         healthy: listed.healthy,
+        standing: listed.standing.to_owned(),
         in_flight: u64::from(listed.in_flight),
     }
 }

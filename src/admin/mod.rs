@@ -9,6 +9,7 @@
 mod access;
 mod answer;
 mod extract;
+mod flips;
 mod live;
 mod objects;
 mod observe;
@@ -36,7 +37,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use secrets::Secrets;
 use serve::Peer;
 use std::net::{IpAddr, Ipv4Addr};
@@ -87,6 +88,11 @@ impl Admin {
             .route("/v3/problems", get(observe::problems))
             .route("/v3/confirm", post(observe::confirm))
             .route("/v3/transactions", post(transactions::commit))
+            .route("/v3/flips", post(flips::flip))
+            .route("/v3/rollback", post(flips::rollback))
+            .route("/v3/fleet", get(flips::fleet))
+            .route("/v3/fleet/{name}", delete(flips::forget))
+            .route("/v3/history", get(flips::history))
             .route("/v3/openapi.json", get(openapi::document))
             .route("/v3/{kind}", get(objects::list))
             .route("/v3/{kind}/{id}", get(objects::get).put(objects::put).delete(objects::delete))

@@ -102,6 +102,7 @@ fn process_paths() -> Map<String, Value> {
     ];
     let commit = operation("Many writes, all or nothing", Vec::new(), answers);
     add("/v3/transactions", "post", with_body(commit, reference("Transaction")));
+    add_flips(&mut add);
     let text = |status: u16, what: &str, kind: &str| {
         (status, json!({ "description": what, "content": { kind: { "schema": { "type": "string" } } } }))
     };
@@ -117,6 +118,30 @@ fn process_paths() -> Map<String, Value> {
         vec![text(200, "It is", "text/plain"), text(503, "It serves no table, or is ending", "text/plain")];
     open("/readyz", "Whether traffic should be sent here", answers);
     paths
+}
+
+/// The fleet and its flips.
+fn add_flips(add: &mut impl FnMut(&str, &str, Value)) {
+    let stream = || {
+        let content = json!({ "application/x-ndjson": { "schema": reference("FlipEvent") } });
+        (
+            200,
+            json!({ "description": "A line as each thing happens; the last has the event `end`", "content": content }),
+        )
+    };
+    let answers = || vec![stream(), failure(400), failure(409), failure(503)];
+    let flip = operation("Move traffic to another backend, over the whole fleet", Vec::new(), answers());
+    add("/v3/flips", "post", with_body(flip, reference("Flip")));
+    let rollback = operation("Undo the last flip of a target in one write", Vec::new(), answers());
+    add("/v3/rollback", "post", with_body(rollback, reference("Rollback")));
+    let get = |summary: &str, schema: &str| {
+        operation(summary, Vec::new(), vec![answer(200, "As the store tells", schema), failure(503)])
+    };
+    add("/v3/fleet", "get", get("The proxies that follow the store, and open flips", "Fleet"));
+    add("/v3/history", "get", get("The last flips, newest first", "History"));
+    let answers = vec![answer(200, "Forgotten", "Forgotten"), failure(409), failure(503)];
+    let parameters = vec![id_parameter("name")];
+    add("/v3/fleet/{name}", "delete", operation("Take a lost proxy off the list", parameters, answers));
 }
 
 fn object_path(ids: &[&str], name: &str, schema: &str) -> Value {
@@ -181,6 +206,7 @@ fn failure(status: u16) -> (u16, Value) {
         401 => "A token is needed",
         403 => "Not permitted",
         404 => "There is no such object",
+        409 => "It is not as it would have to be; nothing was changed",
         412 => "It was changed, created or removed meanwhile",
         413 => "The body has more than 2 MiB",
         415 => "The body does not say that it is JSON",
@@ -226,10 +252,36 @@ fn one_of(names: &[&str]) -> Value {
 
 fn schemas() -> Value {
     let mut all = answer_schemas();
-    if let (Value::Object(all), Value::Object(objects)) = (&mut all, object_schemas()) {
-        all.extend(objects);
+    for more in [object_schemas(), flip_schemas()] {
+        if let (Value::Object(all), Value::Object(more)) = (&mut all, more) {
+            all.extend(more);
+        }
     }
     all
+}
+
+fn flip_schemas() -> Value {
+    let (text, yes) = (json!({ "type": "string" }), json!({ "type": "boolean" }));
+    let any = || json!({ "type": "object" });
+    json!({
+        "Flip": object([
+            ("targets!", list(object([("target!", text.clone()), ("backend!", text.clone())]))),
+            ("expect", text.clone()),
+            ("minHealthy", text.clone()),
+            ("wait", text.clone()),
+            ("bake", text.clone()),
+            ("rollbackOn", text.clone()),
+            ("keepWarm", text.clone()),
+            ("force", yes.clone()),
+            ("dryRun", yes),
+            ("by", text.clone()),
+        ]),
+        "Rollback": object([("target!", text.clone()), ("wait", text.clone()), ("by", text.clone())]),
+        "FlipEvent": object([("event!", text.clone()), ("flip", text.clone()), ("text", text.clone())]),
+        "Fleet": object([("members!", list(any())), ("flips!", list(any()))]),
+        "History": object([("flips!", list(any()))]),
+        "Forgotten": object([("forgotten!", text)]),
+    })
 }
 
 fn answer_schemas() -> Value {
@@ -250,6 +302,7 @@ fn answer_schemas() -> Value {
         ("url!", text.clone()),
         ("state!", one_of(&["active", "draining", "disabled"])),
         ("healthy!", yes.clone()),
+        ("standing!", one_of(&["well", "unknown", "unwell", "ejected", "draining", "disabled"])),
         ("inFlight!", number.clone()),
     ]);
     let route = object([

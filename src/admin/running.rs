@@ -105,8 +105,10 @@ pub struct ServerView {
     pub url: String,
     /// `active`, `draining` or `disabled`.
     pub state: String,
-    /// It gets requests.
+    /// It gets requests now.
     pub healthy: bool,
+    /// `well`, `unknown`, `unwell`, `ejected`, `draining` or `disabled`.
+    pub standing: String,
     /// Requests that have not ended.
     pub in_flight: u64,
 }

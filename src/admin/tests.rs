@@ -57,6 +57,7 @@ impl Running for Fake {
                 url: "http://10.0.0.1:80".into(),
                 state: "active".into(),
                 healthy: true,
+                standing: "well".into(),
                 in_flight: 3,
             }],
         };
@@ -184,7 +185,8 @@ async fn status_routes_and_problems_have_the_form_of_the_contract() {
         json!({ "revision": 5, "routes": [{
             "rank": 1, "frontend": "f", "route": "Host(\"shop.example\")", "priority": 0, "backend": "shop",
             "resolved": "shop-blue",
-            "servers": [{ "id": "a", "url": "http://10.0.0.1:80", "state": "active", "healthy": true, "inFlight": 3 }],
+            "servers": [{ "id": "a", "url": "http://10.0.0.1:80", "state": "active", "healthy": true,
+                "standing": "well", "inFlight": 3 }],
         }] })
     );
     assert_eq!(setup.get("/v3/routes?limit=1").await.json()["truncated"], true);
@@ -510,7 +512,7 @@ async fn the_document_tells_of_every_path_and_no_other() {
             told += usize::from(described);
         }
     }
-    assert_eq!(told, 10 + 7 * 4);
+    assert_eq!(told, 15 + 7 * 4);
 }
 
 #[tokio::test]

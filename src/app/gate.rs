@@ -1,8 +1,9 @@
 //! Flipgate within another program: a store to follow, and a `tower::Service` that answers requests by its table.
 
 use super::StartError;
-use super::wiring::{self, Plan, Wired};
+use super::wiring::{self, Member, Plan, Wired};
 use crate::control::Control;
+use crate::control::membership::Identity;
 use crate::model::Revision;
 use crate::proxy::{self, GateBody, GateError, Proxy, Settings};
 use crate::store::{Store, StoreError, Transaction};
@@ -41,6 +42,7 @@ struct RunningParts {
     proxy: Proxy,
     stop: DropGuard,
     publisher: tokio::task::JoinHandle<()>,
+    member: Member,
 }
 
 /// What a gate is made of.
@@ -51,6 +53,7 @@ pub struct Builder {
     secrets_dir: Option<PathBuf>,
     seal_key_files: Vec<PathBuf>,
     settings: Settings,
+    name: Option<String>,
 }
 
 impl Builder {
@@ -84,6 +87,12 @@ impl Builder {
         self
     }
 
+    /// Its name in the fleet; by default the machine's, with a number where that is taken.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Limits and times.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -96,6 +105,7 @@ impl Builder {
     /// No store is given, the data directory is another process's, or no thread can be started.
     pub async fn start(self) -> Result<Gate, StartError> {
         let store = self.store.ok_or(StartError::NoStore)?;
+        let home = self.data_dir.as_deref().map(super::home);
         let plan = Plan {
             store: store.clone(),
             seal_keys: SealKeys::read(&self.seal_key_files).map_err(StartError::Seal)?,
@@ -105,10 +115,12 @@ impl Builder {
             settings: self.settings,
             overrides: BTreeMap::new(),
             extra_listeners: Vec::new(),
+            identity: Identity { name: self.name, home, isolation_stop_after: None },
         };
-        let Wired { control, proxy, stop, publisher } = wiring::start(plan, &AccessLog::off())?;
+        let Wired { control, proxy, stop, publisher, member } =
+            wiring::start(plan, &AccessLog::off()).await?;
         let way_in = proxy.gate();
-        let parts = RunningParts { proxy, stop: stop.drop_guard(), publisher };
+        let parts = RunningParts { proxy, stop: stop.drop_guard(), publisher, member };
         let running = Arc::new(Mutex::new(Some(parts)));
         Ok(Gate { way_in, control, store, running })
     }
@@ -124,6 +136,7 @@ impl Gate {
             secrets_dir: None,
             seal_key_files: Vec::new(),
             settings: Settings::default(),
+            name: None,
         }
     }
 
@@ -165,11 +178,14 @@ impl Gate {
     /// Tunnels are ended at once. Returns whether everything ended in time; a second call finds nothing to do.
     /// Dropping the future cuts off at once.
     pub async fn shutdown(&self, deadline: Duration) -> bool {
-        let Some(RunningParts { proxy, stop, publisher }) = self.running.lock().await.take() else {
+        let Some(RunningParts { proxy, stop, publisher, member }) = self.running.lock().await.take() else {
             return true;
         };
+        member.lame.send_replace(true);
         let ended = proxy.drain(deadline).await;
         drop(stop);
+        // What it could not do it has said.
+        let _ = member.task.await;
         publisher.await.is_ok() && ended
     }
 }

@@ -10,6 +10,7 @@ pub use gate::{Builder, Gate};
 
 use crate::config::{Config, ListenerOverride};
 use crate::control::Control;
+use crate::control::membership::Identity;
 use crate::model::{ListenAddress, ListenerId, Object, ObjectKey, Strictness};
 use crate::proxy::{Bound, Override, Proxy, Settings};
 use crate::store::{EtcdAccess, StoreOptions, StoreUrl};
@@ -18,11 +19,11 @@ use crate::tls::SealKeys;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wiring::{Plan, Wired};
+use wiring::{Member, Plan, Wired};
 
 /// One wait for the first table; another follows.
 const READY_WAIT: Duration = Duration::from_secs(3600);
@@ -78,7 +79,7 @@ pub struct Running {
     health: Option<SocketAddr>,
     #[cfg(feature = "admin")]
     access: Option<Arc<crate::admin::Access>>,
-    lame: watch::Sender<bool>,
+    member: Member,
     drain_delay: Duration,
     stop: CancellationToken,
     publisher: tokio::task::JoinHandle<()>,
@@ -102,19 +103,23 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         workers: config.workers,
         settings: settings(&config),
         overrides: overrides(&config),
+        identity: Identity {
+            name: config.name.clone(),
+            home: Some(home(&config.data_dir)),
+            isolation_stop_after: config.isolation_stop_after,
+        },
         extra_listeners: if config.default_listener { default_listener() } else { Vec::new() },
     };
     #[cfg(feature = "admin")]
     let bound = observe::bind(&config).await?;
-    let Wired { control, proxy, stop, publisher } = wiring::start(plan, &access_log)?;
-    let lame = watch::Sender::new(false);
+    let Wired { control, proxy, stop, publisher, member } = wiring::start(plan, &access_log).await?;
     let running = Running {
         bound: proxy.bound().clone(),
         admin: None,
         health: None,
         #[cfg(feature = "admin")]
         access: None,
-        lame,
+        member,
         drain_delay: config.drain_delay,
         access_log,
         control,
@@ -150,6 +155,11 @@ impl Running {
         while !self.control.wait_ready(READY_WAIT).await {}
     }
 
+    /// Waits until this proxy was cut off from its store for longer than `--isolation-stop-after` allows.
+    pub async fn isolated(&self) {
+        self.member.isolated.cancelled().await;
+    }
+
     /// How things stand.
     pub fn control(&self) -> &Control {
         &self.control
@@ -171,7 +181,7 @@ impl Running {
     /// Says not ready, waits for the drain delay so that load balancers before this one notice, stops accepting, lets
     /// what is open end within `deadline`, and brings image and log to the disk. What did not end in time is cut off.
     pub async fn shutdown(self, deadline: Duration) {
-        self.lame.send_replace(true);
+        self.member.lame.send_replace(true);
         if !self.drain_delay.is_zero() {
             tokio::time::sleep(self.drain_delay).await;
         }
@@ -179,12 +189,18 @@ impl Running {
             tracing::warn!(?deadline, "not everything that was open ended in time");
         }
         self.stop.cancel();
-        // The publisher ends by itself; what it could not bring to the disk it has said.
+        // Both end by themselves; what they could not do they have said.
         let _ = self.publisher.await;
+        let _ = self.member.task.await;
         let log = self.access_log;
         // A target that is stuck does not keep the process.
         let _ = tokio::task::spawn_blocking(move || log.close(LOG_PATIENCE)).await;
     }
+}
+
+/// What tells a data directory apart on its machine.
+fn home(data_dir: &Path) -> String {
+    std::fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned()).display().to_string()
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn crate::store::Store>, StartError> {

@@ -56,7 +56,8 @@ impl Sockets {
             scrape.refused(proxy.refused());
             scrape.access_log_dropped(dropped.get());
         });
-        let live = Live::new(running.control.clone(), running.bound.clone(), running.lame.subscribe(), more);
+        let live =
+            Live::new(running.control.clone(), running.bound.clone(), running.member.lame.subscribe(), more);
         let Sockets { admin, health } = self;
         let access = admin.as_ref().map(|(_, access)| access.clone());
         if let Some(access) = &access {

@@ -2,19 +2,23 @@
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a whole answer, beyond what the request itself asks to wait for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+/// Largest line of an answer of lines, in bytes.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -96,6 +100,29 @@ impl AdminClient {
         self.send(Method::POST, path, Some(body), Duration::ZERO).await
     }
 
+    /// `DELETE`
+    pub(super) async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::DELETE, path, None, Duration::ZERO).await
+    }
+
+    /// `POST` of a JSON value that is answered with lines of JSON as they come, or with a refusal.
+    pub(super) async fn post_lines(&self, path: &str, body: &Value) -> anyhow::Result<Result<Lines, String>> {
+        let stream = self.connect().await?;
+        let asked = self.ask(stream, Method::POST, path, Some(body));
+        let Ok(response) = tokio::time::timeout(ANSWER_TIMEOUT, asked).await else {
+            bail!("{} took the request and did not answer in time", self.url());
+        };
+        let (response, connection) = response.with_context(|| self.url())?;
+        if !response.status().is_success() {
+            let answer = collect(response).await?;
+            if answer.status == StatusCode::CONFLICT {
+                return Ok(Err(answer.message()));
+            }
+            bail!("{}: {}{}", self.url(), answer.message(), answer.problems());
+        }
+        Ok(Ok(Lines { body: response.into_body(), buffer: Vec::new(), _connection: connection }))
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -104,31 +131,39 @@ impl AdminClient {
         wait: Duration,
     ) -> anyhow::Result<Answer> {
         let url = self.url();
-        let connect = TcpStream::connect((self.host.as_str(), self.port));
-        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => bail!(
-                "no proxy answers at {url}: {error}; start one with `flipgate proxy`, or name another with --admin \
-                 URL, or a store with --store dir:PATH or --store etcd://HOST:PORT"
-            ),
-            Err(_) => bail!("no proxy answers at {url} within {CONNECT_TIMEOUT:?}"),
+        let stream = self.connect().await?;
+        let exchange = async {
+            let (response, _connection) = self.ask(stream, method, path, body).await?;
+            collect(response).await
         };
-        let exchange = self.exchange(stream, method, path, body);
         match tokio::time::timeout(ANSWER_TIMEOUT + wait, exchange).await {
             Ok(answer) => answer.with_context(|| url),
             Err(_) => bail!("{url} took the request and did not answer in time"),
         }
     }
 
-    async fn exchange(
+    async fn connect(&self) -> anyhow::Result<TcpStream> {
+        let url = self.url();
+        let connect = TcpStream::connect((self.host.as_str(), self.port));
+        match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => bail!(
+                "no proxy answers at {url}: {error}; start one with `flipgate proxy`, or name another with --admin \
+                 URL, or a store with --store dir:PATH or --store etcd://HOST:PORT"
+            ),
+            Err(_) => bail!("no proxy answers at {url} within {CONNECT_TIMEOUT:?}"),
+        }
+    }
+
+    async fn ask(
         &self,
         stream: TcpStream,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<(Response<Incoming>, Connection)> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
+        let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -142,22 +177,68 @@ impl AdminClient {
         }
         let bytes = body.map(Value::to_string).unwrap_or_default();
         let response = sender.send_request(request.body(Full::new(Bytes::from(bytes)))?).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
-        connection.abort();
-        let body = match serde_json::from_slice(&body) {
-            Ok(body) => body,
-            Err(_) if !status.is_success() || body.is_empty() => json!({}),
-            Err(_) => bail!("what answers is no admin API of Flipgate: the answer is not JSON"),
-        };
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let answer = Answer { status, body };
-                bail!("{}; name the file with the token: --admin-token-file FILE", answer.message())
+        Ok((response, connection))
+    }
+}
+
+/// The task that moves the bytes; ends when this is dropped.
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Lines of JSON that come one by one.
+pub(super) struct Lines {
+    body: Incoming,
+    buffer: Vec<u8>,
+    _connection: Connection,
+}
+
+impl Lines {
+    /// The next one; none: that was all.
+    ///
+    /// # Errors
+    /// The answer broke off, or a line is no JSON.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Ok(Some(serde_json::from_slice(&line).context("the answer is not lines of JSON")?));
             }
-            _ => Ok(Answer { status, body }),
+            if self.buffer.len() > LINE_BYTES_MAX {
+                bail!("a line of the answer has more than {LINE_BYTES_MAX} bytes");
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => bail!("the answer broke off: {error}"),
+                Some(Ok(frame)) => {
+                    if let Some(bytes) = frame.data_ref() {
+                        self.buffer.extend_from_slice(bytes);
+                    }
+                }
+            }
         }
+    }
+}
+
+async fn collect(response: Response<Incoming>) -> anyhow::Result<Answer> {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| anyhow!("the answer broke off: {error}"))?.to_bytes();
+    let body = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(_) if !status.is_success() || body.is_empty() => json!({}),
+        Err(_) => bail!("what answers is no admin API of Flipgate: the answer is not JSON"),
+    };
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let answer = Answer { status, body };
+            bail!("{}; name the file with the token: --admin-token-file FILE", answer.message())
+        }
+        _ => Ok(Answer { status, body }),
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Exit {
     Error,
     /// A proxy got no table in time.
     NoTable,
+    /// A flip is written, and not yet safe.
+    NotSafe,
 }
 
 impl Exit {
@@ -29,7 +31,7 @@ impl Exit {
             Self::Done => 0,
             Self::No => 1,
             Self::Error => 2,
-            Self::NoTable => 3,
+            Self::NoTable | Self::NotSafe => 3,
         }
     }
 }
@@ -81,6 +83,12 @@ impl Context<'_, '_> {
     /// Prints a result for programs.
     pub(super) fn json(&mut self, value: &Value) -> io::Result<()> {
         writeln!(self.io.stdout, "{value:#}")
+    }
+
+    /// Prints a line for programs or people, at once.
+    pub(super) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
+        writeln!(self.io.stdout, "{line}")?;
+        self.io.stdout.flush()
     }
 
     /// Prints one of two forms of a result.

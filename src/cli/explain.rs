@@ -302,7 +302,7 @@ fn listed(route: &ListedRoute) -> Value {
     let servers = route.servers.iter().map(|server| {
         json!({
             "id": server.id.as_str(), "url": server.url, "state": server.state,
-            "healthy": server.healthy, "inFlight": server.in_flight,
+            "healthy": server.healthy, "standing": server.standing, "inFlight": server.in_flight,
         })
     });
     json!({

@@ -149,6 +149,11 @@ impl TargetFlags {
         self.client(context, &self.config(context)?)
     }
 
+    /// Whether a store or an admin API stands on the command line.
+    pub(super) fn is_given(&self) -> bool {
+        self.store_given || self.admin.is_some()
+    }
+
     /// Whether `--store` stands on the command line.
     pub(super) fn store_given(&self) -> bool {
         self.store_given

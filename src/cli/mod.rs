@@ -17,16 +17,22 @@ mod document;
 mod explain;
 mod export;
 mod flags;
+mod fleet;
+mod flip;
 mod get;
+mod history;
 mod plan;
+mod progress;
 mod proxy;
 mod put;
 mod references;
+mod rollback;
 mod secret;
 mod status;
 mod table;
 mod target;
 mod value;
+mod wait;
 
 pub use context::{Context, Exit, Io, Output};
 
@@ -52,11 +58,14 @@ Examples:
   flipgate get frontends                            what the store holds
   flipgate put frontend shop --set BackendId=green  change one field, keep the rest
   flipgate apply -f routes/ --dry-run --diff        show what would change
+  flipgate flip frontend/shop=shop-green            move its traffic, and say when the old side may go
+  flipgate rollback frontend/shop                   move it back
   flipgate status                                   what the proxy on this machine serves
   flipgate explain GET https://shop.example/cart    which route takes a request, and why
 
 Every flag can be given as a variable, FLIPGATE_STORE for --store, or in flipgate.toml.
-Exit status: 0 done, 1 a negative answer, 2 an error; `proxy` exits with 3 when it got no table in time.";
+Exit status: 0 done, 1 a negative answer, 2 an error; `proxy` exits with 3 when it got no table in time, \
+`flip` and `rollback` when what is written is not yet safe.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -93,6 +102,11 @@ enum Verb {
     Export(export::Export),
     Status(status::Status),
     Explain(explain::Explain),
+    Flip(flip::Flip),
+    Rollback(rollback::Rollback),
+    Wait(wait::Wait),
+    Fleet(fleet::Fleet),
+    History(history::History),
     Confirm(confirm::Confirm),
     Completions(completions::Completions),
 }
@@ -174,6 +188,11 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Status(verb) => verb.run(context).await,
             Verb::Explain(verb) => verb.run(context).await,
             Verb::Confirm(verb) => verb.run(context).await,
+            Verb::Flip(verb) => verb.run(context).await,
+            Verb::Rollback(verb) => verb.run(context).await,
+            Verb::Wait(verb) => verb.run(context).await,
+            Verb::Fleet(verb) => verb.run(context).await,
+            Verb::History(verb) => verb.run(context).await,
             Verb::Completions(verb) => verb.run(context),
         }
     });

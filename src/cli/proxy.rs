@@ -59,8 +59,17 @@ impl Proxy {
             context.note(format_args!("flipgate: there was no table within {waited:?} (--require-table)"));
             return Ok(Exit::NoTable);
         }
+        let mut exit = Exit::Done;
         loop {
-            match signals.next().await {
+            let told = tokio::select! {
+                told = signals.next() => told,
+                () = running.isolated() => {
+                    context.note("flipgate: cut off from the store for too long (--isolation-stop-after)");
+                    exit = Exit::Error;
+                    break;
+                }
+            };
+            match told {
                 Told::End => break,
                 Told::Reload => running.reload(),
             }
@@ -70,7 +79,7 @@ impl Proxy {
             () = running.shutdown(drain) => {}
             () = signals.end() => tracing::warn!("ended at once, by a second signal"),
         }
-        Ok(Exit::Done)
+        Ok(exit)
     }
 }
 

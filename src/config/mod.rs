@@ -33,6 +33,10 @@ pub struct Config {
     pub secrets_dir: Option<PathBuf>,
     /// For what must survive a restart.
     pub data_dir: PathBuf,
+    /// This proxy's name in the fleet; the machine's if there is none.
+    pub name: Option<String>,
+    /// A proxy that is cut off from its store for so long stops serving; `None`: it serves on.
+    pub isolation_stop_after: Option<Duration>,
     /// Threads that move traffic, 1 to [`WORKERS_MAX`].
     pub workers: usize,
     /// Whether to listen on 0.0.0.0:8181 as vulcand does.
@@ -267,6 +271,8 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             store: self.store(),
             secrets_dir: self.optional("secrets-dir", path),
             data_dir: self.value("data-dir", path),
+            name: self.optional("name", member_name),
+            isolation_stop_after: self.optional("isolation-stop-after", duration),
             workers: self
                 .optional("workers", |text| count(text, 1, WORKERS_MAX))
                 .unwrap_or(cores.min(WORKERS_MAX)),
@@ -416,6 +422,16 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| error.to_string())
+}
+
+fn member_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':');
+    if text.len() > 128 || text.starts_with('.') || !text.chars().all(plain) {
+        return Err("is no name of a proxy: up to 128 letters, digits, `.`, `_`, `-` and `:` are, not beginning with a \
+                    dot"
+            .to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn on_or_off(text: &str) -> Result<bool, String> {

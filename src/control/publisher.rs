@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a start waits for the store before it serves from disk.
 pub const STORE_WAIT: Duration = Duration::from_millis(500);
+/// What of it is left for the first table at least, whatever came before.
+const STORE_WAIT_MIN: Duration = Duration::from_millis(150);
 /// Events that are compiled together at most, so that a flood of them does not put off the swap for ever.
 const EVENTS_PER_SWAP_MAX: usize = 1024;
 /// Commands that wait.
@@ -52,6 +54,8 @@ pub struct Publisher {
     commands: mpsc::Receiver<Command>,
     /// What the image on disk puts into the first table.
     restored: Option<Applied>,
+    /// Until when a start waits for the store.
+    patience: Instant,
 }
 
 /// What one turn came to.
@@ -85,7 +89,8 @@ impl Publisher {
         };
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let shared = Arc::new(Shared::new(store, board, image, journal, sender));
-        Ok((Self { shared: shared.clone(), commands, restored }, Control::new(shared)))
+        let patience = Instant::now() + STORE_WAIT;
+        Ok((Self { shared: shared.clone(), commands, restored, patience }, Control::new(shared)))
     }
 
     /// Publishes tables until `stop`, then brings the image to the disk. The store may fail in any way meanwhile.
@@ -125,7 +130,8 @@ impl Publisher {
 
     /// The first table: the store's if it answers in time, the one on disk otherwise.
     async fn start(&mut self, routing: &mut Feed) {
-        let deadline = Instant::now() + STORE_WAIT;
+        // Who registered first has waited already.
+        let deadline = self.patience.max(Instant::now() + STORE_WAIT_MIN);
         let mut from_store = Turn::default();
         while !from_store.is_news {
             let Ok(Some(event)) = timeout_at(deadline, routing.recv()).await else { break };

@@ -105,12 +105,14 @@ impl Control {
     pub fn status(&self) -> Status {
         let shared = &self.shared;
         let link = lock(&shared.link).clone();
+        // A guard of the marks that lives while they are asked for again can wait for itself.
+        let served = shared.board.marks().borrow().served;
         let (held, hash) = {
             let image = shared.image();
             (image.held(), image.hash())
         };
         Status {
-            revision: shared.board.marks().borrow().served,
+            revision: served,
             store_revision: link.revision,
             store_kind: shared.store.kind(),
             store_location: shared.store.location(),
@@ -200,6 +202,33 @@ impl Control {
     /// Whether a frontend or alias in force names this backend.
     pub fn is_named(&self, backend: &BackendId) -> bool {
         self.shared.image().is_named(backend)
+    }
+
+    /// Whether a frontend or alias in force names this backend, and the revision of which that is said.
+    pub(super) fn naming(&self, backend: &BackendId) -> (bool, Revision) {
+        let image = self.shared.image();
+        (image.is_named(backend), image.revision())
+    }
+
+    /// Up to where every worker serves everything, and up to where no request of an older table can still begin.
+    pub(super) fn served_and_quiet(&self) -> (Revision, Revision) {
+        let progress = *self.shared.progress.borrow();
+        let marks = *self.shared.board.marks().borrow();
+        let up_to = |mark: Revision| match progress.published {
+            Some(published) if mark >= published && marks.generation > 0 => mark.max(progress.synced),
+            _ => mark,
+        };
+        (up_to(marks.served), up_to(marks.quiet))
+    }
+
+    /// Wakes when more of the store is in the last table.
+    pub(super) fn synced(&self) -> watch::Receiver<impl Sized + use<>> {
+        self.shared.progress.subscribe()
+    }
+
+    /// Everything up to it is in the last table.
+    pub(super) fn synced_revision(&self) -> Revision {
+        self.shared.progress.borrow().synced
     }
 
     /// One object, as stored and as in force.

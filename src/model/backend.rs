@@ -8,6 +8,7 @@ use super::health::{HealthCheck, Outlier, read_health, read_outlier};
 use super::id::BackendId;
 use super::server::is_host_name;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most idle connections that `KeepAlive.MaxIdleConnsPerHost` may keep.
@@ -24,7 +25,7 @@ pub enum Backend {
         /// From the key.
         id: BackendId,
         /// How its servers are spoken to.
-        settings: BackendSettings,
+        settings: Arc<BackendSettings>,
     },
     /// `{"Type":"alias","Target":"<backend>"}`: a pointer to a real backend (new).
     Alias {
@@ -127,6 +128,8 @@ pub struct Timeouts {
     pub dial: Duration,
     /// `TLSHandshake`: default 10 s.
     pub tls_handshake: Duration,
+    /// `Drain` (new): how long requests and tunnels at a server that gets no more may go on; default 5 m.
+    pub drain: Duration,
 }
 
 impl Default for Timeouts {
@@ -135,6 +138,7 @@ impl Default for Timeouts {
             read: Duration::from_secs(50),
             dial: Duration::from_secs(5),
             tls_handshake: Duration::from_secs(10),
+            drain: Duration::from_secs(300),
         }
     }
 }
@@ -162,7 +166,7 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &BackendId) -> Option<Backend> {
             if fields.value("Target").is_some() {
                 fields.error("Target", "is only for the type `alias`");
             }
-            Some(Backend::Http { id: id.clone(), settings })
+            Some(Backend::Http { id: id.clone(), settings: Arc::new(settings) })
         }
         Some("alias") => {
             let target = read_backend_id(fields, "Target")?;
@@ -190,6 +194,7 @@ fn read_settings(fields: &mut Fields<'_>) -> BackendSettings {
             ("Read", &mut timeouts.read),
             ("Dial", &mut timeouts.dial),
             ("TLSHandshake", &mut timeouts.tls_handshake),
+            ("Drain", &mut timeouts.drain),
         ] {
             *timeout = fields.duration(name, TIMEOUT_MAX).unwrap_or(*timeout);
         }
@@ -298,6 +303,7 @@ impl BackendSettings {
             ("Read", self.timeouts.read, standard.timeouts.read),
             ("Dial", self.timeouts.dial, standard.timeouts.dial),
             ("TLSHandshake", self.timeouts.tls_handshake, standard.timeouts.tls_handshake),
+            ("Drain", self.timeouts.drain, standard.timeouts.drain),
         ] {
             if timeout != default {
                 timeouts.insert(name.into(), duration::format(timeout).into());

@@ -16,7 +16,8 @@ const POLICIES: [&str; 4] = ["round_robin", "least_requests", "peak_ewma", "hash
 pub struct Balance {
     /// `Policy`; default `round_robin`.
     pub policy: Policy,
-    /// `PreferZone`: servers of the proxy's own zone first, as long as one of them is well; default false.
+    /// `PreferZone`: servers of the proxy's own zone first, as long as one of them is well; default false. Kept, but not
+    /// acted on: a proxy does not know its zone yet.
     pub prefer_zone: bool,
 }
 
@@ -139,7 +140,10 @@ pub(super) fn read_balance(fields: &mut Fields<'_>) -> Balance {
                     None if key.is_some() => Policy::Hash(key.unwrap_or_default()),
                     None => Policy::default(),
                 };
-                Balance { policy, prefer_zone: fields.boolean("PreferZone").unwrap_or(false) }
+                let prefer_zone = fields.boolean("PreferZone").unwrap_or(false);
+                // A proxy does not know its zone yet.
+                fields.inert(&["PreferZone"]);
+                Balance { policy, prefer_zone }
             })
             .unwrap_or_default(),
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub const PATH_PARTS_MAX: usize = 16;
 
 /// Vulcand's spelling of every field, for those that a path brings anew.
-pub(in crate::model) const NAMES: [&str; 124] = [
+pub(in crate::model) const NAMES: [&str; 125] = [
     "Add",
     "Address",
     "AnyMethod",
@@ -33,6 +33,7 @@ pub(in crate::model) const NAMES: [&str; 124] = [
     "Default",
     "Dial",
     "DirectoryURL",
+    "Drain",
     "DropQuery",
     "EjectedPercentMax",
     "EjectionTime",

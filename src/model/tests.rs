@@ -114,26 +114,56 @@ fn frontends() {
     check(
         FRONTEND,
         &format!(
-            r#"{{{route},"BackendId":"blue","Maintenance":{{"Enabled":true}},"Settings":{{"FailoverPredicate":"IsNetworkError()","Retry":{{}},"ErrorPages":{{"502":""}},"Stream":true,"StreamFlushIntervalNanoSecs":5,"Limits":{{"MaxMemBodyBytes":9,"MaxBodyBytes":-1}},"Middlewares":null}}}}"#
+            r#"{{{route},"BackendId":"blue","Maintenance":{{"Enabled":true}},"Settings":{{"FailoverPredicate":"IsNetworkError()","ErrorPages":{{"502":"x"}},"Stream":true,"StreamFlushIntervalNanoSecs":5,"Limits":{{"MaxMemBodyBytes":9,"MaxBodyBytes":-1}},"Middlewares":null}}}}"#
         ),
         Some(MINIMAL),
         &[
             "w Maintenance: is read and kept, but not acted on by this version",
             "w Settings.FailoverPredicate: is read and kept, but not acted on by this version",
+            "w Settings.ErrorPages: is read and kept, but not acted on by this version",
         ],
     );
     check(
         FRONTEND,
-        &format!(r#"{{{route},"Split":[{{"BackendId":"a","Weight":1}}]}}"#),
+        &format!(
+            r#"{{{route},"Split":[{{"BackendId":"a","Weight":0,"Header":"X","Cookie":"a b=c"}},{{"BackendId":"","Weight":-1}}],"SplitBy":"ip"}}"#
+        ),
         None,
-        &["e Split: is known but not offered by this version; name one backend in `BackendId`"],
+        &[
+            r#"e SplitBy: is "ip"; client_ip, path, header:NAME or cookie:NAME is expected"#,
+            r#"e Split[0].Header: is "X"; `NAME=VALUE` is expected"#,
+            "e Split[0].Cookie: is no cookie's name",
+            "e Split[1].BackendId: is missing",
+            "e Split[1].Weight: is -1; from 0 to 10000 is allowed",
+        ],
     );
     check(
         FRONTEND,
-        &format!(r#"{{{route},"BackendId":"blue","Split":[]}}"#),
-        Some(MINIMAL),
-        &["w Split: is read and kept, but not acted on by this version; `BackendId` is used"],
+        &format!(r#"{{{route},"Split":[{{"BackendId":"a","Weight":0}}]}}"#),
+        None,
+        &["e Split: has no part with a weight"],
     );
+    check_same(
+        FRONTEND,
+        r#"{"Type":"http","Split":[{"BackendId":"a","Weight":9},{"BackendId":"b","Weight":0,"Cookie":"preview=b"}],"SplitBy":"client_ip","Route":"Host(\"a\")"}"#,
+    );
+    check_same(
+        FRONTEND,
+        r#"{"Type":"http","BackendId":"blue","Route":"Host(\"a\")","Settings":{"Retry":{"Attempts":4,"BodyBytesMax":0,"BudgetPercent":50,"BudgetMin":1,"PerTryTimeout":"250ms","On":["reset","503","500-599"],"AnyMethod":true}}}"#,
+    );
+    check(
+        FRONTEND,
+        &format!(
+            r#"{{{route},"BackendId":"blue","Settings":{{"Retry":{{"Attempts":11,"On":["conect","299"]}}}}}}"#
+        ),
+        None,
+        &[
+            "e Settings.Retry.Attempts: is 11; from 1 to 10 is allowed",
+            r#"e Settings.Retry.On[0]: is "conect"; one of connect, reset, timeout, 5xx, 503, 500-599 is expected; did you mean `connect`?"#,
+            r#"e Settings.Retry.On[1]: is "299""#,
+        ],
+    );
+    check(FRONTEND, &format!(r#"{{{route},"BackendId":"blue","Split":[]}}"#), Some(MINIMAL), &[]);
     check(
         FRONTEND,
         &format!(
@@ -153,7 +183,7 @@ fn backends() {
     check(key, "{}", Some(r#"{"Type":"http"}"#), &[]);
     check_same(
         key,
-        r#"{"Type":"http","Settings":{"Timeouts":{"Read":"1s","Dial":"2s","TLSHandshake":"3s"},"KeepAlive":{"Period":"4s","MaxIdleConnsPerHost":12}}}"#,
+        r#"{"Type":"http","Settings":{"Timeouts":{"Read":"1s","Dial":"2s","TLSHandshake":"3s","Drain":"1m0s"},"KeepAlive":{"Period":"4s","MaxIdleConnsPerHost":12}}}"#,
     );
     check(
         key,
@@ -197,9 +227,36 @@ fn backends() {
     );
     check(
         key,
-        r#"{"Settings":{"Protocol":"http2","Health":{"Path":"/"},"Limits":{"Connections":0},"TLS":{"MinVersion":""},"Sticky":{"Cookie":"x"}}}"#,
+        r#"{"Settings":{"Limits":{"Connections":0},"TLS":{"MinVersion":""},"Outlier":{"PanicPercent":0},"Balance":"round_robin"}}"#,
         Some(r#"{"Type":"http"}"#),
-        &["w Settings.Protocol", "w Settings.Health", "w Settings.Sticky"],
+        &[],
+    );
+    check_same(
+        key,
+        r#"{"Type":"http","Settings":{"Protocol":"http2","TLS":{"InsecureSkipVerify":true,"ServerName":"a.example"},"Balance":{"Policy":"hash","Key":"cookie:session"},"Sticky":{"Cookie":"x","MaxAge":"1h0m0s","SameSite":"Strict"},"Health":{"Path":"/up","Host":"a","Body":"ok","Statuses":[200,"300-399"],"Interval":"200ms","Timeout":"100ms","Rise":1,"Fall":2,"Port":81},"Outlier":{"ConsecutiveFailures":0,"ErrorPercent":50,"Statuses":["500-599"],"EjectionTime":"1s"},"SlowStart":"30s","Limits":{"Connections":100,"ServerConnections":10,"Pending":0,"PendingTimeout":"50ms"}}}"#,
+    );
+    check_same(
+        key,
+        r#"{"Type":"http","Settings":{"Protocol":"auto","Balance":"peak_ewma","Health":{"Protocol":"grpc","Service":"a.B"}}}"#,
+    );
+    check_same(key, r#"{"Type":"http","Settings":{"Health":{"Protocol":"probe","Path":"/health"}}}"#);
+    check(
+        key,
+        r#"{"Settings":{"Balance":{"Policy":"least","Key":"header:"},"Sticky":{"Cookie":"a;b","SameSite":"no"},"Health":{"Protocol":"udp","Interval":"1ms","Port":0},"Outlier":{"PanicPercent":101},"TLS":{"CA":"x","ServerName":"a b"}}}"#,
+        None,
+        &[
+            "e Settings.TLS.ServerName",
+            "e Settings.TLS.CA: holds no certificate",
+            "e Settings.Balance.Key: is no name of a header field",
+            "e Settings.Balance.Key: is only for the policy `hash`",
+            "e Settings.Balance.Policy",
+            "e Settings.Sticky.Cookie: is no cookie's name",
+            "e Settings.Sticky.SameSite",
+            "e Settings.Health.Protocol",
+            "e Settings.Health.Port: is 0; from 1 to 65535 is allowed",
+            "e Settings.Health.Interval: is below 10ms",
+            "e Settings.Outlier.PanicPercent: is 101; from 0 to 100 is allowed",
+        ],
     );
 }
 
@@ -219,7 +276,8 @@ fn servers() {
     url("HTTP://Pod.Example.:8080/", "http://pod.example.:8080", &[]);
     url("http://pod", "http://pod:80", &[]);
 
-    check(key, r#"{"URL":"https://pod_1.svc"}"#, None, &["e URL: asks for TLS"]);
+    url("https://pod_1.svc", "https://pod_1.svc:443", &[]);
+    check_same(key, r#"{"URL":"http://a:80","Zone":"eu-1"}"#);
     url("http://[::1]:8080", "http://[::1]:8080", &[]);
     url("http://[fd00:0:0::1]", "http://[fd00::1]:80", &[]);
     url("http://[::ffff:10.0.0.1]:1", "http://10.0.0.1:1", &[]);
@@ -270,8 +328,8 @@ fn servers() {
     check(
         key,
         r#"{"URL":"http://a:80","Weight":1,"State":"active","Zone":"eu"}"#,
-        Some(r#"{"URL":"http://a:80"}"#),
-        &["w Zone: is read and kept"],
+        Some(r#"{"URL":"http://a:80","Zone":"eu"}"#),
+        &[],
     );
     check(
         key,

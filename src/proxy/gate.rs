@@ -4,7 +4,7 @@
 //! not asked for at all where no server wants it. The answer's body comes back in pieces through a short channel. When
 //! the program drops its future or the answer, the worker drops the exchange, and the server sees that nobody listens.
 
-use super::body::{Aborted, RequestBody};
+use super::body::{self, Aborted};
 use super::client::{Client, TlsSession};
 use super::error::{Failure, body_of};
 use super::listeners::Listener;
@@ -149,7 +149,7 @@ pub(super) async fn serve(worker: Rc<Worker>, request: Box<GateRequest>) {
         switches = upgrade.is_some() && head.upgrade && tunnel::is_allowed(head);
         head.upgrade = switches;
     }
-    let body = body.map_or(RequestBody::Empty, RequestBody::Program);
+    let body = body.map_or(body::Body::Empty, body::Body::Program);
     let answered = tokio::select! {
         biased;
         answered = stream::answer(&worker, &client, head, body, switches) => answered,
@@ -230,7 +230,9 @@ async fn switch(
     timer.set(worker.settings().idle_timeout);
     let Some(Ok(upgraded)) = timer.bound_idle(upgrade).await else { return };
     let client = Wire::new(Stream::Upgraded(Box::new(TokioIo::new(upgraded))));
-    let (inward, outward) = tunnel::between_wires(worker, &client, &exchange.wire).await;
+    // Only a connection of its own can change protocols.
+    let Some(server) = exchange.wire() else { return };
+    let (inward, outward) = tunnel::between_wires(worker, &client, &exchange, server).await;
     passage.bytes_in = inward;
     passage.bytes_out = outward;
 }

@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn the_oldest_rises_when_its_last_request_leaves() {
         let live = Generations::default();
-        [1, 1, 2, 3].map(|generation| live.enter(generation));
+        [1, 1, 2, 3].into_iter().for_each(|generation| live.enter(generation));
         assert_eq!(live.oldest(), Some(1));
         assert!(!live.leave(2));
         assert!(!live.leave(1));

@@ -1,18 +1,18 @@
 //! A client's HTTP/1.1 connection: one task, one request after the other.
 
-use super::body::RequestBody;
+use super::body::Body;
 use super::client::Client;
 use super::error::{Failure, body_of};
-use super::forward::{self, Exchange, Next};
+use super::exchange::{Exchange, Next, is_bodiless};
+use super::forward;
 use super::passage::{self, Passage};
 use super::pump::{Ended, Pump};
 use super::request::{Decision, decide};
 use super::timer::Timer;
 use super::worker::Worker;
-use super::{headers, tunnel};
+use super::{choice, headers, tunnel};
 use crate::message::{
-    BodyDecoder, BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan,
-    Version,
+    BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
 };
 use crate::middleware::Reply;
 use crate::telemetry::Reason;
@@ -138,7 +138,7 @@ async fn read_head(
 /// Answers one request; the passage ends, and is logged, when the answer has.
 async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> After {
     let worker = passage.worker.clone();
-    let mut body = RequestBody::on_wire(wire, passage.head.body, &worker.settings().limits);
+    let mut body = Body::on_wire(wire, passage.head.body, &worker.settings().limits);
     let waits = passage.head.expect_continue && wire.input().is_empty();
     match decide(&mut passage) {
         Decision::Fail(failure) => {
@@ -167,7 +167,7 @@ async fn fail(passage: &mut Passage, wire: &Wire, failure: Failure) -> After {
         passage.reason = Some(failure.reason);
         return After::Cut;
     }
-    let whole = forward::is_bodiless(passage.head.body);
+    let whole = is_bodiless(passage.head.body);
     reply(passage, wire, Answer::Failure(failure), whole).await
 }
 
@@ -284,10 +284,11 @@ async fn deliver(
     };
     passage.answered(head.status);
     passage.status = head.status;
-    exchange.commit();
+    exchange.commit(&head);
     passage.settle();
     let server_keeps = head.keep_alive;
     head.fields.remove_hop_by_hop();
+    choice::bind(&passage, &mut head);
     if let Some(frontend) = &passage.frontend {
         frontend.chain.on_response(&mut head);
     }
@@ -297,8 +298,7 @@ async fn deliver(
     let worker = passage.worker.clone();
     let mut out = worker.spare.borrow_mut().buffer();
     head.write_http1(&mut out, &framing(&passage.head, length, close, &worker.date()));
-    let decoder = BodyDecoder::new(head.body, &worker.settings().limits);
-    let (ended, bytes, out) = Pump::new(&mut exchange, wire, decoder, chunked, out).run().await;
+    let (ended, bytes, out) = Pump::new(&mut exchange, wire, chunked, out).run().await;
     passage.bytes_out = bytes;
     passage.bytes_in = exchange.body_bytes();
     {
@@ -373,7 +373,7 @@ async fn switch(
         return fail(&mut passage, wire, Failure::of(Reason::BadAnswer)).await;
     }
     passage.status = head.status;
-    exchange.commit();
+    exchange.commit(&head);
     passage.settle();
     let token = head.upgrade_token().map(str::to_owned);
     head.fields.remove_hop_by_hop();
@@ -389,7 +389,9 @@ async fn switch(
     if !write(&passage, wire, &out).await {
         return cut(&mut passage, Reason::ClientGone);
     }
-    let (inward, outward) = tunnel::between_wires(&passage.worker, wire, &exchange.wire).await;
+    // Only a connection of its own can change protocols.
+    let Some(server) = exchange.wire() else { return After::Cut };
+    let (inward, outward) = tunnel::between_wires(&passage.worker, wire, &exchange, server).await;
     passage.bytes_in = inward;
     passage.bytes_out = outward;
     After::Cut
@@ -426,12 +428,12 @@ async fn refuse(worker: &Worker, client: &Client, wire: &Wire, refusal: Refusal)
 async fn drained(
     worker: &Worker,
     wire: &Rc<Wire>,
-    body: &mut RequestBody,
+    body: &mut Body,
     waits: bool,
     timer: &Timer,
     after: After,
 ) -> After {
-    let RequestBody::Wire(_, decoder) = body else { return after };
+    let Body::Wire(_, decoder) = body else { return after };
     if after == After::Cut || waits {
         return after;
     }

@@ -1,10 +1,11 @@
 //! A client's HTTP/2 connection: hyper speaks the protocol, each stream is a request of its own.
 
-use super::body::RequestBody;
+use super::body::Body;
 use super::client::Client;
 use super::stream::{self, Answer, AnswerBody};
 use super::worker::{Worker, until_drain};
 use crate::message::RequestHead;
+use crate::upstream::LocalExecutor;
 use crate::wire::{Stream, Wire};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -101,23 +102,11 @@ async fn handle(
     let limits = &worker.settings().limits;
     let ended = body.is_end_stream();
     let head = RequestHead::from_http(&parts, None, ended, &mut worker.spare.borrow_mut(), limits);
-    let body = if ended { RequestBody::Empty } else { RequestBody::Hyper(body) };
+    let body = if ended { Body::Empty } else { Body::Hyper(body) };
     match stream::answer(&worker, &client, head, body, false).await {
         Answer::Response(response) => Ok(response),
         // Only asked for where `upgrade` is true.
         Answer::Switched(_) => Ok(http::Response::new(AnswerBody::Own(None, None))),
-    }
-}
-
-/// Runs hyper's streams on the worker's own thread.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
     }
 }
 

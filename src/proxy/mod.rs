@@ -5,10 +5,13 @@
 //! their own: over HTTP/2, or through the [`Gate`] of an embedding program.
 
 mod body;
+mod choice;
 mod client;
+mod connect;
 mod connection;
 mod date;
 mod error;
+mod exchange;
 mod forward;
 mod gate;
 mod generations;
@@ -16,6 +19,9 @@ mod headers;
 mod http1;
 mod http2;
 mod listeners;
+mod outflow;
+mod over_http1;
+mod over_http2;
 mod passage;
 mod pump;
 mod request;
@@ -23,6 +29,7 @@ mod settings;
 mod stream;
 mod timer;
 mod tunnel;
+mod upload;
 mod worker;
 
 pub use body::Aborted;
@@ -34,6 +41,7 @@ use crate::model::{Listener, ListenerId};
 use crate::table::{Board, Inbox};
 use crate::telemetry::{AccessLog, FrontendCounters, RefusedCounters, WorkerSlots};
 use crate::tls::TicketRings;
+use crate::upstream::StickyKey;
 use listeners::Coordinator;
 use std::collections::BTreeMap;
 use std::io;
@@ -62,13 +70,14 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts one worker for each of `inboxes`, and the task that lets listeners follow the board's table. To be
-    /// called within the control runtime. `extra` are listeners that no table holds.
+    /// called within the control runtime. `extra` are listeners that no table holds; `sticky_key` signs cookies.
     pub fn start(
         board: Arc<Board>,
         inboxes: Vec<Inbox>,
         settings: Settings,
         overrides: BTreeMap<ListenerId, Override>,
         extra: Vec<Listener>,
+        sticky_key: StickyKey,
         access_log: &AccessLog,
     ) -> io::Result<Self> {
         let (draining, watching) = watch::channel(false);
@@ -76,6 +85,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             board,
             settings,
+            sticky_key,
             via: format!("flipgate-{:08x}", rand::random::<u32>()).into(),
             unmatched: WorkerSlots::new(workers),
             refused: WorkerSlots::new(workers),

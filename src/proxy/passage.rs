@@ -8,10 +8,10 @@ use crate::model::Revision;
 use crate::table::Frontend;
 use crate::telemetry::counters::Outcome;
 use crate::telemetry::{AccessRecord, Reason};
-use crate::upstream::{Backend, BackendGuard, Server, ServerGuard};
+use crate::upstream::{Backend, BackendGuard, Observation, Server, ServerGuard};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request from its complete head to its answer's last byte. Dropping it writes the log line and counts it.
 pub(super) struct Passage {
@@ -30,6 +30,10 @@ pub(super) struct Passage {
     pub frontend: Option<Arc<Frontend>>,
     pub backend: Option<(Arc<Backend>, BackendGuard)>,
     pub server: Option<(Arc<Server>, ServerGuard)>,
+    /// What tells the client apart, for backends that hash.
+    pub client_key: Option<u64>,
+    /// The server that the client's cookie names.
+    pub sticky: Option<u64>,
     pub attempts: u32,
     pub attempt_started: Option<Instant>,
     pub upstream_us: Option<u64>,
@@ -60,6 +64,8 @@ impl Passage {
             frontend: None,
             backend: None,
             server: None,
+            client_key: None,
+            sticky: None,
             attempts: 0,
             attempt_started: None,
             upstream_us: None,
@@ -99,9 +105,23 @@ impl Passage {
     }
 
     fn count_attempt(&self, outcome: Outcome) {
-        if let Some((backend, _)) = &self.backend {
-            let micros = self.attempt_started.map_or(0, |started| started.elapsed().as_micros() as u64);
-            backend.counters().at(self.worker.index).record(outcome, micros);
+        let Some((backend, _)) = &self.backend else { return };
+        let latency = self.attempt_started.map_or(Duration::ZERO, |started| started.elapsed());
+        backend.counters().at(self.worker.index).record(outcome, latency.as_micros() as u64);
+        let observed = match outcome {
+            Outcome::Status(status) => Observation::Answered(status),
+            Outcome::Failed(Reason::ConnectFailed | Reason::ConnectTimeout) => Observation::ConnectFailed,
+            Outcome::Failed(
+                Reason::UpstreamTimeout
+                | Reason::UpstreamReset
+                | Reason::UpstreamTruncated
+                | Reason::BadAnswer,
+            ) => Observation::Failed,
+            // Not the server's fault.
+            Outcome::Failed(_) => return,
+        };
+        if let Some((server, _)) = &self.server {
+            backend.observe(server, self.worker.now(), observed, latency);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A request from its complete head to the decision what becomes of it. Nothing here waits.
 
+use super::choice;
 use super::error::Failure;
 use super::headers;
 use super::passage::{Passage, PathAsSent};
@@ -83,8 +84,13 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
             Verdict::Reply(reply) => return Decision::Reply(reply),
         }
     }
-    match table.backend(&frontend.object.backend) {
+    let target = match &frontend.object.split {
+        None => Some(&frontend.object.backend),
+        Some(split) => choice::part_of(split, &passage.head, passage.client.ip(), passage.worker.random()),
+    };
+    match target.and_then(|target| table.backend(target)) {
         Some(backend) => {
+            choice::note(passage, backend);
             passage.backend = Some((backend.clone(), backend.enter()));
             Decision::Forward(backend.clone())
         }

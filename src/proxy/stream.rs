@@ -1,19 +1,19 @@
 //! A request that arrives as a stream of its own: over HTTP/2, or from an embedding program. Its answer is an `http`
 //! response whose body moves the rest of the request while it is polled.
 
-use super::body::{Aborted, RequestBody};
+use super::body::{Aborted, Body, Broken, Piece};
 use super::client::Client;
 use super::error::{Failure, body_of};
-use super::forward::{self, Beside, Exchange, Next};
+use super::exchange::{Beside, Exchange, Next};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
-use crate::message::{BodyDecoder, Decoded, Fields, HeadError, RequestHead, ResponseHead};
+use super::{choice, forward};
+use crate::message::{Fields, HeadError, RequestHead, ResponseHead};
 use crate::middleware::Reply;
 use crate::telemetry::Reason;
-use crate::wire::BODY_ROOM;
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -50,7 +50,6 @@ pub(super) struct Held {
 struct Running {
     passage: Passage,
     exchange: Exchange,
-    decoder: BodyDecoder,
     server_keeps: bool,
     /// The server was asked for more and the time for that runs; it does not while the client is waited for.
     waiting: bool,
@@ -83,7 +82,7 @@ pub(super) async fn answer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     head: Result<RequestHead, HeadError>,
-    body: RequestBody,
+    body: Body,
     upgrade: bool,
 ) -> Answer {
     let head = match head {
@@ -107,7 +106,7 @@ pub(super) async fn answer(
             Next::Head(head) if head.status == 101 && upgrade && agrees(&head, &passage.head) => {
                 passage.answered(101);
                 passage.status = 101;
-                exchange.commit();
+                exchange.commit(&head);
                 passage.settle();
                 return Answer::Switched(Box::new(Switched { passage, exchange, head }));
             }
@@ -142,15 +141,15 @@ fn forwarded(
 ) -> http::Response<AnswerBody> {
     passage.answered(head.status);
     passage.status = head.status;
-    exchange.commit();
+    exchange.commit(&head);
     passage.settle();
     let server_keeps = head.keep_alive;
     head.fields.remove_hop_by_hop();
+    choice::bind(&passage, &mut head);
     if let Some(frontend) = &passage.frontend {
         frontend.chain.on_response(&mut head);
     }
     let worker = passage.worker.clone();
-    let decoder = BodyDecoder::new(head.body, &worker.settings().limits);
     let mut response = head.to_http();
     if !response.headers().contains_key(http::header::DATE)
         && let Ok(date) = http::HeaderValue::from_bytes(&worker.date())
@@ -158,8 +157,8 @@ fn forwarded(
         response.headers_mut().insert(http::header::DATE, date);
     }
     head.recycle(&mut worker.spare.borrow_mut());
-    let running = Running { passage, exchange, decoder, server_keeps, waiting: false };
-    if running.decoder.is_end() {
+    let running = Running { passage, exchange, server_keeps, waiting: false };
+    if running.exchange.is_answer_done() {
         return response.map(|()| AnswerBody::Own(None, Some(Box::new(running.finish()))));
     }
     let held = Rc::new(Held {
@@ -235,7 +234,7 @@ impl ServerBody {
             }
             Poll::Ready(Step::Data(data)) => {
                 // Whoever waits for more after the last byte does not hold the server's connection.
-                if running.decoder.remaining() == Some(0) {
+                if running.exchange.answer_remaining() == Some(0) {
                     held.told.set(true);
                     running.finish();
                 } else {
@@ -281,44 +280,35 @@ impl Running {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         let exchange = &mut self.exchange;
         let _ = exchange.poll_upload_beside(cx);
-        let wire = exchange.wire.clone();
-        loop {
-            let mut input = wire.input();
-            match self.decoder.decode(input.bytes()) {
-                Ok(Decoded::Data { skip, length }) => {
-                    input.consume(skip);
-                    let data = Bytes::copy_from_slice(input.bytes().get(..length).unwrap_or_default());
-                    input.consume(length);
-                    drop(input);
-                    self.passage.bytes_out += length as u64;
-                    self.waiting = false;
-                    return Poll::Ready(Step::Data(data));
-                }
-                Ok(Decoded::End { skip, trailers }) => {
-                    input.consume(skip);
-                    return Poll::Ready(Step::End(trailers));
-                }
-                Ok(Decoded::NeedMore { skip }) => input.consume(skip),
-                Err(_) => return Poll::Ready(Step::Broken(Reason::BadAnswer)),
+        let Poll::Ready(piece) = exchange.poll_answer(cx) else {
+            if exchange.is_overdue() {
+                return Poll::Ready(Step::Broken(Reason::UpstreamTruncated));
             }
-            drop(input);
-            match wire.poll_fill_room(cx, BODY_ROOM) {
-                Poll::Ready(Ok(1..)) => {}
-                // A reset is no end, whatever the framing.
-                Poll::Ready(ended) if ended.is_err() || self.decoder.on_eof().is_err() => {
-                    return Poll::Ready(Step::Broken(Reason::UpstreamTruncated));
-                }
-                Poll::Ready(_) => return Poll::Ready(Step::End(None)),
-                Poll::Pending => {
-                    if !self.waiting {
-                        self.waiting = true;
-                        exchange.timer.set(exchange.idle_timeout());
-                    }
-                    ready!(exchange.timer.poll(cx));
-                    return Poll::Ready(Step::Broken(Reason::UpstreamTimeout));
-                }
+            if !self.waiting {
+                self.waiting = true;
+                exchange.timer.set(exchange.idle_timeout());
             }
-        }
+            ready!(exchange.timer.poll(cx));
+            return Poll::Ready(Step::Broken(Reason::UpstreamTimeout));
+        };
+        self.waiting = false;
+        let data = match piece {
+            Ok(Piece::OnWire(length)) => {
+                let Some(wire) = exchange.answer_wire() else { return Poll::Ready(Step::End(None)) };
+                let mut input = wire.input();
+                let data = Bytes::copy_from_slice(input.bytes().get(..length).unwrap_or_default());
+                input.consume(length);
+                data
+            }
+            Ok(Piece::Own(data)) => data,
+            Ok(Piece::End(trailers)) => return Poll::Ready(Step::End(trailers)),
+            Err(Broken::Framing) => return Poll::Ready(Step::Broken(Reason::BadAnswer)),
+            Err(Broken::Truncated | Broken::Gone) => {
+                return Poll::Ready(Step::Broken(Reason::UpstreamTruncated));
+            }
+        };
+        self.passage.bytes_out += data.len() as u64;
+        Poll::Ready(Step::Data(data))
     }
 
     /// The answer is whole.
@@ -355,7 +345,7 @@ impl AnswerBody {
     }
 }
 
-impl Body for AnswerBody {
+impl http_body::Body for AnswerBody {
     type Data = Bytes;
     type Error = Aborted;
 
@@ -380,17 +370,9 @@ impl Body for AnswerBody {
             Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
             Self::Server(body) => {
                 let running = body.0.running.borrow();
-                let left = running.as_ref().and_then(|running| running.decoder.remaining());
+                let left = running.as_ref().and_then(|running| running.exchange.answer_remaining());
                 left.map_or_else(SizeHint::default, SizeHint::with_exact)
             }
         }
     }
 }
-
-impl std::fmt::Display for Aborted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the message was broken off")
-    }
-}
-
-impl std::error::Error for Aborted {}

@@ -1,10 +1,15 @@
 //! A connection that changed protocols: bytes go both ways as they are, until both sides have ended.
 
+use super::exchange::Exchange;
 use super::worker::Worker;
 use crate::message::RequestHead;
 use crate::wire::Wire;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// How often a tunnel is looked after.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Protocols a client may change to. Others are served as plain requests (RFC 9110 section 7.8).
 const ALLOWED: [&str; 1] = ["websocket"];
@@ -23,24 +28,39 @@ struct Direction {
     shut: bool,
 }
 
-/// Copies until both sides have ended, one broke, or nothing moved for the tunnel timeout. Returns the bytes from the
-/// client and to it.
-pub(super) async fn between_wires(worker: &Worker, client: &Wire, server: &Wire) -> (u64, u64) {
+/// Copies until both sides have ended, one broke, nothing moved for the tunnel timeout, or the server has got nothing new
+/// for its backend's drain timeout. Returns the bytes from the client and to it.
+pub(super) async fn between_wires(
+    worker: &Worker,
+    client: &Wire,
+    exchange: &Exchange,
+    server: &Wire,
+) -> (u64, u64) {
     let timer = worker.timer();
     let timeout = worker.settings().tunnel_timeout;
-    timer.set(timeout);
+    let look = LOOK_EVERY.min(timeout);
+    let mut silent = Duration::ZERO;
+    timer.set(look);
     let (mut inward, mut outward) = (Direction::default(), Direction::default());
     poll_fn(|cx| {
         let before = inward.bytes + outward.bytes;
         let polled = (inward.poll(cx, client, server), outward.poll(cx, server, client));
         if inward.bytes + outward.bytes != before {
-            timer.set(timeout);
+            silent = Duration::ZERO;
         }
         match polled {
             (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(()),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(()),
             // A process that drains ends its tunnels.
-            _ => timer.poll_idle(cx),
+            _ => {
+                ready!(timer.poll_idle(cx));
+                silent += look;
+                if worker.is_draining() || silent >= timeout || exchange.is_overdue() {
+                    return Poll::Ready(());
+                }
+                timer.set(look);
+                timer.poll_idle(cx)
+            }
         }
     })
     .await;

@@ -8,11 +8,13 @@ use super::listeners::{Accepted, Acceptor, Listener, OpenConnection, Opened};
 use super::settings::Settings;
 use super::stream::Held;
 use super::timer::{Timer, Timers};
+use super::upload::StreamUpload;
+use super::{choice, connect};
 use crate::message::Spare;
 use crate::model::BackendSettings;
 use crate::table::{Board, Inbox, NOBODY_LIVE, Note, Table, Warm};
 use crate::telemetry::{AccessLogBuffer, FrontendCounters, RefusedCounters, WorkerSlots};
-use crate::upstream::{Pool, Server, connect};
+use crate::upstream::{Pool, StickyKey};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use std::cell::{Cell, RefCell};
@@ -58,6 +60,8 @@ struct Accepting {
 pub(super) struct Shared {
     pub board: Arc<Board>,
     pub settings: Settings,
+    /// Signs the cookies that bring clients back to their servers.
+    pub sticky_key: StickyKey,
     /// By what name this process adds itself to `Via`; no other process has it.
     pub via: Box<str>,
     /// Requests that no frontend took.
@@ -110,7 +114,7 @@ pub(super) struct Worker {
     pub index: usize,
     pub shared: Arc<Shared>,
     pub timers: Rc<Timers>,
-    pub pool: RefCell<Pool>,
+    pub pool: RefCell<Pool<StreamUpload>>,
     pub spare: RefCell<Spare>,
     pub access_log: RefCell<AccessLogBuffer>,
     pub tasks: TaskTracker,
@@ -118,8 +122,11 @@ pub(super) struct Worker {
     answers: RefCell<Vec<Weak<Held>>>,
     table: RefCell<TableCache>,
     generations: Generations,
+    /// Of the table that was acknowledged last.
+    acknowledged: Cell<u64>,
     clock: Cell<Clock>,
     requests: Cell<u64>,
+    drawn: Cell<u64>,
     seed: u64,
 }
 
@@ -136,8 +143,10 @@ impl Worker {
             answers: RefCell::default(),
             table: RefCell::new(table),
             generations: Generations::default(),
+            acknowledged: Cell::new(0),
             clock: Cell::new(Clock::read()),
             requests: Cell::new(0),
+            drawn: Cell::new(rand::random()),
             seed: rand::random(),
             shared,
         })
@@ -155,7 +164,8 @@ impl Worker {
 
     /// A request of `generation` can begin no further attempt.
     pub(super) fn settle(&self, generation: u64) {
-        if self.generations.leave(generation) {
+        // Whoever loaded the newest table holds nobody up.
+        if self.generations.leave(generation) && generation < self.acknowledged.get() {
             self.tell_oldest();
         }
     }
@@ -168,6 +178,7 @@ impl Worker {
         match note {
             Note::Swapped { generation } => {
                 self.with_table(|_| ());
+                self.acknowledged.set(generation);
                 self.tell_oldest();
                 self.shared.board.acknowledge(self.index, generation);
             }
@@ -181,28 +192,11 @@ impl Worker {
     /// Connects to each server that gets requests, so that the first request need not.
     async fn warm(self: Rc<Self>, warm: Warm) {
         let Warm { backend, done } = warm;
-        let settings = &backend.settings;
-        let most = self.idle_connections_max(settings);
-        let one = async |server: &Arc<Server>| {
-            if self.pool.borrow_mut().has_idle(server) {
-                return Ok(());
-            }
-            let timer = self.timer();
-            timer.set(settings.timeouts.dial);
-            match timer.bound(connect(server, settings.keep_alive.period)).await {
-                Some(Ok(wire)) => {
-                    let expires = self.now() + settings.keep_alive.period;
-                    self.pool.borrow_mut().put(server, Rc::new(wire), most, expires);
-                    Ok(())
-                }
-                Some(Err(error)) => Err(error.to_string()),
-                None => Err(format!("no connection within {:?}", settings.timeouts.dial)),
-            }
-        };
         let servers = backend.servers().iter().filter(|server| server.takes_requests());
         futures_util::stream::iter(servers)
             .for_each_concurrent(WARM_AT_ONCE, async |server| {
-                let _ = done.send((server.id.clone(), one(server).await));
+                let warmed = connect::warm(&self, &backend, server).await;
+                let _ = done.send((server.id.clone(), warmed));
             })
             .await;
     }
@@ -236,6 +230,13 @@ impl Worker {
         self.requests.set(number);
         // An odd multiplier keeps the numbers apart and spreads them.
         self.seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// Any number, another one each time.
+    pub(super) fn random(&self) -> u64 {
+        let number = self.drawn.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.drawn.set(number);
+        choice::mix(number)
     }
 
     /// The `Date` of now (RFC 9110 section 6.6.1), at most one tick of the house old.

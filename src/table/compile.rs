@@ -196,13 +196,14 @@ impl Next {
     fn compile_backend(&mut self, id: &BackendId) {
         let Some(entry) = self.table.backends.get(id) else { return };
         if entry.object.is_none() && entry.servers.is_empty() {
+            entry.compiled.iter().for_each(|backend| backend.leave());
             self.table.backends.remove(id);
             return;
         }
         let compiled = match entry.object.as_deref() {
             Some(model::Backend::Alias { .. }) => None,
             Some(model::Backend::Http { settings, .. }) => Some(settings.clone()),
-            None => Some(model::BackendSettings::default()),
+            None => Some(Arc::default()),
         };
         let compiled = compiled.map(|settings| {
             let servers = entry.servers.values().map(|server| &**server);

@@ -2,6 +2,7 @@
 
 use super::Table;
 use crate::model::{BackendId, Frontend, FrontendId, ServerId, ServerState};
+use std::time::Instant;
 
 /// One route of the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +32,10 @@ pub struct ListedServer {
     pub url: String,
     /// As stored.
     pub state: ServerState,
-    /// Whether it gets requests.
+    /// Whether it gets requests now.
     pub healthy: bool,
+    /// How it stands, all in all: see [`Standing::as_str`](crate::upstream::Standing::as_str).
+    pub standing: &'static str,
     /// Requests that have not ended, over all workers.
     pub in_flight: u32,
 }
@@ -69,11 +72,13 @@ impl Table {
     /// The servers behind a backend id, and the real backend's id.
     pub fn listed_servers(&self, backend: &BackendId) -> (Option<BackendId>, Vec<ListedServer>) {
         let Some(backend) = self.backend(backend) else { return (None, Vec::new()) };
+        let now = Instant::now();
         let servers = backend.servers().iter().map(|server| ListedServer {
             id: server.id.clone(),
             url: server.url.to_string(),
             state: server.state,
-            healthy: server.takes_requests(),
+            healthy: backend.is_eligible(server, now),
+            standing: server.standing(now).as_str(),
             in_flight: server.in_flight(),
         });
         (Some(backend.id.clone()), servers.collect())

@@ -4,6 +4,7 @@
 //! `{"Key":base64,"Cert":base64}` with the PEM texts of a key pair.
 
 use crate::model::KeyPairSource;
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crypto_secretbox::aead::{Aead, KeyInit};
@@ -103,6 +104,12 @@ impl SealKeys {
             );
         }
         Ok(Self { keys })
+    }
+
+    /// A secret for another purpose, the same in every process with the same first key; `None`: there is no key.
+    pub fn derive(&self, purpose: &[u8]) -> Option<[u8; 32]> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.keys.first()?[..]);
+        hmac::sign(&key, purpose).as_ref().try_into().ok()
     }
 
     /// Whether there is no key.

@@ -1,13 +1,20 @@
-//! A backend as requests see it: its servers, and whose turn it is.
+//! A backend as requests see it: its servers, how they stand, and what of all that outlives tables.
 
-use super::server::Server;
-use crate::model::{self, BackendId, BackendSettings};
+use super::budget::Budget;
+use super::circuit::{Circuit, ConnectionPermit, Full, PendingPermit};
+use super::clock::millis;
+use super::connect::Connector;
+use super::known::Checked;
+use super::outlier::{Cause, Observation, may_eject};
+use super::ring::Ring;
+use super::server::{Birth, Server, Standing};
+use super::view::{Rules, View};
+use crate::model::{self, BackendId, BackendSettings, Policy, Scheme};
 use crate::telemetry::{BackendCounters, WorkerSlots};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Longest rotation; weights whose sum is larger are scaled down to it, none below 1.
-const ROTATION_MAX: usize = 4096;
+use arc_swap::ArcSwapOption;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant};
 
 /// A named group of servers.
 #[derive(Debug)]
@@ -15,10 +22,15 @@ pub struct Backend {
     /// From the key.
     pub id: BackendId,
     /// How its servers are spoken to.
-    pub settings: BackendSettings,
-    servers: Vec<Arc<Server>>,
-    /// Indexes into `servers` in the order of their turns: smooth weighted round robin, one whole round.
-    rotation: Box<[u16]>,
+    pub settings: Arc<BackendSettings>,
+    pub(super) servers: Vec<Arc<Server>>,
+    connector: Connector,
+    /// Only for the policy `hash`.
+    pub(super) ring: Option<Arc<Ring>>,
+    /// Servers by hash, only where there are sticky cookies.
+    by_hash: Box<[(u64, u16)]>,
+    /// The servers that get requests, as they were last worked out.
+    view: ArcSwapOption<View>,
     identity: Arc<Identity>,
 }
 
@@ -29,6 +41,31 @@ struct Identity {
     /// One turn counter a worker, so that workers do not contend; they start apart.
     turns: Box<[AtomicU32]>,
     in_flight: AtomicU32,
+    circuit: Arc<Circuit>,
+    budget: Budget,
+    /// Counts changes of servers' standings: views of an older epoch are made anew.
+    epoch: AtomicU64,
+    /// Held by who ejects, so that together they do not eject too many.
+    ejecting: Mutex<()>,
+}
+
+/// How many servers stand how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HealthCounts {
+    /// Those that the store lets have requests; the sum of the next four.
+    pub active: usize,
+    /// [`Standing::Well`]
+    pub well: usize,
+    /// [`Standing::Unknown`]
+    pub unknown: usize,
+    /// [`Standing::Unwell`]
+    pub unwell: usize,
+    /// [`Standing::Ejected`]
+    pub ejected: usize,
+    /// [`Standing::Draining`], and those of weight 0.
+    pub draining: usize,
+    /// [`Standing::Disabled`]
+    pub disabled: usize,
 }
 
 impl Backend {
@@ -36,29 +73,68 @@ impl Backend {
     /// that stay.
     pub fn compile<'s>(
         id: &BackendId,
-        settings: BackendSettings,
+        settings: Arc<BackendSettings>,
         servers: impl Iterator<Item = &'s model::Server>,
         previous: Option<&Backend>,
         workers: usize,
     ) -> Self {
-        let before = |server: &model::Server| {
-            let servers = &previous?.servers;
-            let place = servers.binary_search_by(|old| old.id.cmp(&server.id)).ok()?;
-            servers.get(place).map(|old| &**old)
-        };
-        let servers: Vec<_> =
-            servers.map(|server| Arc::new(Server::compile(server, before(server)))).collect();
-        let weights: Vec<u16> =
-            servers.iter().map(|s| if s.takes_requests() { s.weight } else { 0 }).collect();
         let identity = match previous {
             Some(previous) => previous.identity.clone(),
             None => Arc::new(Identity {
                 counters: WorkerSlots::new(workers),
                 turns: (0..workers).map(|worker| AtomicU32::new(worker as u32)).collect(),
                 in_flight: AtomicU32::new(0),
+                circuit: Arc::default(),
+                budget: Budget::default(),
+                epoch: AtomicU64::new(0),
+                ejecting: Mutex::default(),
             }),
         };
-        Self { id: id.clone(), settings, servers, rotation: rotation(&weights), identity }
+        let before = |server: &model::Server| {
+            let servers = &previous?.servers;
+            let place = servers.binary_search_by(|old| old.id.cmp(&server.id)).ok()?;
+            servers.get(place).map(|old| &**old)
+        };
+        let birth = Birth {
+            circuit: &identity.circuit,
+            checked: settings.health.is_some(),
+            with_backend: previous.is_none_or(|previous| previous.servers.is_empty()),
+        };
+        let servers: Vec<_> =
+            servers.map(|server| Arc::new(Server::compile(server, before(server), &birth))).collect();
+        for old in previous.iter().flat_map(|previous| &previous.servers) {
+            let place = servers.binary_search_by(|server| server.id.cmp(&old.id)).ok();
+            let stays =
+                place.and_then(|place| servers.get(place)).is_some_and(|it| it.number() == old.number());
+            if !stays {
+                old.leave();
+            }
+        }
+        let ring = matches!(settings.balance.policy, Policy::Hash(_)).then(|| {
+            let weight = |server: &Server| if server.takes_requests() { server.weight } else { 0 };
+            let points: Box<[_]> = servers.iter().map(|server| (server.hash, weight(server))).collect();
+            let same = previous.and_then(|previous| previous.ring.clone());
+            same.filter(|ring| ring.is_of(&points)).unwrap_or_else(|| Arc::new(Ring::new(points)))
+        });
+        let mut by_hash = Vec::new();
+        if settings.sticky.is_some() {
+            by_hash.extend(servers.iter().map(|server| server.hash).zip(0..=u16::MAX));
+            by_hash.sort_unstable();
+        }
+        let secure = servers.iter().any(|server| server.url.scheme == Scheme::Https);
+        let connector = Connector::new(&settings, secure, previous.map(|previous| &previous.connector));
+        let (by_hash, view) = (by_hash.into(), ArcSwapOption::empty());
+        Self { id: id.clone(), settings, servers, connector, ring, by_hash, view, identity }
+    }
+
+    /// How its servers are connected to.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// No table has it any more, nor any of its servers.
+    pub fn leave(&self) {
+        self.servers.iter().for_each(|server| server.leave());
     }
 
     /// All its servers, by id, also those that get no requests.
@@ -66,21 +142,167 @@ impl Backend {
         &self.servers
     }
 
-    /// The server whose turn it is on `worker`, passing over those in `tried`. `None`: nobody is left.
-    pub fn pick(&self, worker: usize, tried: &[Arc<Server>]) -> Option<&Arc<Server>> {
-        let length = u32::try_from(self.rotation.len()).ok().filter(|length| *length > 0)?;
-        let turn = self.identity.turns.get(worker)?;
-        for _ in 0..length {
-            // Only this worker writes its counter.
-            let at = turn.load(Ordering::Relaxed);
-            turn.store(if at + 1 >= length { 0 } else { at + 1 }, Ordering::Relaxed);
-            let index = self.rotation.get((at % length) as usize)?;
-            let server = self.servers.get(usize::from(*index))?;
-            if !tried.iter().any(|other| other.number() == server.number()) {
-                return Some(server);
+    /// The server of this [`number`](Server::number).
+    pub fn server(&self, number: u64) -> Option<&Arc<Server>> {
+        self.servers.iter().find(|server| server.number() == number)
+    }
+
+    /// The turn counter of a worker.
+    pub(super) fn turns(&self, worker: usize) -> Option<&AtomicU32> {
+        self.identity.turns.get(worker)
+    }
+
+    pub(super) fn index_of_hash(&self, hash: u64) -> Option<u16> {
+        let place = self.by_hash.binary_search_by_key(&hash, |(hash, _)| *hash).ok()?;
+        self.by_hash.get(place).map(|(_, index)| *index)
+    }
+
+    /// Looks at who gets requests at `now`, which is worked out anew where something changed since.
+    pub(super) fn with_view<T>(&self, now: u64, look: impl FnOnce(&View) -> T) -> T {
+        // Read before the standings are: a change that comes between makes another view, and is never missed.
+        let epoch = self.identity.epoch.load(Ordering::Acquire);
+        let cached = self.view.load();
+        if let Some(view) = cached.as_deref().filter(|view| view.epoch == epoch && now < view.valid_until) {
+            return look(view);
+        }
+        let rules = Rules {
+            panic_percent: self.settings.outlier.panic_percent,
+            slow_start: self.settings.slow_start,
+            zone: None,
+        };
+        let view = Arc::new(View::build(&self.servers, &rules, epoch, now));
+        self.view.store(Some(view.clone()));
+        look(&view)
+    }
+
+    /// A server's standing changed.
+    fn turn_epoch(&self) {
+        self.identity.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether `server` gets requests now.
+    pub fn is_eligible(&self, server: &Server, now: Instant) -> bool {
+        let place = self.servers.iter().position(|other| other.number() == server.number());
+        let index = place.and_then(|place| u16::try_from(place).ok());
+        let eligible = index.is_some_and(|index| self.with_view(millis(now), |view| view.is_eligible(index)));
+        eligible && server.takes_requests()
+    }
+
+    /// How many of its servers stand how.
+    pub fn health(&self, now: Instant) -> HealthCounts {
+        let mut counts = HealthCounts::default();
+        for server in &self.servers {
+            let standing = server.standing(now);
+            if server.takes_requests() {
+                counts.active += 1;
+            }
+            *match standing {
+                Standing::Disabled => &mut counts.disabled,
+                Standing::Draining => &mut counts.draining,
+                _ if server.weight == 0 => &mut counts.draining,
+                Standing::Well => &mut counts.well,
+                Standing::Unknown => &mut counts.unknown,
+                Standing::Unwell => &mut counts.unwell,
+                Standing::Ejected => &mut counts.ejected,
+            } += 1;
+        }
+        counts
+    }
+
+    /// Takes in how an attempt at `server` went, and how long it took to its answer's head or its failure.
+    pub fn observe(&self, server: &Server, now: Instant, outcome: Observation, latency: Duration) {
+        let (now, rules) = (millis(now), &self.settings.outlier);
+        let failed = match outcome {
+            Observation::Answered(status) => rules.statuses.contains(status),
+            Observation::ConnectFailed | Observation::Failed => true,
+        };
+        if self.settings.balance.policy == Policy::PeakEwma {
+            server.identity.latency.observe(now, latency, failed);
+        }
+        if let Some(cause) = server.identity.ejection.note(now, outcome, failed, rules) {
+            self.eject(server, cause, now);
+        }
+    }
+
+    /// Leaves `server` out for a while, if enough others are left.
+    fn eject(&self, server: &Server, cause: Cause, now: u64) {
+        let _alone = match self.identity.ejecting.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Its next failures ask again.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let (mut active, mut ejected, mut others) = (0, 0, 0);
+        for other in self.servers.iter().filter(|other| other.takes_requests()) {
+            active += 1;
+            match other.standing_at(now) {
+                // Another worker was first.
+                Standing::Ejected if other.number() == server.number() => return,
+                _ if other.number() == server.number() => {}
+                Standing::Well | Standing::Unknown => others += 1,
+                Standing::Ejected => ejected += 1,
+                _ => {}
             }
         }
-        None
+        if !may_eject(active, ejected, others, self.settings.outlier.ejected_percent_max) {
+            return;
+        }
+        let time = server.identity.ejection.eject(now, &self.settings.outlier);
+        self.turn_epoch();
+        tracing::info!(backend = %self.id, server = %server.id, %cause, ?time, "server ejected");
+    }
+
+    /// Takes in a check's answer. Returns how the server stands by its checks where that changed:
+    /// [`Standing::Well`] or [`Standing::Unwell`]. To be called by one checker for a server at a time.
+    pub fn note_check(&self, server: &Server, good: bool) -> Option<Standing> {
+        let check = self.settings.health.as_ref()?;
+        let changed = server.identity.known.note(good, check.rise, check.fall)?;
+        if changed == Checked::Unwell {
+            server.ended_well();
+        }
+        self.turn_epoch();
+        Some(if changed == Checked::Well { Standing::Well } else { Standing::Unwell })
+    }
+
+    /// Forgets what checks said of `server`: there are none any more.
+    pub fn forget_checks(&self, server: &Server) {
+        server.identity.known.forget();
+        self.turn_epoch();
+    }
+
+    /// Counts a connection to `server` that is about to be made, where the backend's limits allow one more. The permit
+    /// is to be kept with the connection.
+    pub fn connection_permit(&self, server: &Arc<Server>) -> Option<ConnectionPermit> {
+        server.identity.connections.permit(&self.settings.limits)
+    }
+
+    /// Lines up for a connection.
+    ///
+    /// # Errors
+    /// As many as may wait already.
+    pub fn wait_for_permit(&self) -> Result<PendingPermit, Full> {
+        self.identity.circuit.line_up(self.settings.limits.pending)
+    }
+
+    /// Connections to all its servers that are open or being made, over all workers and tables, idle ones included.
+    pub fn connections(&self) -> u32 {
+        self.identity.circuit.open()
+    }
+
+    /// Requests that wait for a connection.
+    pub fn pending(&self) -> u32 {
+        self.identity.circuit.waiting()
+    }
+
+    /// Counts a request for the budget of further attempts.
+    pub fn note_request(&self, now: Instant) {
+        self.identity.budget.note_request(now);
+    }
+
+    /// Whether a request may be sent once more: further attempts are at most [`model::Retry::budget_percent`] of the
+    /// requests of the last ten seconds or so, and [`model::Retry::budget_min`] a second. Takes one from the budget if so.
+    pub fn may_retry(&self, retry: &model::Retry, now: Instant) -> bool {
+        self.identity.budget.take(retry, now)
     }
 
     /// Kept over tables as long as the backend exists.
@@ -107,63 +329,5 @@ pub struct BackendGuard(Arc<Identity>);
 impl Drop for BackendGuard {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// One whole round of smooth weighted round robin over `weights`: each index as often as its weight, divided by what
-/// all have in common, and spread as evenly as can be.
-fn rotation(weights: &[u16]) -> Box<[u16]> {
-    let common = weights.iter().fold(0, |a, b| greatest_common_divisor(a, *b)).max(1);
-    let mut shares: Vec<i64> = weights.iter().map(|weight| i64::from(weight / common)).collect();
-    let sum: i64 = shares.iter().sum();
-    if sum > ROTATION_MAX as i64 {
-        for share in shares.iter_mut().filter(|share| **share > 0) {
-            *share = (*share * ROTATION_MAX as i64 / sum).max(1);
-        }
-    }
-    let sum: i64 = shares.iter().sum();
-    if shares.iter().all(|share| *share <= 1) {
-        let present = shares.iter().zip(0..).filter(|(share, _)| **share == 1);
-        return present.map(|(_, index)| index).collect();
-    }
-    let mut credit = vec![0; shares.len()];
-    let turns = (0..sum).filter_map(|_| {
-        credit.iter_mut().zip(&shares).for_each(|(credit, share)| *credit += share);
-        let (best, _) = credit.iter().zip(&shares).enumerate().filter(|(_, (_, share))| **share > 0).fold(
-            (None, i64::MIN),
-            |(best, most), (index, (credit, _))| {
-                if *credit > most { (Some(index), *credit) } else { (best, most) }
-            },
-        );
-        *credit.get_mut(best?)? -= sum;
-        u16::try_from(best?).ok()
-    });
-    turns.collect()
-}
-
-fn greatest_common_divisor(a: u16, b: u16) -> u16 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rotation;
-
-    #[test]
-    fn a_round_gives_each_server_its_share_spread_out() {
-        let check = |weights: &[u16], round: &[u16]| assert_eq!(&*rotation(weights), round, "{weights:?}");
-        check(&[], &[]);
-        check(&[0, 0], &[]);
-        check(&[1, 1, 1], &[0, 1, 2]);
-        check(&[7, 7], &[0, 1]);
-        check(&[1, 0, 1], &[0, 2]);
-        check(&[5, 1, 1], &[0, 0, 1, 0, 2, 0, 0]);
-        check(&[10, 20], &[1, 0, 1]);
-    }
-
-    #[test]
-    fn a_round_stays_bounded() {
-        let weights: Vec<u16> = (0..5000).map(|i| 1 + i % 1000).collect();
-        assert!(rotation(&weights).len() <= super::ROTATION_MAX + weights.len());
     }
 }

@@ -35,6 +35,8 @@ pub enum Stream {
     Plain(Socket),
     /// Under TLS, of which we are the server.
     TlsServer(Box<TlsStream<Socket>>),
+    /// Under TLS, of which we are the client.
+    TlsClient(Box<tokio_rustls::client::TlsStream<Socket>>),
     /// Handed over by the HTTP stack of a program that embeds us, after `101`.
     Upgraded(Box<TokioIo<Upgraded>>),
 }
@@ -196,6 +198,7 @@ impl Wire {
         let socket = match &*stream {
             Stream::Plain(socket) => socket,
             Stream::TlsServer(stream) => stream.get_ref().0,
+            Stream::TlsClient(stream) => stream.get_ref().0,
             // Its socket is the embedding program's.
             Stream::Upgraded(_) => return,
         };
@@ -278,4 +281,4 @@ macro_rules! delegate {
 }
 
 delegate!(Socket, Tcp, Unix);
-delegate!(Stream, Plain, TlsServer, Upgraded);
+delegate!(Stream, Plain, TlsServer, TlsClient, Upgraded);

@@ -14,4 +14,5 @@ mod readme;
 mod spine;
 mod store;
 mod support;
+mod upstreams;
 mod wire;

@@ -1,8 +1,8 @@
 //! From a stored value to a form: the model's parser, and the certificate of a host.
 
 use super::form::Form;
-use crate::model::{Finding, Host, Object, ObjectKey, Severity, Strictness};
-use crate::tls::{Certificate, SealKeys};
+use crate::model::{Backend, Finding, Host, Object, ObjectKey, Severity, Strictness};
+use crate::tls::{Certificate, ClientTls, SealKeys, Trust, client_config};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +41,13 @@ pub(super) fn read(key: &ObjectKey, raw: &[u8], environment: &Environment) -> Re
         },
         Object::Frontend(it) => Some(Form::Frontend(Arc::new(it))),
         Object::Middleware(it) => Some(Form::Middleware(Arc::new(it))),
-        Object::Backend(it) => Some(Form::Backend(Arc::new(it))),
+        Object::Backend(it) => match check_authorities(&it) {
+            Ok(()) => Some(Form::Backend(Arc::new(it))),
+            Err(finding) => {
+                findings.push(finding);
+                None
+            }
+        },
         Object::Server(it) => Some(Form::Server(Arc::new(it))),
     });
     Read { form, findings }
@@ -56,6 +62,19 @@ pub(super) fn load_certificate(
     Certificate::load(source, &environment.seal_keys, environment.secrets_dir.as_deref())
         .map(|certificate| Some(Arc::new(certificate)))
         .map_err(|problem| error(problem.field(), problem.to_string()))
+}
+
+/// Whether servers could be trusted by what the backend says.
+fn check_authorities(backend: &Backend) -> Result<(), Finding> {
+    let Backend::Http { settings, .. } = backend else { return Ok(()) };
+    let Some(pem) = settings.tls.authorities.as_ref().filter(|_| !settings.tls.insecure) else {
+        return Ok(());
+    };
+    let trust = Trust::Authorities(pem.as_bytes().into());
+    match client_config(&ClientTls { trust, ..ClientTls::default() }) {
+        Ok(_) => Ok(()),
+        Err(problem) => Err(error("Settings.TLS.CA", format!("cannot be used: {problem}"))),
+    }
 }
 
 /// An error finding.

@@ -76,7 +76,7 @@ pub struct EtcdOptions {
     pub endpoints: Vec<String>,
     /// Literal: `vulcand`, `/vulcand` and `/vulcan` are three stores. A trailing slash is implied.
     pub prefix: String,
-    /// Where state lies; by default `/flipgate.state/` and the prefix without its outer slashes.
+    /// Below it and the prefix without its outer slashes lies state; by default `/flipgate.state`.
     pub state_prefix: Option<String>,
     /// Encryption and login.
     pub access: EtcdAccess,
@@ -143,7 +143,7 @@ impl EtcdStore {
         let rooted = |prefix: &str| format!("{}/", prefix.trim_end_matches('/'));
         let state_root = match &options.state_prefix {
             Some(prefix) if prefix.trim_matches('/').is_empty() => return Err(OpenError::EmptyPrefix),
-            Some(prefix) => rooted(prefix),
+            Some(prefix) => format!("{}/{bare}/", prefix.trim_end_matches('/')),
             None => format!("/flipgate.state/{bare}/"),
         };
         let routing_root = rooted(&options.prefix);
@@ -297,7 +297,7 @@ mod tests {
             ("/flipgate", None, "/flipgate/", "/flipgate.state/flipgate/"),
             ("vulcand", None, "vulcand/", "/flipgate.state/vulcand/"),
             ("/vulcand/", None, "/vulcand/", "/flipgate.state/vulcand/"),
-            ("/a/b", Some("/mine/"), "/a/b/", "/mine/"),
+            ("/a/b", Some("/mine/"), "/a/b/", "/mine/a/b/"),
         ] {
             assert_eq!(roots(prefix, state), Ok((routing_root.to_owned(), state_root.to_owned())));
         }

@@ -11,6 +11,9 @@ use tokio::runtime::Runtime;
 /// The prefix of the table.
 pub const PREFIX: &str = "/flipgate";
 
+/// The prefix of what is not routing.
+const STATE_PREFIX: &str = "/flipgate.state/flipgate";
+
 /// An etcd of the test's own with a client. Keys are relative to the prefix.
 pub struct Keys {
     runtime: Runtime,
@@ -92,6 +95,14 @@ impl Keys {
         let key = format!("{PREFIX}/{key}");
         let answer = self.runtime.block_on(self.client.get(key, None)).unwrap();
         answer.kvs().first().map(|pair| serde_json::from_slice(pair.value()).unwrap())
+    }
+
+    /// The records of flips that are not over.
+    pub fn open_flips(&mut self) -> Vec<String> {
+        let options = etcd_client::GetOptions::new().with_prefix().with_keys_only();
+        let key = format!("{STATE_PREFIX}/flips/");
+        let answer = self.runtime.block_on(self.client.get(key, Some(options))).unwrap();
+        answer.kvs().iter().map(|pair| String::from_utf8_lossy(pair.key()).into_owned()).collect()
     }
 
     pub fn delete(&mut self, key: &str) -> i64 {

@@ -3,6 +3,7 @@
 
 mod admin;
 pub mod directory;
+pub mod echo;
 pub mod etcd;
 pub mod fleet;
 mod flip;

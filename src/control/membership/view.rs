@@ -1,0 +1,278 @@
+//! What a member says of backends and flips.
+
+use super::super::Control;
+use crate::flip::OpenFlip;
+use crate::flip::record::{BackendView, FlipView, LISTED_MAX, Phase, Totals, Warmth};
+use crate::model::{BackendId, FrontendId, Revision, ServerId};
+use crate::table::Table;
+use crate::telemetry::BackendTotals;
+use crate::upstream::{Backend, Server, Standing};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How long the servers of a new side get to be reached.
+const WARM_WITHIN: Duration = Duration::from_secs(2);
+/// Backends that are told of beside those of flips.
+const MORE_BACKENDS_MAX: usize = 256;
+/// Every how often totals are kept for the last minute.
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+/// The samples of one minute, and one before it.
+const SAMPLES_MAX: usize = 7;
+/// Backends whose totals are kept.
+const SAMPLED_MAX: usize = 10_000;
+
+/// What getting ready for a backend came to: flip, backend, which form of it, and the answer.
+pub(super) type Warmed = (String, String, usize, Warmth);
+
+/// What is remembered from one report to the next.
+pub(super) struct Memory {
+    /// Backends of open flips: a deleted one still has its requests.
+    held: HashMap<String, Arc<Backend>>,
+    /// Since which revision nothing in force names them.
+    unnamed_since: HashMap<String, Revision>,
+    /// By flip and backend: for which form of the backend an answer is there or on its way.
+    asked: HashMap<(String, String), usize>,
+    warmth: HashMap<(String, String), Warmth>,
+    samples: HashMap<BackendId, VecDeque<Totals>>,
+    sampled_at: Instant,
+    warmed: mpsc::UnboundedSender<Warmed>,
+}
+
+impl Memory {
+    pub(super) fn new(now: Instant) -> (Self, mpsc::UnboundedReceiver<Warmed>) {
+        let (warmed, receiver) = mpsc::unbounded_channel();
+        let memory = Self {
+            held: HashMap::new(),
+            unnamed_since: HashMap::new(),
+            asked: HashMap::new(),
+            warmth: HashMap::new(),
+            samples: HashMap::new(),
+            sampled_at: now,
+            warmed,
+        };
+        (memory, receiver)
+    }
+
+    /// A backend is as ready as it will be.
+    pub(super) fn note_warmed(&mut self, (flip, backend, form, warmth): Warmed) {
+        let key = (flip, backend);
+        if self.asked.get(&key) == Some(&form) {
+            self.warmth.insert(key, warmth);
+        }
+    }
+
+    /// Gets ready for what open flips move traffic to, and forgets flips that are over.
+    pub(super) fn prepare(&mut self, control: &Control, flips: &[OpenFlip], watched: &BTreeSet<String>) {
+        let is_open = |id: &String| flips.iter().any(|open| open.flip.id == *id);
+        self.asked.retain(|(flip, _), _| is_open(flip));
+        self.warmth.retain(|(flip, _), _| is_open(flip));
+        let concerns = |id: &str| {
+            watched.contains(id)
+                || flips
+                    .iter()
+                    .any(|open| open.flip.old_side().contains(id) || open.flip.new_side().contains(id))
+        };
+        self.held.retain(|id, _| concerns(id));
+        self.unnamed_since.retain(|id, _| concerns(id));
+        let table = control.board().table();
+        for open in flips.iter().filter(|open| open.flip.phase == Phase::Prepare) {
+            for id in open.flip.new_side() {
+                let key = (open.flip.id.clone(), id.to_owned());
+                let Some(backend) = look_up(&table, id) else {
+                    self.asked.insert(key.clone(), 0);
+                    self.warmth.insert(key, Warmth::default());
+                    continue;
+                };
+                let form = Arc::as_ptr(&backend).addr();
+                if self.asked.get(&key) == Some(&form) {
+                    continue;
+                }
+                self.asked.insert(key.clone(), form);
+                let (board, warmed) = (control.board().clone(), self.warmed.clone());
+                tokio::spawn(async move {
+                    let reached = board.warm(&backend, WARM_WITHIN).await;
+                    // Nobody listens once the process ends.
+                    let _ = warmed.send((key.0, key.1, form, warmth(&backend, &reached)));
+                });
+            }
+        }
+    }
+
+    /// What to say of flips.
+    pub(super) fn flips(&self, control: &Control, flips: &[OpenFlip]) -> BTreeMap<String, FlipView> {
+        let table = control.board().table();
+        let mut views = BTreeMap::new();
+        for OpenFlip { flip, .. } in flips {
+            let mut view = FlipView::default();
+            if flip.phase == Phase::Prepare {
+                for id in flip.new_side() {
+                    if let Some(warmth) = self.warmth.get(&(flip.id.clone(), id.to_owned())) {
+                        view.prepared.insert(id.to_owned(), warmth.clone());
+                    }
+                }
+                let baselines = flip.old_side().into_iter().filter_map(|id| self.last_minute(&table, id));
+                view.baseline = baselines.fold(Totals::default(), Totals::plus);
+            } else {
+                let stuck =
+                    flip.targets.iter().filter(|target| leads_to_any(&table, &target.target, &target.from));
+                view.not_in_force = stuck.take(LISTED_MAX).map(|target| target.target.clone()).collect();
+            }
+            views.insert(flip.id.clone(), view);
+        }
+        views
+    }
+
+    /// What to say of the backends of flips.
+    pub(super) fn backends(
+        &mut self,
+        control: &Control,
+        flips: &[OpenFlip],
+        watched: &BTreeSet<String>,
+        quiet: Revision,
+    ) -> BTreeMap<String, BackendView> {
+        let table = control.board().table();
+        let mut views = BTreeMap::new();
+        let of_flips =
+            flips.iter().flat_map(|open| open.flip.old_side().into_iter().chain(open.flip.new_side()));
+        {
+            for id in of_flips.chain(watched.iter().map(String::as_str)) {
+                if views.contains_key(id) {
+                    continue;
+                }
+                if let Some(backend) = look_up(&table, id) {
+                    self.held.insert(id.to_owned(), backend);
+                }
+                let (named, at) = match BackendId::try_from(id) {
+                    Ok(id) => control.naming(&id),
+                    Err(_) => (false, Revision(0)),
+                };
+                if named {
+                    self.unnamed_since.remove(id);
+                } else {
+                    self.unnamed_since.entry(id.to_owned()).or_insert(at);
+                }
+                let free = self.unnamed_since.get(id).is_some_and(|since| quiet >= *since);
+                let view = match self.held.get(id) {
+                    Some(backend) => seen(backend),
+                    None => BackendView::default(),
+                };
+                views.insert(id.to_owned(), BackendView { named, free, ..view });
+            }
+        }
+        views
+    }
+
+    /// Backends that nothing names but that have requests open.
+    pub(super) fn leftovers(control: &Control) -> BTreeMap<String, BackendView> {
+        let table = control.board().table();
+        let left = table.backends().filter(|it| it.in_flight() > 0 && !control.naming(&it.id).0);
+        left.take(MORE_BACKENDS_MAX).map(|backend| (backend.id.to_string(), seen(backend))).collect()
+    }
+
+    /// Keeps totals for the last minute, when it is time to.
+    pub(super) fn sample(&mut self, control: &Control, now: Instant) {
+        if now < self.sampled_at {
+            return;
+        }
+        self.sampled_at = now + SAMPLE_EVERY;
+        let table = control.board().table();
+        let mut samples = HashMap::new();
+        for backend in table.backends() {
+            let totals = totals(backend);
+            if totals.attempts == 0 || samples.len() >= SAMPLED_MAX {
+                continue;
+            }
+            // One that had nothing before has its first minute now.
+            let mut kept =
+                self.samples.remove(&backend.id).unwrap_or_else(|| VecDeque::from([Totals::default()]));
+            if kept.len() >= SAMPLES_MAX {
+                kept.pop_front();
+            }
+            kept.push_back(totals);
+            samples.insert(backend.id.clone(), kept);
+        }
+        self.samples = samples;
+    }
+
+    fn last_minute(&self, table: &Table, id: &str) -> Option<Totals> {
+        let backend = look_up(table, id)?;
+        let before = self.samples.get(&backend.id).and_then(|kept| kept.front()).copied().unwrap_or_default();
+        Some(totals(&backend).since(before))
+    }
+}
+
+fn look_up(table: &Table, id: &str) -> Option<Arc<Backend>> {
+    table.backend(&BackendId::try_from(id).ok()?).cloned()
+}
+
+fn totals(backend: &Backend) -> Totals {
+    let BackendTotals { attempts, failures, micros } = BackendTotals::of(backend.counters());
+    Totals { attempts, failures, micros }
+}
+
+/// Whether a server is to be counted as well, as far as checks and requests tell.
+fn is_well(server: &Server) -> bool {
+    server.standing(Instant::now().into_std()) == Standing::Well
+}
+
+fn seen(backend: &Backend) -> BackendView {
+    let (active, well): (Vec<_>, Vec<_>) =
+        backend.servers().iter().filter(|server| server.takes_requests()).map(|it| (it, is_well(it))).unzip();
+    let unwell =
+        active.iter().zip(&well).filter(|(_, well)| !**well).map(|(server, _)| server.id.to_string());
+    BackendView {
+        active: count(active.len()),
+        well: count(well.iter().filter(|well| **well).count()),
+        unwell: unwell.take(LISTED_MAX).collect(),
+        in_flight: u64::from(backend.in_flight()),
+        named: false,
+        free: false,
+        totals: totals(backend),
+    }
+}
+
+fn warmth(backend: &Backend, reached: &BTreeMap<ServerId, Result<(), String>>) -> Warmth {
+    let mut warmth = Warmth::default();
+    for server in backend.servers().iter().filter(|server| server.takes_requests()) {
+        warmth.active += 1;
+        let reason = match reached.get(&server.id) {
+            Some(Ok(())) if is_well(server) => {
+                warmth.well += 1;
+                continue;
+            }
+            Some(Ok(())) => "its checks say that it is not well".to_owned(),
+            Some(Err(reason)) => reason.clone(),
+            None => "it was not asked".to_owned(),
+        };
+        if warmth.unwell.len() < LISTED_MAX {
+            warmth.unwell.insert(server.id.to_string(), reason);
+        }
+    }
+    warmth
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Whether a target in force still leads to one of these. One that is not in force leads nowhere.
+fn leads_to_any(table: &Table, target: &str, ids: &[String]) -> bool {
+    let is_one = |id: &BackendId| ids.iter().any(|old| old == id.as_str());
+    match target.split_once('/') {
+        Some(("frontend", id)) => {
+            let Some(frontend) = FrontendId::try_from(id).ok().and_then(|id| table.frontend(&id).cloned())
+            else {
+                return false;
+            };
+            match &frontend.object.split {
+                Some(split) => split.parts.iter().any(|part| is_one(&part.backend)),
+                None => is_one(&frontend.object.backend),
+            }
+        }
+        Some((_, id)) => look_up(table, id).is_some_and(|backend| is_one(&backend.id)),
+        None => false,
+    }
+}

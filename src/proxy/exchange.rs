@@ -1,0 +1,410 @@
+//! A request that was given to a server, and its answer on the way back: over an HTTP/1.1 connection of its own, or over a
+//! stream of a shared HTTP/2 connection.
+
+use super::body::{Body, Broken, Piece};
+use super::error::Failure;
+use super::over_http1::OverHttp1;
+use super::over_http2::OverHttp2;
+use super::timer::Timer;
+use super::upload::{Untouched, UploadError};
+use super::worker::Worker;
+use crate::message::{BodyLength, Method, ResponseHead};
+use crate::telemetry::Reason;
+use crate::upstream::Server;
+use crate::wire::Wire;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// What a client may send ahead while it waits for an answer, in bytes; the rest stays in the operating system.
+const AHEAD_MAX: usize = 16 * 1024;
+
+/// A request that was sent, and whose answer is coming.
+pub(super) struct Exchange {
+    pub worker: Rc<Worker>,
+    pub server: Arc<Server>,
+    pub timer: Rc<Timer>,
+    carrier: Carrier,
+    /// The client's connection, to notice that it is gone.
+    client: Option<Rc<Wire>>,
+    /// The answer's body, once its head has come.
+    answer: Body,
+    method: Method,
+    times: Times,
+    body_bytes: u64,
+    continue_due: bool,
+    sent: bool,
+    has_body: bool,
+}
+
+/// What brings the request to the server.
+pub(super) enum Carrier {
+    Http1(Box<OverHttp1>),
+    Http2(Box<OverHttp2>),
+}
+
+/// The time limits of one attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// From the complete request to the answer's head.
+    pub answer: Duration,
+    /// The longest silence within a body.
+    pub idle: Duration,
+    /// How long an exchange may go on at a server that gets no more requests.
+    pub drain: Duration,
+    /// How long a client that asked may be left waiting for `100 Continue`.
+    pub continued: Duration,
+}
+
+/// What became of a request's rest while its answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Some of it moved.
+    Moved,
+    /// None of it did.
+    Still,
+    /// The client's connection broke.
+    ClientGone,
+}
+
+/// What an exchange has next for the client.
+pub(super) enum Next {
+    /// An answer's head, interim or final.
+    Head(ResponseHead),
+    /// The server said nothing in time about a body that waits: the client may send it.
+    Continue,
+}
+
+/// How an attempt ended without an answer.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// The server has not run it: no byte was written, or it said so.
+    Unsent,
+    /// A reused connection closed before the answer's first byte.
+    StaleConnection,
+    /// The server broke off, or did not answer in time: it may have run.
+    Failed(Failure),
+    /// Nothing that another attempt would change.
+    Final(Failure),
+}
+
+impl Exchange {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        server: Arc<Server>,
+        carrier: Carrier,
+        timer: Rc<Timer>,
+        method: Method,
+        times: Times,
+        client: Option<Rc<Wire>>,
+    ) -> Self {
+        let mut exchange = Self {
+            worker: worker.clone(),
+            server,
+            timer,
+            carrier,
+            client,
+            answer: Body::Empty,
+            method,
+            times,
+            body_bytes: 0,
+            continue_due: false,
+            sent: false,
+            has_body: false,
+        };
+        exchange.continue_due = exchange.carrier.is_held();
+        exchange.has_body = !exchange.carrier.is_source_ended();
+        exchange
+    }
+
+    /// Whether the server has got no more requests for so long that what it still has is to end.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.server.is_overdue(self.worker.now(), self.times.drain)
+    }
+
+    /// Body bytes taken from the client so far.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    /// Whether the request was sent to its end.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// The longest silence allowed within a body.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.times.idle
+    }
+
+    /// The first head of the answer. `settle` is called once nothing of this request can be sent a second time; `repeats`:
+    /// that is so although it may have run.
+    pub(super) async fn first(&mut self, repeats: bool, mut settle: impl FnMut()) -> Result<Next, Lost> {
+        self.timer.set(match (self.continue_due, self.has_body) {
+            (true, _) => self.times.continued,
+            (false, true) => self.times.idle,
+            (false, false) => self.times.answer,
+        });
+        let mut settled = false;
+        poll_fn(|cx| {
+            let next = self.poll_next(cx);
+            let repeatable = self.carrier.is_whole() && (repeats || !self.carrier.may_have_run());
+            if !settled && next.is_pending() && !repeatable {
+                settled = true;
+                settle();
+            }
+            next
+        })
+        .await
+    }
+
+    /// Whether the request's body could be sent once more.
+    pub(super) fn is_whole(&self) -> bool {
+        self.carrier.is_whole()
+    }
+
+    /// The next head of the answer, after an interim one or after [`Next::Continue`].
+    pub(super) async fn next(&mut self) -> Result<Next, Failure> {
+        self.timer.set(if self.is_sent() { self.times.answer } else { self.times.idle });
+        match poll_fn(|cx| self.poll_next(cx)).await {
+            Ok(next) => Ok(next),
+            Err(Lost::Final(failure) | Lost::Failed(failure)) => Err(failure),
+            Err(Lost::Unsent | Lost::StaleConnection) => Err(Failure::of(Reason::UpstreamReset)),
+        }
+    }
+
+    /// Lets a body go that waited for the server's word.
+    pub(super) fn release_body(&mut self) {
+        self.continue_due = false;
+        self.carrier.release();
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, Lost>> {
+        match self.poll_upload(cx) {
+            Poll::Ready(Err(UploadError::Refused(error))) => {
+                // The server may have answered before it closed, and the answer may not have been noticed yet.
+                tracing::debug!(server = %self.server.id, %error, "request not taken");
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Lost::Final(failure_of(&error)))),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        if let Poll::Ready(head) = self.carrier.poll_head(cx, &self.worker, self.method) {
+            return Poll::Ready(head.map(Next::Head));
+        }
+        if self.poll_client_gone(cx) {
+            return Poll::Ready(Err(Lost::Final(Failure::of(Reason::ClientGone))));
+        }
+        if self.timer.poll(cx).is_ready() {
+            if std::mem::take(&mut self.continue_due) {
+                return Poll::Ready(Ok(Next::Continue));
+            }
+            return Poll::Ready(Err(match self.carrier.waits_for_client() {
+                true => Lost::Final(Failure::with_status(Reason::BadRequest, 408)),
+                false => Lost::Failed(Failure::of(Reason::UpstreamTimeout)),
+            }));
+        }
+        Poll::Pending
+    }
+
+    /// Sends on. Once everything is sent the time for the answer begins.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        if self.sent {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = self.carrier.poll_upload(cx, &self.worker.settings().limits);
+        let bytes = self.carrier.bytes().unwrap_or(self.body_bytes);
+        let progressed = bytes != self.body_bytes;
+        self.body_bytes = bytes;
+        if let Poll::Ready(Ok(())) = polled
+            && self.carrier.is_source_ended()
+        {
+            self.sent = true;
+            if self.has_body {
+                self.timer.set(self.times.answer);
+            }
+        } else if progressed {
+            self.timer.set(self.times.idle);
+        }
+        polled
+    }
+
+    /// Whether the client's connection broke. A mere end of what it sends is not that: it may wait for the answer
+    /// (RFC 9112 section 9.6). Looks only where no more of the body is to be read.
+    pub(super) fn poll_client_gone(&self, cx: &mut Context<'_>) -> bool {
+        let Some(client) = &self.client else { return false };
+        if !self.carrier.is_source_ended() || client.ended() {
+            return false;
+        }
+        while client.input().bytes().len() < AHEAD_MAX {
+            match client.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(_)) | Poll::Pending => return false,
+                Poll::Ready(Err(_)) => return true,
+            }
+        }
+        false
+    }
+
+    /// The request's body as it was before this attempt, where it is still whole.
+    pub(super) fn into_untouched(self) -> Option<Untouched> {
+        match self.carrier {
+            Carrier::Http1(carrier) => carrier.into_untouched(),
+            Carrier::Http2(carrier) => carrier.into_untouched(),
+        }
+    }
+
+    /// The answer's final head has come: nothing will be sent a second time, and its body is next.
+    pub(super) fn commit(&mut self, head: &ResponseHead) {
+        self.answer = match &mut self.carrier {
+            Carrier::Http1(carrier) => carrier.commit(head, &self.worker.settings().limits),
+            Carrier::Http2(carrier) => carrier.commit(),
+        };
+    }
+
+    /// Whether nothing of the answer is left to come.
+    pub(super) fn is_answer_done(&self) -> bool {
+        self.answer.is_done()
+    }
+
+    /// Bytes of the answer still to come, where that is known.
+    pub(super) fn answer_remaining(&self) -> Option<u64> {
+        self.answer.remaining()
+    }
+
+    /// The wire that the answer's pieces lie on.
+    pub(super) fn answer_wire(&self) -> Option<&Rc<Wire>> {
+        self.answer.wire()
+    }
+
+    /// The next piece of the answer's body.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
+        self.answer.poll_piece(cx, &self.worker.settings().limits)
+    }
+
+    /// Gives the connection back once the answer was read to its end. It is kept only where the server keeps it, the
+    /// request was sent whole and nothing came behind the answer.
+    pub(super) fn finish(self, keep_alive: bool) {
+        if let Carrier::Http1(carrier) = self.carrier {
+            carrier.finish(&self.worker, &self.server, keep_alive && self.sent);
+        }
+    }
+
+    /// The server's connection, for another protocol to go on with.
+    pub(super) fn wire(&self) -> Option<&Rc<Wire>> {
+        match &self.carrier {
+            Carrier::Http1(carrier) => Some(carrier.wire()),
+            Carrier::Http2(_) => None,
+        }
+    }
+
+    /// Sends on while the answer comes. That a server takes no more does not matter to the answer; its connection is
+    /// then not kept.
+    pub(super) fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> Beside {
+        let before = (self.body_bytes, self.sent);
+        let polled = self.poll_upload(cx);
+        if self.sent && !before.1 {
+            // The answer is there already: what is waited for is its next byte.
+            self.timer.set(self.times.idle);
+        }
+        match polled {
+            Poll::Ready(Err(UploadError::ClientGone)) => Beside::ClientGone,
+            _ if (self.body_bytes, self.sent) != before => Beside::Moved,
+            _ => Beside::Still,
+        }
+    }
+}
+
+impl Carrier {
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &crate::message::Limits,
+    ) -> Poll<Result<(), UploadError>> {
+        match self {
+            Self::Http1(carrier) => carrier.poll_upload(cx, limits),
+            Self::Http2(carrier) => carrier.look_at_upload(),
+        }
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        method: Method,
+    ) -> Poll<Result<ResponseHead, Lost>> {
+        match self {
+            Self::Http1(carrier) => carrier.poll_head(cx, worker, method),
+            Self::Http2(carrier) => carrier.poll_head(cx, worker, method),
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        match self {
+            Self::Http1(carrier) => carrier.is_held(),
+            Self::Http2(carrier) => carrier.is_held(),
+        }
+    }
+
+    fn release(&mut self) {
+        match self {
+            Self::Http1(carrier) => carrier.release(),
+            Self::Http2(carrier) => carrier.release(),
+        }
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Http1(carrier) => carrier.bytes(),
+            Self::Http2(carrier) => carrier.bytes(),
+        }
+    }
+
+    fn is_source_ended(&self) -> bool {
+        match self {
+            Self::Http1(carrier) => carrier.is_source_ended(),
+            Self::Http2(carrier) => carrier.is_source_ended(),
+        }
+    }
+
+    /// Whether the client was asked for more of a body that the server still takes.
+    fn waits_for_client(&self) -> bool {
+        match self {
+            Self::Http1(carrier) => carrier.waits_for_client(),
+            Self::Http2(carrier) => carrier.waits_for_client(),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::Http1(carrier) => carrier.is_whole(),
+            Self::Http2(carrier) => carrier.is_whole(),
+        }
+    }
+
+    /// Whether the server has anything of the request that it could not still decline.
+    fn may_have_run(&self) -> bool {
+        match self {
+            Self::Http1(carrier) => carrier.may_have_run(),
+            Self::Http2(_) => false,
+        }
+    }
+}
+
+/// Whose fault a broken upload is.
+fn failure_of(error: &UploadError) -> Failure {
+    match error {
+        UploadError::ClientGone => Failure::of(Reason::ClientGone),
+        // It may have closed its own direction alone, and be told.
+        UploadError::Truncated => Failure::with_status(Reason::ClientGone, 400),
+        UploadError::BadFraming => Failure::of(Reason::BadRequest),
+        UploadError::TooLarge => Failure::of(Reason::BodyTooLarge),
+        UploadError::Refused(_) => Failure::of(Reason::UpstreamReset),
+    }
+}
+
+/// Whether a request of this framing has no body.
+pub(super) fn is_bodiless(length: BodyLength) -> bool {
+    matches!(length, BodyLength::None | BodyLength::Known(0))
+}
