@@ -2,7 +2,7 @@
 
 use super::{MARK_MAX, checked};
 use crate::support::fleet::HOST;
-use crate::support::{Fleet, Flip, Mode, Plan, Pod, Tally, Traffic, alone, figure, scaled, until};
+use crate::support::{Fleet, Flip, Mode, Plan, Pod, Tally, Traffic, alone, figure, nothing, scaled, until};
 use std::time::{Duration, Instant};
 
 /// Both sides fail as often as this, per thousand requests; a test that only waits for errors would go wrong.
@@ -57,11 +57,12 @@ fn line_5_worse_is_rolled_back_and_as_good_stays() {
         }
     }
     let Tally { requests, by_colour, .. } = traffic.stop();
-    println!(
+    let line = format!(
         "flip 5: {} of {good} flips between sides that both fail {USUAL} per thousand reverted, baked {bake} each \
-         (bound 0; {requests} requests: {by_colour:?}) ok",
+         ({requests} requests: {by_colour:?})",
         reverted.len()
     );
+    nothing(&line, &[reverted.len() as u64]);
     assert!(reverted.is_empty(), "{reverted:#?}");
     assert!(fits);
 }

@@ -87,6 +87,12 @@ fn three_digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
+/// Says what was counted, and whether it is nothing, as it must be.
+pub fn nothing(line: &str, counts: &[u64]) {
+    let fits = counts.iter().all(|count| *count == 0);
+    println!("{line} (bound 0) {}", if fits { "ok" } else { "TOO MUCH" });
+}
+
 /// The value that `share` (0 to 1) of the values do not exceed.
 pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
