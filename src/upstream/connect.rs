@@ -30,9 +30,6 @@ pub enum ConnectError {
     /// The handshake failed: the certificate is not trusted, or it is not TLS.
     #[error("TLS with {0}: {1}")]
     Tls(Box<str>, io::Error),
-    /// The handshake did not end in time.
-    #[error("TLS with {0}: not done within {1:?}")]
-    TlsTimeout(Box<str>, Duration),
     /// The backend's settings of TLS cannot be used.
     #[error("TLS settings: {0}")]
     Settings(Arc<str>),

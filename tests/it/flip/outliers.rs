@@ -1,7 +1,7 @@
 //! Line 6: four servers that misbehave, each in its way, among three sound ones.
 
 use crate::support::fleet::HOST;
-use crate::support::{Fleet, Mode, Plan, Pod, Tally, Traffic, alone, figure, quantile, scaled};
+use crate::support::{Fleet, Mode, Plan, Pod, Tally, Traffic, alone, figure, quantile, scaled, until};
 use serde_json::json;
 use std::time::Duration;
 
@@ -37,12 +37,16 @@ fn line_6_bad_servers_among_sound_ones_are_not_noticed() {
     std::thread::sleep(length);
     let alone = traffic.take();
     let bad = Pod::start_all(&BAD.map(|(name, _)| name.to_owned()));
-    for (pod, (_, mode)) in bad.iter().zip(BAD) {
-        pod.mode(mode);
-    }
     let server = |pod: &Pod| (format!("backends/shop-mixed/servers/{}", pod.name()), pod.server());
     let revision = fleet.keys.put_together(&bad.iter().map(server).collect::<Vec<_>>());
     fleet.served(revision);
+    // They have been well for a while when they go bad.
+    until("all get requests", Duration::from_secs(20), || {
+        bad.iter().all(|pod| pod.stats().begun > 0).then_some(())
+    });
+    for (pod, (_, mode)) in bad.iter().zip(BAD) {
+        pod.mode(mode);
+    }
     std::thread::sleep(Duration::from_secs(2));
     let first = traffic.take();
     std::thread::sleep(length);
