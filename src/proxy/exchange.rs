@@ -140,8 +140,14 @@ impl Exchange {
     }
 
     /// The first head of the answer. `settle` is called once nothing of this request can be sent a second time; `repeats`:
-    /// that is so although it may have run.
-    pub(super) async fn first(&mut self, repeats: bool, mut settle: impl FnMut()) -> Result<Next, Lost> {
+    /// that is so although it may have run. Where a newer table `is_past` its own, a client that is slow with its body holds
+    /// nobody up: that body is not sent twice any more.
+    pub(super) async fn first(
+        &mut self,
+        repeats: bool,
+        is_past: impl Fn() -> bool,
+        mut settle: impl FnMut(),
+    ) -> Result<Next, Lost> {
         self.timer.set(match (self.continue_due, self.has_body) {
             (true, _) => self.times.continued,
             (false, true) => self.times.idle,
@@ -151,7 +157,9 @@ impl Exchange {
         poll_fn(|cx| {
             let next = self.poll_next(cx);
             let repeatable = self.carrier.is_whole() && (repeats || !self.carrier.may_have_run());
-            if !settled && next.is_pending() && !repeatable {
+            let slow = || self.carrier.waits_for_client() && is_past();
+            if !settled && next.is_pending() && (!repeatable || slow()) {
+                self.carrier.forget_copy();
                 settled = true;
                 settle();
             }
@@ -337,6 +345,14 @@ impl Carrier {
         match self {
             Self::Http1(carrier) => carrier.poll_head(cx, worker, method),
             Self::Http2(carrier) => carrier.poll_head(cx, worker, method),
+        }
+    }
+
+    /// Nothing of the request's body is sent a second time.
+    fn forget_copy(&mut self) {
+        match self {
+            Self::Http1(carrier) => carrier.forget_copy(),
+            Self::Http2(carrier) => carrier.forget_copy(),
         }
     }
 

@@ -110,7 +110,8 @@ pub(super) async fn send(
             Some(retry) => idempotent || retry.any_method,
             None => idempotent && reused,
         };
-        let first = exchange.first(repeats, || passage.settle()).await;
+        let generation = passage.generation;
+        let first = exchange.first(repeats, || worker.is_past(generation), || passage.settle()).await;
         let (verdict, failure) = match &first {
             Ok(Next::Head(head)) if exchange.is_whole() && course.repeats_status(head.status, idempotent) => {
                 (Verdict::Elsewhere, Failure::of(Reason::UpstreamReset))

@@ -20,7 +20,6 @@ const INTERIM_MAX: u32 = 16;
 /// A request on a connection that nobody else uses meanwhile.
 pub(super) struct OverHttp1 {
     lent: Lent,
-    /// What is still to be sent; `None` once nothing is.
     upload: WireUpload,
     scan: Scan,
     reused: bool,
@@ -137,8 +136,12 @@ impl OverHttp1 {
         self.upload.into_untouched()
     }
 
-    pub(super) fn commit(&mut self, head: &ResponseHead, limits: &Limits) -> Body {
+    pub(super) fn forget_copy(&mut self) {
         self.upload.intake.forget_copy();
+    }
+
+    pub(super) fn commit(&mut self, head: &ResponseHead, limits: &Limits) -> Body {
+        self.forget_copy();
         Body::on_wire(&self.lent.wire, head.body, limits)
     }
 

@@ -136,8 +136,12 @@ impl OverHttp2 {
         self.upload.detach()
     }
 
-    pub(super) fn commit(&mut self) -> Body {
+    pub(super) fn forget_copy(&mut self) {
         self.upload.look(Intake::forget_copy);
+    }
+
+    pub(super) fn commit(&mut self) -> Body {
+        self.forget_copy();
         std::mem::replace(&mut self.body, Body::Empty)
     }
 }

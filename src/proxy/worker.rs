@@ -170,6 +170,11 @@ impl Worker {
         }
     }
 
+    /// Whether this worker has said that it uses a newer table than the one of `generation`.
+    pub(super) fn is_past(&self, generation: Option<u64>) -> bool {
+        generation.is_some_and(|generation| generation < self.acknowledged.get())
+    }
+
     fn tell_oldest(&self) {
         self.shared.board.live_from(self.index, self.generations.oldest().unwrap_or(NOBODY_LIVE));
     }

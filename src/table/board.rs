@@ -155,7 +155,8 @@ impl Board {
     /// A worker says which is the oldest generation that a live request of its own loaded and can still begin an attempt
     /// with; [`NOBODY_LIVE`]: there is none. It says so before it acknowledges a younger one, and when that changes.
     pub fn live_from(&self, worker: usize, generation: u64) {
-        if let Some(slot) = self.live_from.get(worker) {
+        let ended = self.acknowledged.get(worker).is_none_or(|slot| slot.load(Ordering::Acquire) == ENDED);
+        if let Some(slot) = self.live_from.get(worker).filter(|_| !ended) {
             slot.store(generation, Ordering::Release);
         }
         self.raise_marks();
