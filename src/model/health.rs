@@ -181,7 +181,7 @@ impl Statuses {
         }
     }
 
-    /// As [`Statuses::read`] reads it.
+    /// As it is read: numbers and ranges.
     pub fn to_value(&self) -> Value {
         let one = |range: &RangeInclusive<u16>| match (range.start(), range.end()) {
             (from, to) if from == to => Value::from(*from),
