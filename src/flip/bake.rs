@@ -38,6 +38,9 @@ pub struct Looks {
     taken: u32,
 }
 
+/// No side has more attempts, as far as the test goes.
+const COUNT_MAX: u64 = 1 << 40;
+
 impl Default for Looks {
     fn default() -> Self {
         Self { next_at: FIRST_LOOK, taken: 0 }
@@ -51,8 +54,10 @@ impl Looks {
         if self.taken >= LOOKS_MAX || (new.attempts < self.next_at && !last) {
             return None;
         }
+        // What a store holds may be any number.
+        let (old, new) = (bounded(old), bounded(new));
         while self.next_at <= new.attempts {
-            self.next_at += self.next_at / 4;
+            self.next_at += (self.next_at / 4).max(1);
         }
         self.taken += 1;
         is_worse(old, new).then(|| {
@@ -62,6 +67,11 @@ impl Looks {
             )
         })
     }
+}
+
+fn bounded(totals: Totals) -> Totals {
+    let attempts = totals.attempts.min(COUNT_MAX);
+    Totals { attempts, failures: totals.failures.min(attempts), ..totals }
 }
 
 /// One look.
@@ -108,7 +118,8 @@ fn sum_from(ln: f64, from: u64, to: u64, step: impl Fn(u64) -> f64) -> f64 {
     for x in from..to {
         term *= step(x);
         sum += term;
-        if term < sum * 1e-12 {
+        // Also where there is nothing to add, or no number.
+        if term.is_nan() || term <= sum * 1e-12 {
             break;
         }
     }

@@ -397,6 +397,15 @@ impl Runner {
                 }
                 // The feed tells soon what has changed.
                 Err(FlipError::Store(StoreError::Conflict { .. })) => Ok(None),
+                // Somebody has changed a target since, and it is theirs now.
+                Err(FlipError::Refused(why)) => {
+                    let reason = format!("{reason}; not rolled back: {why}");
+                    match self.close(open, revision, Ending::Superseded, &reason, counted).await {
+                        Err(FlipError::Store(StoreError::Conflict { .. })) => Ok(None),
+                        Err(error) => Err(error),
+                        Ok(()) => Err(FlipError::Refused(reason)),
+                    }
+                }
                 Err(error) => Err(error),
             },
             Step::Close => match self.close(open, revision, Ending::Closed, "", counted).await {

@@ -270,7 +270,7 @@ impl Task {
     async fn turn(&mut self, done: &mpsc::UnboundedSender<String>, now: Instant) -> Instant {
         let flips = self.fleet.flips(now);
         self.memory.sample(&self.control, now);
-        self.memory.prepare(&self.control, &flips, self.fleet.watched());
+        self.memory.prepare(&self.control, &flips, self.fleet.watched(), now);
         let is_watched = !flips.is_empty() || !self.fleet.watched().is_empty();
         if is_watched && !std::mem::replace(&mut self.is_watched, is_watched) {
             self.beat_at = now;

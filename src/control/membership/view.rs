@@ -24,8 +24,24 @@ const SAMPLES_MAX: usize = 7;
 /// Backends whose totals are kept.
 const SAMPLED_MAX: usize = 10_000;
 
-/// What getting ready for a backend came to: flip, backend, which form of it, and the answer.
-pub(super) type Warmed = (String, String, usize, Warmth);
+/// How soon servers that could not be reached are tried again while a flip waits for them.
+const WARM_AGAIN: Duration = Duration::from_millis(250);
+
+/// What getting ready for a backend came to: flip and backend, the form of it, and which of its servers were reached.
+pub(super) type Warmed = ((String, String), Ready);
+
+/// A form of a backend, and which of its servers were reached.
+pub(super) struct Ready {
+    backend: Arc<Backend>,
+    reached: BTreeMap<ServerId, Result<(), String>>,
+}
+
+/// That a form of a backend was made ready, or is being.
+struct Asked {
+    backend: Arc<Backend>,
+    at: Instant,
+    is_done: bool,
+}
 
 /// What is remembered from one report to the next.
 pub(super) struct Memory {
@@ -33,9 +49,9 @@ pub(super) struct Memory {
     held: HashMap<String, Arc<Backend>>,
     /// Since which revision nothing in force names them.
     unnamed_since: HashMap<String, Revision>,
-    /// By flip and backend: for which form of the backend an answer is there or on its way.
-    asked: HashMap<(String, String), usize>,
-    warmth: HashMap<(String, String), Warmth>,
+    /// By flip and backend.
+    asked: HashMap<(String, String), Asked>,
+    ready: HashMap<(String, String), Ready>,
     samples: HashMap<BackendId, VecDeque<Totals>>,
     sampled_at: Instant,
     warmed: mpsc::UnboundedSender<Warmed>,
@@ -48,7 +64,7 @@ impl Memory {
             held: HashMap::new(),
             unnamed_since: HashMap::new(),
             asked: HashMap::new(),
-            warmth: HashMap::new(),
+            ready: HashMap::new(),
             samples: HashMap::new(),
             sampled_at: now,
             warmed,
@@ -56,19 +72,25 @@ impl Memory {
         (memory, receiver)
     }
 
-    /// A backend is as ready as it will be.
-    pub(super) fn note_warmed(&mut self, (flip, backend, form, warmth): Warmed) {
-        let key = (flip, backend);
-        if self.asked.get(&key) == Some(&form) {
-            self.warmth.insert(key, warmth);
+    /// A backend is as ready as it will be for now.
+    pub(super) fn note_warmed(&mut self, (key, ready): Warmed) {
+        if let Some(asked) = self.asked.get_mut(&key).filter(|it| Arc::ptr_eq(&it.backend, &ready.backend)) {
+            asked.is_done = true;
+            self.ready.insert(key, ready);
         }
     }
 
     /// Gets ready for what open flips move traffic to, and forgets flips that are over.
-    pub(super) fn prepare(&mut self, control: &Control, flips: &[OpenFlip], watched: &BTreeSet<String>) {
+    pub(super) fn prepare(
+        &mut self,
+        control: &Control,
+        flips: &[OpenFlip],
+        watched: &BTreeSet<String>,
+        now: Instant,
+    ) {
         let is_open = |id: &String| flips.iter().any(|open| open.flip.id == *id);
         self.asked.retain(|(flip, _), _| is_open(flip));
-        self.warmth.retain(|(flip, _), _| is_open(flip));
+        self.ready.retain(|(flip, _), _| is_open(flip));
         let concerns = |id: &str| {
             watched.contains(id)
                 || flips
@@ -82,20 +104,25 @@ impl Memory {
             for id in open.flip.new_side() {
                 let key = (open.flip.id.clone(), id.to_owned());
                 let Some(backend) = look_up(&table, id) else {
-                    self.asked.insert(key.clone(), 0);
-                    self.warmth.insert(key, Warmth::default());
+                    self.asked.remove(&key);
+                    self.ready.remove(&key);
                     continue;
                 };
-                let form = Arc::as_ptr(&backend).addr();
-                if self.asked.get(&key) == Some(&form) {
+                let is_reached =
+                    self.ready.get(&key).is_some_and(|it| it.reached.values().all(Result::is_ok));
+                let is_asked = self.asked.get(&key).is_some_and(|it| {
+                    let again = it.is_done && !is_reached && now.duration_since(it.at) >= WARM_AGAIN;
+                    Arc::ptr_eq(&it.backend, &backend) && !again
+                });
+                if is_asked {
                     continue;
                 }
-                self.asked.insert(key.clone(), form);
+                self.asked.insert(key.clone(), Asked { backend: backend.clone(), at: now, is_done: false });
                 let (board, warmed) = (control.board().clone(), self.warmed.clone());
                 tokio::spawn(async move {
                     let reached = board.warm(&backend, WARM_WITHIN).await;
                     // Nobody listens once the process ends.
-                    let _ = warmed.send((key.0, key.1, form, warmth(&backend, &reached)));
+                    let _ = warmed.send((key, Ready { backend, reached }));
                 });
             }
         }
@@ -109,15 +136,23 @@ impl Memory {
             let mut view = FlipView::default();
             if flip.phase == Phase::Prepare {
                 for id in flip.new_side() {
-                    if let Some(warmth) = self.warmth.get(&(flip.id.clone(), id.to_owned())) {
-                        view.prepared.insert(id.to_owned(), warmth.clone());
-                    }
+                    // How its servers stand is asked each time: checks may have answered since they were reached.
+                    let warmth = match self.ready.get(&(flip.id.clone(), id.to_owned())) {
+                        Some(ready) => warmth(&ready.backend, &ready.reached),
+                        None if look_up(&table, id).is_none() => Warmth::default(),
+                        None => continue,
+                    };
+                    view.prepared.insert(id.to_owned(), warmth);
                 }
                 let baselines = flip.old_side().into_iter().filter_map(|id| self.last_minute(&table, id));
                 view.baseline = baselines.fold(Totals::default(), Totals::plus);
             } else {
-                let stuck =
-                    flip.targets.iter().filter(|target| leads_to_any(&table, &target.target, &target.from));
+                let stuck = flip.targets.iter().filter(|target| {
+                    let from: BTreeSet<&str> = target.from.iter().map(String::as_str).collect();
+                    let to: BTreeSet<&str> = target.to.iter().map(String::as_str).collect();
+                    let led = leads_to(&table, &target.target);
+                    from != to && led.iter().map(|id| id.as_str()).eq(from.iter().copied())
+                });
                 view.not_in_force = stuck.take(LISTED_MAX).map(|target| target.target.clone()).collect();
             }
             views.insert(flip.id.clone(), view);
@@ -137,30 +172,28 @@ impl Memory {
         let mut views = BTreeMap::new();
         let of_flips =
             flips.iter().flat_map(|open| open.flip.old_side().into_iter().chain(open.flip.new_side()));
-        {
-            for id in of_flips.chain(watched.iter().map(String::as_str)) {
-                if views.contains_key(id) {
-                    continue;
-                }
-                if let Some(backend) = look_up(&table, id) {
-                    self.held.insert(id.to_owned(), backend);
-                }
-                let (named, at) = match BackendId::try_from(id) {
-                    Ok(id) => control.naming(&id),
-                    Err(_) => (false, Revision(0)),
-                };
-                if named {
-                    self.unnamed_since.remove(id);
-                } else {
-                    self.unnamed_since.entry(id.to_owned()).or_insert(at);
-                }
-                let free = self.unnamed_since.get(id).is_some_and(|since| quiet >= *since);
-                let view = match self.held.get(id) {
-                    Some(backend) => seen(backend),
-                    None => BackendView::default(),
-                };
-                views.insert(id.to_owned(), BackendView { named, free, ..view });
+        for id in of_flips.chain(watched.iter().map(String::as_str)) {
+            if views.contains_key(id) {
+                continue;
             }
+            if let Some(backend) = look_up(&table, id) {
+                self.held.insert(id.to_owned(), backend);
+            }
+            let (named, at) = match BackendId::try_from(id) {
+                Ok(id) => control.naming(&id),
+                Err(_) => (false, Revision(0)),
+            };
+            if named {
+                self.unnamed_since.remove(id);
+            } else {
+                self.unnamed_since.entry(id.to_owned()).or_insert(at);
+            }
+            let free = self.unnamed_since.get(id).is_some_and(|since| quiet >= *since);
+            let view = match self.held.get(id) {
+                Some(backend) => seen(backend),
+                None => BackendView::default(),
+            };
+            views.insert(id.to_owned(), BackendView { named, free, ..view });
         }
         views
     }
@@ -258,21 +291,14 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Whether a target in force still leads to one of these. One that is not in force leads nowhere.
-fn leads_to_any(table: &Table, target: &str, ids: &[String]) -> bool {
-    let is_one = |id: &BackendId| ids.iter().any(|old| old == id.as_str());
+/// The backends that a target in force leads to. One that is not in force leads nowhere.
+fn leads_to(table: &Table, target: &str) -> BTreeSet<BackendId> {
     match target.split_once('/') {
         Some(("frontend", id)) => {
-            let Some(frontend) = FrontendId::try_from(id).ok().and_then(|id| table.frontend(&id).cloned())
-            else {
-                return false;
-            };
-            match &frontend.object.split {
-                Some(split) => split.parts.iter().any(|part| is_one(&part.backend)),
-                None => is_one(&frontend.object.backend),
-            }
+            let frontend = FrontendId::try_from(id).ok().and_then(|id| table.frontend(&id).cloned());
+            frontend.iter().flat_map(|it| it.object.backends().cloned()).collect()
         }
-        Some((_, id)) => look_up(table, id).is_some_and(|backend| is_one(&backend.id)),
-        None => false,
+        Some((_, id)) => look_up(table, id).map(|backend| backend.id.clone()).into_iter().collect(),
+        None => BTreeSet::new(),
     }
 }

@@ -1,7 +1,9 @@
 //! Line 3: a flip to a backend that is not well is refused and says what is not well.
 
 use super::{MARK_MAX, checked};
+use crate::support::fleet::HOST;
 use crate::support::{Ended, Fleet, Flip, Mode, Pod, alone, get, until};
+use serde_json::json;
 use std::time::Duration;
 
 /// Pods of the new side that are sick, arguments, and what a refusal names; none where it must be done.
@@ -114,4 +116,30 @@ fn line_3_a_flip_is_told_in_words_and_kept_in_history() {
     assert!(code == 0 && history.contains("shop-blue") && history.contains("shop-green"), "{history}");
     let (code, fleet_text, _) = fleet.verb(&["fleet"]);
     assert!(code == 0 && ["p1", "p2", "p3"].iter().all(|name| fleet_text.contains(name)), "{fleet_text}");
+}
+
+#[test]
+fn line_3_a_split_is_flipped_to_one_of_its_parts_and_comes_back() {
+    let _alone = alone();
+    let mut fleet = Fleet::of(2).start();
+    let (blue, green) = (Pod::start_many("blue", 1), Pod::start_many("green", 1));
+    fleet.put_backend("shop-blue", &checked(), &blue);
+    fleet.put_backend("shop-green", &checked(), &green);
+    let split = json!([{"BackendId": "shop-blue", "Weight": 9}, {"BackendId": "shop-green", "Weight": 1}]);
+    let frontend = json!({"Type": "http", "Route": format!("Host(`{HOST}`)"), "Split": split});
+    let revision = fleet.keys.put("frontends/shop/frontend", &frontend);
+    fleet.served(revision);
+    let flip = Flip::start(&fleet, &["flip", "frontend/shop=shop-green", "--wait", "30s"]);
+    flip.end_safe(MARK_MAX);
+    let flipped = fleet.keys.get("frontends/shop/frontend").unwrap();
+    assert_eq!((&flipped["BackendId"], flipped.get("Split")), (&json!("shop-green"), None));
+    blue.iter().for_each(Pod::mark);
+    for address in fleet.addresses() {
+        (0..20).for_each(|_| assert_eq!(get(address, HOST, "/").status, 200));
+    }
+    assert!(blue.iter().all(|pod| pod.stats().after_mark == 0), "blue is reached after safe");
+    let ended = Flip::start(&fleet, &["rollback", "frontend/shop", "--wait", "30s"]).end(MARK_MAX);
+    assert_eq!(ended.code, 0, "{ended:#?}");
+    let back = fleet.keys.get("frontends/shop/frontend").unwrap();
+    assert_eq!((&back["Split"], back.get("BackendId")), (&split, None));
 }
