@@ -5,7 +5,7 @@ use super::flags::TargetFlags;
 use super::progress;
 use super::put::parse_duration;
 use super::target::Target;
-use crate::flip::record::WATCH;
+use crate::flip::record::{WATCH, new_id};
 use crate::flip::{Fleet, Runner};
 use crate::model::BackendId;
 use crate::store::{Area, LeaseChoice, Operation, Store, Transaction};
@@ -13,7 +13,7 @@ use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// How often a proxy is asked, through the admin API.
@@ -57,7 +57,8 @@ impl Wait {
                     Ok(runner) => runner,
                     Err(error) => return progress::failed(context, &place, error),
                 };
-                self.watch(&store, true).await?;
+                let own = new_id(SystemTime::now());
+                self.watch(&store, &own, true).await?;
                 let missing = loop {
                     let missing = self.missing(runner.fleet());
                     if missing.is_empty() || Instant::now() >= until {
@@ -65,7 +66,7 @@ impl Wait {
                     }
                     runner.changed(until.min(Instant::now() + ASK_EVERY)).await;
                 };
-                self.watch(&store, false).await?;
+                self.watch(&store, &own, false).await?;
                 missing
             }
             Target::Admin(client) => {
@@ -98,10 +99,10 @@ impl Wait {
     }
 
     /// Asks the proxies to tell of the backend, or no longer.
-    async fn watch(&self, store: &Arc<dyn Store>, begins: bool) -> anyhow::Result<()> {
+    async fn watch(&self, store: &Arc<dyn Store>, own: &str, begins: bool) -> anyhow::Result<()> {
         // A key that names no backend makes proxies write how they are.
         let backend = self.drained.as_deref().unwrap_or("-");
-        let (area, key) = (Area::State, format!("{WATCH}{backend}").into());
+        let (area, key) = (Area::State, format!("{WATCH}{backend}/{own}").into());
         let lease = match store.capabilities().leases {
             true => LeaseChoice::Ttl(self.timeout + Duration::from_secs(10)),
             false => LeaseChoice::Keep,

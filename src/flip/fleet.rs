@@ -221,8 +221,9 @@ impl Fleet {
     }
 
     /// Backends that somebody waits for beside flips.
-    pub fn watched(&self) -> &BTreeSet<String> {
-        &self.watched
+    pub fn watched(&self) -> BTreeSet<String> {
+        // Behind a slash each that watches has a name of its own.
+        self.watched.iter().filter_map(|key| key.split('/').next()).map(str::to_owned).collect()
     }
 
     /// When the next record without a lease may turn out to have no living writer.

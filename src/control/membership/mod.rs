@@ -51,7 +51,7 @@ const NAMES_MAX: usize = 64;
 /// Which member a process wants to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Its name; otherwise the machine's, with a number where another proxy of it has that.
+    /// Its name, or else the machine's; with a number where a proxy with another home has that.
     pub name: Option<String>,
     /// Tells apart proxies of one machine over restarts; otherwise every process is another one.
     pub home: Option<String>,
@@ -99,7 +99,8 @@ impl Membership {
             let name = if number == 1 { wanted.clone() } else { format!("{wanted}-{number}") };
             let key = format!("{MEMBERS}{name}");
             let (_, entry) = self.store.get(Area::State, &key).await?;
-            let is_ours = |member: &Member| self.identity.name.is_some() || member.home == self.home;
+            // A name that another home has is not taken over: who had it may be cut off, and still serve.
+            let is_ours = |member: &Member| member.home == self.home;
             let expected = match &entry {
                 None => Expected::Absent,
                 Some(entry) if read::<Member>(&key, &entry.value).map_or(true, |it| is_ours(&it)) => {
@@ -270,7 +271,7 @@ impl Task {
     async fn turn(&mut self, done: &mpsc::UnboundedSender<String>, now: Instant) -> Instant {
         let flips = self.fleet.flips(now);
         self.memory.sample(&self.control, now);
-        self.memory.prepare(&self.control, &flips, self.fleet.watched(), now);
+        self.memory.prepare(&self.control, &flips, &self.fleet.watched(), now);
         let is_watched = !flips.is_empty() || !self.fleet.watched().is_empty();
         if is_watched && !std::mem::replace(&mut self.is_watched, is_watched) {
             self.beat_at = now;
@@ -309,7 +310,7 @@ impl Task {
     fn compose(&mut self, flips: &[OpenFlip], now: Instant) -> Alive {
         let (served, quiet) = self.control.served_and_quiet();
         let table = self.control.board().table();
-        let mut backends = self.memory.backends(&self.control, flips, self.fleet.watched(), quiet);
+        let mut backends = self.memory.backends(&self.control, flips, &self.fleet.watched(), quiet);
         if now >= self.beat_at {
             for (id, view) in Memory::leftovers(&self.control) {
                 backends.entry(id).or_insert(view);
