@@ -45,8 +45,8 @@ struct Asked {
 
 /// What is remembered from one report to the next.
 pub(super) struct Memory {
-    /// Backends of open flips: a deleted one still has its requests.
-    held: HashMap<String, Arc<Backend>>,
+    /// Backends of open flips: one that was deleted, or deleted and made anew, still has its requests.
+    held: HashMap<String, Vec<Arc<Backend>>>,
     /// Since which revision nothing in force names them.
     unnamed_since: HashMap<String, Revision>,
     /// By flip and backend.
@@ -177,7 +177,10 @@ impl Memory {
                 continue;
             }
             if let Some(backend) = look_up(&table, id) {
-                self.held.insert(id.to_owned(), backend);
+                let held = self.held.entry(id.to_owned()).or_default();
+                // Forms of one backend count together, and so have the same counters.
+                held.retain(|old| old.in_flight() > 0 && !std::ptr::eq(old.counters(), backend.counters()));
+                held.push(backend);
             }
             let (named, at) = match BackendId::try_from(id) {
                 Ok(id) => control.naming(&id),
@@ -189,8 +192,13 @@ impl Memory {
                 self.unnamed_since.entry(id.to_owned()).or_insert(at);
             }
             let free = self.unnamed_since.get(id).is_some_and(|since| quiet >= *since);
-            let view = match self.held.get(id) {
-                Some(backend) => seen(backend),
+            let held = self.held.get(id).map(Vec::as_slice).unwrap_or_default();
+            let view = match held.split_last() {
+                Some((newest, others)) => {
+                    let mut view = seen(newest);
+                    view.in_flight += others.iter().map(|old| u64::from(old.in_flight())).sum::<u64>();
+                    view
+                }
                 None => BackendView::default(),
             };
             views.insert(id.to_owned(), BackendView { named, free, ..view });
