@@ -4,7 +4,7 @@ use super::exchange::Times;
 use super::passage::Passage;
 use crate::message::{RequestHead, ResponseHead};
 use crate::model::{BackendId, ClientKey, FrontendSettings, Pin, Policy, Split};
-use crate::upstream::Backend;
+use crate::upstream::{Backend, mix};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -88,13 +88,6 @@ fn spread(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
     });
     mix(hash)
-}
-
-/// Spreads a number over all 64 bits.
-pub(super) fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    number ^ (number >> 31)
 }
 
 /// The time limits of an attempt: the frontend's before the backend's, and for gRPC the call's own deadline in place of

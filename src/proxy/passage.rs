@@ -93,20 +93,19 @@ impl Passage {
 
     /// The attempt's answer has its head.
     pub(super) fn answered(&mut self, status: u16) {
-        if let Some(started) = self.attempt_started {
-            self.upstream_us = Some(started.elapsed().as_micros() as u64);
-        }
-        self.count_attempt(Outcome::Status(status));
+        let latency = self.attempt_started.map(|started| started.elapsed());
+        self.upstream_us = latency.map(|latency| latency.as_micros() as u64).or(self.upstream_us);
+        self.count_attempt(Outcome::Status(status), latency);
     }
 
     /// The attempt failed.
     pub(super) fn failed(&mut self, reason: Reason) {
-        self.count_attempt(Outcome::Failed(reason));
+        self.count_attempt(Outcome::Failed(reason), self.attempt_started.map(|started| started.elapsed()));
     }
 
-    fn count_attempt(&self, outcome: Outcome) {
+    fn count_attempt(&self, outcome: Outcome, latency: Option<Duration>) {
         let Some((backend, _)) = &self.backend else { return };
-        let latency = self.attempt_started.map_or(Duration::ZERO, |started| started.elapsed());
+        let latency = latency.unwrap_or_default();
         backend.counters().at(self.worker.index).record(outcome, latency.as_micros() as u64);
         let observed = match outcome {
             Outcome::Status(status) => Observation::Answered(status),

@@ -1,6 +1,7 @@
 //! A worker: one thread with its own event loop, its own sockets and its own connections to servers.
 
 use super::client::Client;
+use super::connect;
 use super::gate;
 use super::gate::GateRequest;
 use super::generations::Generations;
@@ -9,12 +10,11 @@ use super::settings::Settings;
 use super::stream::Held;
 use super::timer::{Timer, Timers};
 use super::upload::StreamUpload;
-use super::{choice, connect};
 use crate::message::Spare;
 use crate::model::BackendSettings;
 use crate::table::{Board, Inbox, NOBODY_LIVE, Note, Table, Warm};
 use crate::telemetry::{AccessLogBuffer, FrontendCounters, RefusedCounters, WorkerSlots};
-use crate::upstream::{Pool, StickyKey};
+use crate::upstream::{Pool, StickyKey, mix};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use std::cell::{Cell, RefCell};
@@ -241,7 +241,7 @@ impl Worker {
     pub(super) fn random(&self) -> u64 {
         let number = self.drawn.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.drawn.set(number);
-        choice::mix(number)
+        mix(number)
     }
 
     /// The `Date` of now (RFC 9110 section 6.6.1), at most one tick of the house old.
