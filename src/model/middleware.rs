@@ -12,7 +12,7 @@ use std::net::Ipv6Addr;
 pub const FIELD_VALUE_BYTES_MAX: usize = 8_192;
 
 /// The types that this version offers.
-const TYPES: [&str; 3] = ["rewrite", "redirect", "headers"];
+pub const TYPES: [&str; 3] = ["rewrite", "redirect", "headers"];
 
 /// The types that are known and refused until they are offered: without them a request would pass that should not.
 const TYPES_TO_COME: [&str; 12] = [
