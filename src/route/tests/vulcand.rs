@@ -144,7 +144,8 @@ fn vulcands_choice() {
             // In whatever order they come.
             let mut given: Vec<&str> = routes.to_vec();
             given.rotate_left(turned);
-            let table = given.iter().enumerate().map(|(i, r)| (format!("f{i}"), (r.to_string(), 0))).collect();
+            let table =
+                given.iter().enumerate().map(|(i, r)| (format!("f{i}"), (r.to_string(), 0))).collect();
             let router = router(&table);
             let matching: Vec<String> = router
                 .explain(&Request::new(request).query())
@@ -153,11 +154,17 @@ fn vulcands_choice() {
                 .map(|candidate| table[candidate.value].0.clone())
                 .collect();
             assert_eq!(matching, routes, "{request}");
-            assert_eq!(ask_loosely(&router, request).map(|name| table[&name].0.clone()), Some(routes[0].into()));
+            assert_eq!(
+                ask_loosely(&router, request).map(|name| table[&name].0.clone()),
+                Some(routes[0].into())
+            );
         }
     };
     // A regular expression for the path beats any host.
-    check("a/x", &[r#"PathRegexp("/.*")"#, r#"Path("/x")"#, r#"Method("GET")"#, r#"Host("a") && Path("/x")"#]);
+    check(
+        "a/x",
+        &[r#"PathRegexp("/.*")"#, r#"Path("/x")"#, r#"Method("GET")"#, r#"Host("a") && Path("/x")"#],
+    );
     // The order within an expression counts.
     check("a/x", &[r#"Path("/x") && Host("a")"#, r#"Host("a") && Path("/x")"#]);
     // Letters beat parameters, digits lose.
