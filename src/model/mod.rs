@@ -33,7 +33,10 @@ pub use host::{Host, KeyPairSource};
 pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
-pub use middleware::{HeaderEdits, HeadersSpec, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec};
+pub use middleware::{
+    FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec,
+    RedirectSpec, RewriteSpec,
+};
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use retry::{Retry, RetryOn};
 pub use server::{Scheme, Server, ServerState, ServerUrl};

@@ -22,6 +22,7 @@ mod listeners;
 mod outflow;
 mod over_http1;
 mod over_http2;
+mod own;
 mod passage;
 mod pump;
 mod request;

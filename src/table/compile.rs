@@ -2,7 +2,7 @@
 
 use super::{BackendEntry, Frontend, Table};
 use crate::expr::Route;
-use crate::middleware::Chain;
+use crate::middleware::{Chain, Step};
 use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 use crate::route::Router;
 use crate::telemetry::WorkerSlots;
@@ -75,7 +75,10 @@ impl Next {
                 let mut own =
                     self.table.own_middlewares.get(frontend).map(|own| (**own).clone()).unwrap_or_default();
                 match object {
-                    Some(object) => own.insert(id.clone(), object.clone()),
+                    Some(object) => {
+                        let step = Step::compile(object.clone(), own.get(id).map(|step| &**step));
+                        own.insert(id.clone(), step)
+                    }
                     None => own.remove(id),
                 };
                 if own.is_empty() {
@@ -87,7 +90,8 @@ impl Next {
             }
             Change::SharedMiddleware(id, object) => {
                 let entry = Arc::make_mut(&mut self.table.shared_middlewares).entry(id.clone()).or_default();
-                entry.object = object.clone();
+                let step = object.clone().map(|object| Step::compile(object, entry.step.as_deref()));
+                entry.step = step;
                 self.frontends.extend(entry.users.iter().cloned());
                 self.forget_unused(id);
             }
@@ -152,7 +156,7 @@ impl Next {
 
     fn forget_unused(&mut self, id: &MiddlewareId) {
         let shared = Arc::make_mut(&mut self.table.shared_middlewares);
-        if shared.get(id).is_some_and(|entry| entry.object.is_none() && entry.users.is_empty()) {
+        if shared.get(id).is_some_and(|entry| entry.step.is_none() && entry.users.is_empty()) {
             shared.remove(id);
         }
     }
@@ -184,7 +188,7 @@ impl Next {
         let Some(old) = self.table.frontends.get(id).cloned() else { return };
         let own = self.table.own_middlewares.get(id);
         let shared = old.object.settings.middlewares.iter();
-        let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.object.clone());
+        let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.step.clone());
         let own = own.iter().flat_map(|own| own.values().cloned());
         let chain = Chain::compile(&shared.chain(own).collect::<Vec<_>>());
         let frontend =

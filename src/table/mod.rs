@@ -13,7 +13,7 @@ pub use board::{Board, Inbox, Marks, NOBODY_LIVE, Note, Topic, Warm};
 pub use compile::{Change, compile};
 pub use listing::{ListedRoute, ListedServer};
 
-use crate::middleware::Chain;
+use crate::middleware::{Chain, Step};
 use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 use crate::route::{Params, Query, Router, ShardedMap};
 use crate::telemetry::{FrontendCounters, WorkerSlots};
@@ -44,13 +44,13 @@ pub struct Table {
     certificates: Arc<Certificates>,
 }
 
-type OwnMiddlewares = BTreeMap<MiddlewareId, Arc<model::Middleware>>;
+type OwnMiddlewares = BTreeMap<MiddlewareId, Arc<Step>>;
 type HostEntry = (Arc<model::Host>, Option<Arc<Certificate>>);
 
 /// A shared middleware with the frontends that name it.
 #[derive(Clone, Default)]
 struct SharedMiddleware {
-    object: Option<Arc<model::Middleware>>,
+    step: Option<Arc<Step>>,
     users: BTreeSet<FrontendId>,
 }
 
