@@ -103,6 +103,7 @@ types! {
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {
     fields.id_from_key("Id", id.as_str());
     let priority = fields.integer("Priority", i64::MIN..=i64::MAX).unwrap_or(0);
+    let missing = fields.value("Middleware").is_none();
     let kind = fields.required_text("Type", "a type of middleware is expected, like `rewrite`")?;
     if TYPES_TO_COME.contains(&kind) {
         fields.error("Type", format!("is `{kind}`, which is known but not offered by this version"));
@@ -112,7 +113,7 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middlew
         fields.error("Type", not_one_of(kind, MIDDLEWARE_TYPES));
         return None;
     }
-    if fields.value("Middleware").is_none() {
+    if missing {
         fields
             .error("Middleware", format!("is missing: an object with the settings of `{kind}` is expected"));
     }
