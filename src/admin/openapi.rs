@@ -350,7 +350,12 @@ fn answer_schemas() -> Value {
             ("workers!", number.clone()),
             ("problems!", counts),
         ]),
-        "Routes": object([("revision!", number.clone()), ("routes!", list(route)), ("truncated", yes)]),
+        "Routes": object([
+            ("revision!", number.clone()),
+            ("order!", text.clone()),
+            ("routes!", list(route)),
+            ("truncated", yes),
+        ]),
         "Problems": object([("revision!", number.clone()), ("problems!", list(problem))]),
         "ObjectList": object([("revision!", number), ("objects!", list(listed))]),
         "Transaction": object([

@@ -61,7 +61,12 @@ impl Running for Fake {
                 in_flight: 3,
             }],
         };
-        Routes { revision: self.state().revision, routes: vec![route], truncated: limit < 2 }
+        Routes {
+            revision: self.state().revision,
+            order: "flipgate",
+            routes: vec![route],
+            truncated: limit < 2,
+        }
     }
 
     fn problems(&self) -> (Revision, Vec<Problem>) {

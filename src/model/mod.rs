@@ -18,6 +18,7 @@ pub mod listener;
 pub mod middleware;
 pub mod problem;
 pub mod retry;
+pub mod route_order;
 pub mod server;
 pub mod split;
 pub mod template;
@@ -39,6 +40,7 @@ pub use middleware::{
 };
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use retry::{Retry, RetryOn};
+pub use route_order::RouteOrder;
 pub use server::{Scheme, Server, ServerState, ServerUrl};
 pub use split::{Pin, Split, SplitPart};
 

@@ -172,6 +172,7 @@ impl Next {
         for id in std::mem::take(&mut self.frontends) {
             self.compile_frontend(&id);
         }
+        self.table.router.settle();
         for id in std::mem::take(&mut self.backends) {
             self.compile_backend(&id);
         }

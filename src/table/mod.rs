@@ -14,7 +14,9 @@ pub use compile::{Change, compile};
 pub use listing::{ListedRoute, ListedServer};
 
 use crate::middleware::{Chain, Step};
-use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
+use crate::model::{
+    self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, RouteOrder, ServerId,
+};
 use crate::route::{Params, Query, Router, ShardedMap};
 use crate::telemetry::{FrontendCounters, WorkerSlots};
 use crate::tls::{Certificate, Certificates};
@@ -75,12 +77,17 @@ struct BackendEntry {
 impl Table {
     /// A table of nothing at revision 0, for `workers` workers.
     pub fn empty(workers: usize) -> Self {
+        Self::with_order(workers, RouteOrder::default())
+    }
+
+    /// As [`empty`](Self::empty); it and the tables made from it prefer routes in this order.
+    pub fn with_order(workers: usize, order: RouteOrder) -> Self {
         Self {
             revision: Revision(0),
             generation: 0,
             hash: 0,
             workers,
-            router: Router::new(),
+            router: Router::with_order(order),
             frontends: ShardedMap::new(),
             own_middlewares: ShardedMap::new(),
             shared_middlewares: Arc::default(),
@@ -95,6 +102,11 @@ impl Table {
     /// The frontend whose route fits best; its parameters go into `params`.
     pub fn find<'t>(&'t self, query: &Query<'_>, params: &mut Params) -> Option<&'t Arc<Frontend>> {
         self.router.find(query, params)
+    }
+
+    /// In which order routes of the same priority are preferred.
+    pub fn route_order(&self) -> RouteOrder {
+        self.router.order()
     }
 
     /// The real backend behind an id, through at most one alias. `None`: neither exists.
