@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub const PATH_PARTS_MAX: usize = 16;
 
 /// Vulcand's spelling of every field, for those that a path brings anew.
-pub(in crate::model) const NAMES: [&str; 125] = [
+pub(in crate::model) const NAMES: [&str; 126] = [
     "Add",
     "Address",
     "AnyMethod",
@@ -92,6 +92,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Priority",
     "Protocol",
     "ProxyProtocol",
+    "ProxyProtocolFrom",
     "Read",
     "Redirect",
     "Regexp",

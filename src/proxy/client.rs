@@ -7,9 +7,9 @@ use std::sync::Arc;
 /// What is known of a client for all its requests on one connection.
 pub(super) struct Client {
     pub listener: Arc<Listener>,
-    /// None over a Unix socket.
+    /// None over a Unix socket, unless a proxy told.
     pub peer: Option<SocketAddr>,
-    /// The address as text, for headers; `unknown` over a Unix socket.
+    /// The address as text, for headers; `unknown` where there is none.
     pub address_text: Box<str>,
     /// Set once the handshake is done.
     pub tls: Option<TlsSession>,
@@ -24,11 +24,18 @@ pub(super) struct TlsSession {
 
 impl Client {
     pub(super) fn new(listener: Arc<Listener>, peer: Option<SocketAddr>) -> Self {
-        let address_text = match peer {
-            Some(peer) => peer.ip().to_canonical().to_string(),
-            None => "unknown".to_owned(),
+        let mut client = Self { listener, peer: None, address_text: Box::default(), tls: None };
+        client.set_peer(peer);
+        client
+    }
+
+    /// A trusted proxy has told where the client is.
+    pub(super) fn set_peer(&mut self, peer: Option<SocketAddr>) {
+        self.peer = peer;
+        self.address_text = match peer {
+            Some(peer) => peer.ip().to_canonical().to_string().into(),
+            None => "unknown".into(),
         };
-        Self { listener, peer, address_text: address_text.into(), tls: None }
     }
 
     pub(super) fn ip(&self) -> Option<IpAddr> {

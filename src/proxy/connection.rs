@@ -1,9 +1,9 @@
-//! An accepted connection: TLS where the listener speaks it, then HTTP/1.1 or HTTP/2.
+//! An accepted connection: the client's address where a proxy tells it, TLS where the listener speaks it, then HTTP/1.1 or HTTP/2.
 
 use super::client::{Client, TlsSession};
 use super::listeners::Accepted;
 use super::worker::Worker;
-use super::{http1, http2};
+use super::{http1, http2, proxied};
 use crate::wire::{Stream, Wire};
 use std::rc::Rc;
 use tokio_rustls::TlsAcceptor;
@@ -12,7 +12,15 @@ use tokio_rustls::TlsAcceptor;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, socket: Accepted) {
+pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, mut socket: Accepted) {
+    let proxied = client.listener.object.proxy_protocol.as_ref().filter(|it| it.trusts(client.ip()));
+    if let Some(versions) = proxied.map(|proxied| proxied.versions) {
+        // In a box: connections without it do not keep room for it.
+        let taken = Box::pin(proxied::take_header(&worker, &mut client, &mut socket, versions)).await;
+        if !taken {
+            return;
+        }
+    }
     let Some(config) = client.listener.tls.clone() else {
         let wire = Wire::new(Stream::Plain(socket));
         if client.listener.object.h2c && speaks_http2(&worker, &wire).await {

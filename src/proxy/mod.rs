@@ -4,6 +4,7 @@
 //! answer comes back) has read the load balancer. `stream` is the same way for requests that arrive as streams of
 //! their own: over HTTP/2, or through the [`Gate`] of an embedding program.
 
+mod bind;
 mod body;
 mod choice;
 mod client;
@@ -23,6 +24,7 @@ mod outflow;
 mod over_http1;
 mod over_http2;
 mod passage;
+mod proxied;
 mod pump;
 mod request;
 mod settings;
