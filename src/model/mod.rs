@@ -6,6 +6,7 @@
 pub mod access_log;
 pub mod backend;
 pub mod balance;
+pub mod client_auth;
 pub mod duration;
 pub mod edit;
 mod fields;
@@ -14,6 +15,7 @@ pub mod health;
 pub mod host;
 pub mod id;
 pub mod key;
+pub mod key_pair;
 pub mod listener;
 pub mod middleware;
 pub mod problem;
@@ -28,11 +30,13 @@ pub use backend::{
     Backend, BackendSettings, KeepAlive, Timeouts, UpstreamLimits, UpstreamProtocol, UpstreamTls,
 };
 pub use balance::{Balance, ClientKey, Policy, Sticky};
+pub use client_auth::{AuthoritiesSource, ClientAuth, ClientAuthMode};
 pub use frontend::{Frontend, FrontendSettings};
 pub use health::{HealthCheck, HttpProbe, Outlier, Probe, Statuses};
-pub use host::{Host, KeyPairSource};
+pub use host::Host;
 pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 pub use key::{InvalidKey, Kind, ObjectKey};
+pub use key_pair::KeyPairSource;
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
 pub use middleware::{HeaderEdits, HeadersSpec, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec};
 pub use problem::{Finding, InForce, Problem, Severity};

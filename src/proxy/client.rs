@@ -1,8 +1,10 @@
 //! A client's connection, as its requests see it.
 
+use super::client_auth::Shown;
 use super::listeners::Listener;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// What is known of a client for all its requests on one connection.
 pub(super) struct Client {
@@ -13,6 +15,10 @@ pub(super) struct Client {
     pub address_text: Box<str>,
     /// Set once the handshake is done.
     pub tls: Option<TlsSession>,
+    /// What it showed in its handshake; `None`: it was not asked for a certificate.
+    pub shown: Option<Box<Shown>>,
+    /// Told once a request came that needs a connection made otherwise: this one is to be closed.
+    pub misdirected: Notify,
 }
 
 /// What a handshake settled.
@@ -24,7 +30,14 @@ pub(super) struct TlsSession {
 
 impl Client {
     pub(super) fn new(listener: Arc<Listener>, peer: Option<SocketAddr>) -> Self {
-        let mut client = Self { listener, peer: None, address_text: Box::default(), tls: None };
+        let mut client = Self {
+            listener,
+            peer: None,
+            address_text: Box::default(),
+            tls: None,
+            shown: None,
+            misdirected: Notify::const_new(),
+        };
         client.set_peer(peer);
         client
     }

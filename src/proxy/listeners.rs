@@ -5,12 +5,12 @@
 //! that is listed, and not a silent share of somebody else's traffic.
 
 use super::bind::{SocketFile, bind};
+use super::handshake::Secure;
 use super::worker::{Command, Shared, until_drain};
 use crate::model::{self, InForce, ListenAddress, ListenerId, ListenerProtocol, Problem, Severity};
 use crate::table::{Table, Topic};
 use crate::telemetry::{ListenerCounters, WorkerSlots};
-use crate::tls::{TicketRings, server_config};
-use rustls::ServerConfig;
+use crate::tls::TicketRings;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use socket2::SockRef;
@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Listener {
     pub id: ListenerId,
     pub object: Arc<model::Listener>,
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Secure>,
     counters: Arc<WorkerSlots<ListenerCounters>>,
 }
 
@@ -294,7 +294,7 @@ impl Coordinator {
         self.shared.board.clear(&topic);
         let tls = (object.protocol == ListenerProtocol::Https).then(|| {
             let resolver = Arc::new(TableResolver(self.shared.board.clone()));
-            server_config(&object.tls, resolver, self.tickets.ring(&object.tls))
+            Secure::new(object.tls.clone(), resolver, self.tickets.clone())
         });
         let counters = match old {
             Some(old) => old.counters.clone(),

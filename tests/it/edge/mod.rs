@@ -1,5 +1,6 @@
-//! Where clients come in: the PROXY protocol, Unix sockets, listeners that move.
+//! Where clients come in: the PROXY protocol, Unix sockets, listeners that move, client certificates.
 
+mod certificates;
 mod moves;
 mod proxied;
 
