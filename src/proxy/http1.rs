@@ -143,7 +143,9 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
     match decide(&mut passage) {
         Decision::Fail(failure) => {
             // What follows CONNECT is not HTTP, whatever it looks like (RFC 9931).
-            let whole = body.is_empty() && passage.head.method_kind != Method::Connect;
+            let whole = body.is_empty()
+                && passage.head.method_kind != Method::Connect
+                && failure.reason != Reason::Misdirected;
             let open = reply(&mut passage, wire, Own::Failure(failure), whole).await;
             drained(&worker, wire, &mut body, waits, timer, open).await
         }

@@ -1,6 +1,7 @@
 //! A request from its complete head to the decision what becomes of it. Nothing here waits.
 
 use super::choice;
+use super::client_auth;
 use super::error::Failure;
 use super::headers;
 use super::passage::{Passage, PathAsSent};
@@ -44,6 +45,13 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     passage.revision = table.revision;
     passage.worker.enter(table.generation);
     passage.generation = Some(table.generation);
+    if let Some(policy) = table.client_policies().and_then(|policies| policies.of(Some(passage.head.host())))
+    {
+        // Before the routes: they may look at what it tells.
+        if let Err(failure) = client_auth::admit(passage, policy) {
+            return Decision::Fail(failure);
+        }
+    }
     let mut params = Params::default();
     let frontend = {
         let head = &passage.head;

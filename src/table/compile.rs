@@ -6,7 +6,7 @@ use crate::middleware::{Chain, Step};
 use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 use crate::route::Router;
 use crate::telemetry::WorkerSlots;
-use crate::tls::{Certificate, Certificates};
+use crate::tls::{Certificates, ClientPolicies, HostTls};
 use crate::upstream;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use std::sync::Arc;
 pub enum Change {
     /// A listener.
     Listener(ListenerId, Option<Arc<model::Listener>>),
-    /// A host, with its certificate where it has one that loaded.
-    Host(HostName, Option<(Arc<model::Host>, Option<Arc<Certificate>>)>),
+    /// A host, with what it names, loaded.
+    Host(HostName, Option<(Arc<model::Host>, HostTls)>),
     /// A frontend.
     Frontend(FrontendId, Option<Arc<model::Frontend>>),
     /// A frontend's own middleware; it may come before its frontend.
@@ -177,10 +177,12 @@ impl Next {
             self.compile_backend(&id);
         }
         if self.hosts {
-            let certificates = self.table.hosts.iter().filter_map(|(name, (host, certificate))| {
-                certificate.as_ref().map(|certificate| (name.clone(), host.default, certificate.clone()))
+            let certificates = self.table.hosts.iter().filter_map(|(name, (host, tls))| {
+                tls.certificate.as_ref().map(|certificate| (name.clone(), host.default, certificate.clone()))
             });
             self.table.certificates = Arc::new(Certificates::new(certificates.collect()));
+            let hosts = self.table.hosts.iter().map(|(name, (host, tls))| (name, host.default, tls));
+            self.table.client_policies = ClientPolicies::new(hosts).map(Arc::new);
         }
         self.table
     }
