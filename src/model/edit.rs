@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub const PATH_PARTS_MAX: usize = 16;
 
 /// Vulcand's spelling of every field, for those that a path brings anew.
-pub(in crate::model) const NAMES: [&str; 125] = [
+pub(in crate::model) const NAMES: [&str; 131] = [
     "Add",
     "Address",
     "AnyMethod",
@@ -20,6 +20,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "BodyBytesMax",
     "BudgetMin",
     "BudgetPercent",
+    "Burst",
     "CA",
     "Capacity",
     "Cert",
@@ -51,6 +52,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Health",
     "Host",
     "Hostname",
+    "IPv6Prefix",
     "Id",
     "Idle",
     "InsecureSkipVerify",
@@ -83,6 +85,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "PendingTimeout",
     "PerTryTimeout",
     "Period",
+    "PeriodSeconds",
     "Policy",
     "Port",
     "PreferServerCipherSuites",
@@ -92,6 +95,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Priority",
     "Protocol",
     "ProxyProtocol",
+    "RateVar",
     "Read",
     "Redirect",
     "Regexp",
@@ -99,6 +103,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Replacement",
     "Request",
     "RequestId",
+    "Requests",
     "Response",
     "Retry",
     "RewriteBody",
@@ -132,6 +137,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "URL",
     "Val",
     "Value",
+    "Variable",
     "Weight",
     "Zone",
 ];

@@ -21,6 +21,7 @@ pub mod retry;
 pub mod server;
 pub mod split;
 pub mod template;
+pub mod variable;
 
 pub use access_log::{AccessLogFormat, AccessLogTarget};
 pub use backend::{
@@ -34,13 +35,14 @@ pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
 pub use middleware::{
-    FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec,
-    RedirectSpec, RewriteSpec,
+    ConnLimitSpec, FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware,
+    MiddlewareSpec, RateLimitSpec, RateSpec, RedirectSpec, RewriteSpec,
 };
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use retry::{Retry, RetryOn};
 pub use server::{Scheme, Server, ServerState, ServerUrl};
 pub use split::{Pin, Split, SplitPart};
+pub use variable::{Variable, VariableSpec};
 
 use fields::{Fields, Report};
 use serde_json::Value;
