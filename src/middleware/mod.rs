@@ -4,16 +4,24 @@
 //! request, lets it pass, or answers it. What a client sends is data here: it is never read as a template, and it
 //! cannot choose the host of a redirect or of a rewritten request.
 
+mod connlimit;
 mod headers;
+mod ratelimit;
 mod redirect;
 mod rewrite;
+mod state;
 mod url;
+mod variable;
+
+pub use ratelimit::RATES_MAX;
 
 use crate::message::{RequestHead, ResponseHead};
 use crate::model::{Middleware, MiddlewareSpec, Scheme};
 use crate::telemetry::Reason;
 use bytes::Bytes;
 use rewrite::Rewritten;
+use smallvec::SmallVec;
+use state::{Hold, State};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,13 +35,15 @@ pub const URL_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Step {
     middleware: Arc<Middleware>,
+    state: State,
 }
 
 impl Step {
     /// A step of a middleware. What it remembers is taken over from `previous`, the same middleware's last step, as far
     /// as the edit between them leaves it a meaning.
-    pub fn compile(middleware: Arc<Middleware>, _previous: Option<&Self>) -> Arc<Self> {
-        Arc::new(Self { middleware })
+    pub fn compile(middleware: Arc<Middleware>, previous: Option<&Self>) -> Arc<Self> {
+        let state = State::compile(&middleware.spec, previous.map(|previous| &previous.state));
+        Arc::new(Self { middleware, state })
     }
 }
 
@@ -65,6 +75,7 @@ pub struct RequestContext<'a> {
 #[derive(Debug, Default)]
 pub struct Visit {
     host: Option<Box<str>>,
+    holds: SmallVec<[Hold; 1]>,
 }
 
 impl Visit {
@@ -217,6 +228,9 @@ impl Steps {
                         Err(_) => Outcome::Reply(refusal(400)),
                     },
                 },
+                MiddlewareSpec::RateLimit(_) | MiddlewareSpec::ConnLimit(_) => {
+                    step.state.on_request(visit, request, context)
+                }
             };
             match outcome {
                 Outcome::Pass | Outcome::Changed { host: None } => {}

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub const PATH_PARTS_MAX: usize = 16;
 
 /// Vulcand's spelling of every field, for those that a path brings anew.
-pub(in crate::model) const NAMES: [&str; 130] = [
+pub(in crate::model) const NAMES: &[&str] = &[
     "Add",
     "Address",
     "AnyMethod",
@@ -20,6 +20,7 @@ pub(in crate::model) const NAMES: [&str; 130] = [
     "BodyBytesMax",
     "BudgetMin",
     "BudgetPercent",
+    "Burst",
     "CA",
     "CAFile",
     "Capacity",
@@ -54,6 +55,7 @@ pub(in crate::model) const NAMES: [&str; 130] = [
     "Health",
     "Host",
     "Hostname",
+    "IPv6Prefix",
     "Id",
     "Idle",
     "InsecureSkipVerify",
@@ -87,6 +89,7 @@ pub(in crate::model) const NAMES: [&str; 130] = [
     "PendingTimeout",
     "PerTryTimeout",
     "Period",
+    "PeriodSeconds",
     "Policy",
     "Port",
     "PreferServerCipherSuites",
@@ -97,6 +100,7 @@ pub(in crate::model) const NAMES: [&str; 130] = [
     "Protocol",
     "ProxyProtocol",
     "ProxyProtocolFrom",
+    "RateVar",
     "Read",
     "Redirect",
     "Regexp",
@@ -104,6 +108,7 @@ pub(in crate::model) const NAMES: [&str; 130] = [
     "Replacement",
     "Request",
     "RequestId",
+    "Requests",
     "Response",
     "Retry",
     "RewriteBody",
@@ -137,6 +142,7 @@ pub(in crate::model) const NAMES: [&str; 130] = [
     "URL",
     "Val",
     "Value",
+    "Variable",
     "Weight",
     "Zone",
 ];

@@ -1,10 +1,14 @@
 //! A middleware: one step that sees a request or an answer. One file a type.
 
+mod connlimit;
 mod headers;
+mod ratelimit;
 mod redirect;
 mod rewrite;
 
+pub use connlimit::ConnLimitSpec;
 pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
+pub use ratelimit::{RateLimitSpec, RateSpec};
 pub use redirect::RedirectSpec;
 pub use rewrite::RewriteSpec;
 
@@ -29,9 +33,7 @@ const OWN_FIELDS: [&str; 12] = [
 ];
 
 /// The types that are known and refused until they are offered: without them a request would pass that should not.
-const TYPES_TO_COME: [&str; 12] = [
-    "ratelimit",
-    "connlimit",
+const TYPES_TO_COME: [&str; 10] = [
     "cbreaker",
     "trace",
     "auth",
@@ -98,6 +100,10 @@ types! {
     Redirect(RedirectSpec) = "redirect" in redirect,
     /// `headers` (new).
     Headers(HeadersSpec) = "headers" in headers,
+    /// `ratelimit`, vulcand's.
+    RateLimit(RateLimitSpec) = "ratelimit" in ratelimit,
+    /// `connlimit`, vulcand's.
+    ConnLimit(ConnLimitSpec) = "connlimit" in connlimit,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {
