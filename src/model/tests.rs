@@ -2,6 +2,7 @@
 
 mod any;
 mod edge;
+mod limits;
 
 use super::*;
 
