@@ -10,6 +10,7 @@ mod edge;
 mod embed;
 mod flip;
 mod house;
+mod moving;
 mod program;
 mod readme;
 mod spine;
