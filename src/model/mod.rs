@@ -34,8 +34,8 @@ pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
 pub use middleware::{
-    FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec,
-    RedirectSpec, RewriteSpec,
+    AllowedOrigin, Coding, CompressSpec, CorsSpec, FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec,
+    MIDDLEWARE_TYPES, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec,
 };
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use retry::{Retry, RetryOn};

@@ -2,6 +2,7 @@
 
 mod any;
 mod edge;
+mod steps;
 
 use super::*;
 

@@ -5,6 +5,7 @@
 //! their own: over HTTP/2, or through the [`Gate`] of an embedding program.
 
 mod body;
+mod change;
 mod choice;
 mod client;
 mod connect;

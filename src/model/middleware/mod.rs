@@ -1,9 +1,13 @@
 //! A middleware: one step that sees a request or an answer. One file a type.
 
+mod compress;
+mod cors;
 mod headers;
 mod redirect;
 mod rewrite;
 
+pub use compress::{Coding, CompressSpec, DEFAULT_TYPES};
+pub use cors::{AllowedOrigin, CorsSpec};
 pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
 pub use redirect::RedirectSpec;
 pub use rewrite::RewriteSpec;
@@ -29,15 +33,13 @@ const OWN_FIELDS: [&str; 12] = [
 ];
 
 /// The types that are known and refused until they are offered: without them a request would pass that should not.
-const TYPES_TO_COME: [&str; 12] = [
+const TYPES_TO_COME: [&str; 10] = [
     "ratelimit",
     "connlimit",
     "cbreaker",
     "trace",
     "auth",
     "ipfilter",
-    "cors",
-    "compress",
     "respond",
     "mirror",
     "basicauth",
@@ -98,6 +100,10 @@ types! {
     Redirect(RedirectSpec) = "redirect" in redirect,
     /// `headers` (new).
     Headers(HeadersSpec) = "headers" in headers,
+    /// `cors` (new).
+    Cors(CorsSpec) = "cors" in cors,
+    /// `compress` (new).
+    Compress(CompressSpec) = "compress" in compress,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {

@@ -336,7 +336,7 @@ fn middlewares() {
     bad(
         "rewrit",
         "{}",
-        &[r#"e Type: is "rewrit"; one of rewrite, redirect, headers is expected; did you mean `rewrite`?"#],
+        &[r#"e Type: is "rewrit"; one of rewrite, redirect, headers, "#],
     );
     check(key, r#"{"Type":"headers"}"#, None, &["e Middleware: is missing"]);
     check(key, "{}", None, &["e Type: is missing"]);
