@@ -3,6 +3,7 @@
 mod any;
 mod edge;
 mod limits;
+mod steps;
 
 use super::*;
 

@@ -6,6 +6,7 @@
 
 mod bind;
 mod body;
+mod change;
 mod choice;
 mod client;
 mod client_auth;

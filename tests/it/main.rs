@@ -10,6 +10,7 @@ mod edge;
 mod embed;
 mod flip;
 mod house;
+mod middlewares;
 mod program;
 mod readme;
 mod spine;

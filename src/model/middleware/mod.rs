@@ -1,12 +1,16 @@
 //! A middleware: one step that sees a request or an answer. One file a type.
 
+mod compress;
 mod connlimit;
+mod cors;
 mod headers;
 mod ratelimit;
 mod redirect;
 mod rewrite;
 
+pub use compress::{Coding, CompressSpec, DEFAULT_TYPES};
 pub use connlimit::ConnLimitSpec;
+pub use cors::{AllowedOrigin, CorsSpec};
 pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
 pub use ratelimit::{RateLimitSpec, RateSpec};
 pub use redirect::RedirectSpec;
@@ -33,18 +37,8 @@ const OWN_FIELDS: [&str; 12] = [
 ];
 
 /// The types that are known and refused until they are offered: without them a request would pass that should not.
-const TYPES_TO_COME: [&str; 10] = [
-    "cbreaker",
-    "trace",
-    "auth",
-    "ipfilter",
-    "cors",
-    "compress",
-    "respond",
-    "mirror",
-    "basicauth",
-    "forwardauth",
-];
+const TYPES_TO_COME: &[&str] =
+    &["cbreaker", "trace", "auth", "ipfilter", "respond", "mirror", "basicauth", "forwardauth"];
 
 /// A middleware's envelope: `{"Id","Priority","Type","Middleware":{...}}`.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +98,10 @@ types! {
     RateLimit(RateLimitSpec) = "ratelimit" in ratelimit,
     /// `connlimit`, vulcand's.
     ConnLimit(ConnLimitSpec) = "connlimit" in connlimit,
+    /// `cors` (new).
+    Cors(CorsSpec) = "cors" in cors,
+    /// `compress` (new).
+    Compress(CompressSpec) = "compress" in compress,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {
