@@ -8,6 +8,7 @@
 
 mod embed;
 mod flip;
+mod frontends;
 mod house;
 mod program;
 mod readme;
