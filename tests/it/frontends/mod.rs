@@ -1,6 +1,7 @@
 //! What a frontend's settings do to real traffic.
 
 mod failover;
+mod limits;
 mod live;
 
 use crate::support::{Answer, Connection, Directory, Flipgate};
