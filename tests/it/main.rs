@@ -9,6 +9,7 @@
 mod edge;
 mod embed;
 mod flip;
+mod frontends;
 mod house;
 mod middlewares;
 mod program;
