@@ -15,4 +15,5 @@ mod spine;
 mod store;
 mod support;
 mod upstreams;
+mod vulcand;
 mod wire;
