@@ -72,6 +72,19 @@ impl Keys {
         answer.header().unwrap().revision()
     }
 
+    /// Writes JSON under a lease of its own of so many seconds, which nobody keeps alive.
+    pub fn put_leased(&mut self, key: &str, value: &Value, seconds: i64) -> i64 {
+        let key = self.key(key);
+        let written = async {
+            let client = self.etcd.client().await;
+            let lease = client.lease_client().grant(seconds, None).await.unwrap().id();
+            let options = PutOptions::new().with_lease(lease);
+            client.kv_client().put(key, value.to_string(), Some(options)).await.unwrap()
+        };
+        let answer = self.runtime.block_on(written);
+        answer.header().unwrap().revision()
+    }
+
     /// When a key's changes come from etcd, with their revisions. Returns once it watches.
     pub fn watch(&self, key: &str) -> Receiver<(Instant, i64)> {
         let key = self.key(key);

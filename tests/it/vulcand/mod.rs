@@ -4,6 +4,7 @@
 //! out, and they say so; without it they fail.
 
 mod cases;
+mod defects;
 mod differences;
 mod differential;
 mod upstreams;
