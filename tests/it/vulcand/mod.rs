@@ -7,13 +7,13 @@ mod cases;
 mod defects;
 mod differences;
 mod differential;
+mod hour;
 mod upstreams;
 
 use crate::support::{Connection, Keys, Process, free_port, until};
-use nix::sys::signal::Signal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -51,9 +51,7 @@ fn program(name: &str, variable: &str) -> Option<PathBuf> {
 
 /// A running vulcand. Dropping it kills it.
 pub struct Vulcand {
-    process: Process,
-    address: SocketAddr,
-    admin: SocketAddr,
+    _process: Process,
     _dir: TempDir,
 }
 
@@ -61,14 +59,9 @@ impl Vulcand {
     /// Starts one below [`PREFIX`] with its default listener and its API on free ports, and waits until it has read the
     /// store. `None`: left out.
     pub fn start(keys: &Keys) -> Option<Self> {
-        Self::start_at(keys, free_port(), &[])
-    }
-
-    /// With a port for its default listener, and flags of its own.
-    pub fn start_at(keys: &Keys, port: u16, flags: &[&str]) -> Option<Self> {
         let program = vulcand_program()?;
         let dir = tempfile::tempdir().unwrap();
-        let admin_port = free_port();
+        let (port, admin_port) = (free_port(), free_port());
         let mut command = Command::new(program);
         command
             .env_clear()
@@ -76,42 +69,19 @@ impl Vulcand {
             .arg(format!("-etcdKey={PREFIX}"))
             .args(["-interface=127.0.0.1", "-apiInterface=127.0.0.1", "-logSeverity=INFO"])
             .arg(format!("-port={port}"))
-            .arg(format!("-apiPort={admin_port}"))
-            .args(flags);
-        let process = Process::start(&mut command, &dir.path().join("output"));
+            .arg(format!("-apiPort={admin_port}"));
+        let mut process = Process::start(&mut command, &dir.path().join("output"));
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let mut vulcand = Self { process, address: at(port), admin: at(admin_port), _dir: dir };
         until("vulcand answers", START_MAX, || {
-            let ended = vulcand.process.ended();
+            let ended = process.ended();
             assert!(ended.is_none(), "vulcand ended with {ended:?}");
-            [vulcand.address, vulcand.admin]
+            [at(port), at(admin_port)]
                 .iter()
                 .all(|address| {
                     Connection::try_open(*address).is_ok_and(|mut it| it.get("vulcand", "/").is_ok())
                 })
                 .then_some(())
         });
-        Some(vulcand)
-    }
-
-    /// Where its default listener is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Where its API is.
-    pub fn admin(&self) -> SocketAddr {
-        self.admin
-    }
-
-    /// What it printed so far.
-    pub fn output(&self) -> String {
-        self.process.output()
-    }
-
-    /// SIGTERM, and waits for its end.
-    pub fn stop(mut self) -> ExitStatus {
-        self.process.signal(Signal::SIGTERM);
-        self.process.end(START_MAX)
+        Some(Self { _process: process, _dir: dir })
     }
 }
