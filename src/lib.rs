@@ -42,10 +42,10 @@
 //! | 4 | [`proxy`] the data plane, and [`control`] the control plane, which do not know each other |
 //! | 3 | [`table`] the compiled table, the one swap, and the board both planes share; [`flip`] the way from one backend to another, over a whole fleet |
 //! | 2 | [`route`] match, [`middleware`] change, [`upstream`] carry, [`store`] keep |
-//! | 1 | [`message`] an HTTP message on its way, [`wire`] the bytes under it, [`tls`], [`telemetry`], [`config`] |
+//! | 1 | [`message`] an HTTP message on its way, [`wire`] the bytes under it, [`tls`], [`telemetry`], [`config`], [`meter`] what happened of late |
 //! | 0 | [`model`] the objects, [`expr`] the expression language |
 //!
-//! What decides is pure: [`model`], [`expr`], [`message`], [`route`], [`middleware`] and the compiling in [`table`] know
+//! What decides is pure: [`model`], [`expr`], [`message`], [`meter`], [`route`], [`middleware`] and the compiling in [`table`] know
 //! no socket, clock or file. `cli` and `admin` are features; without them and `etcd` the library builds with neither
 //! their dependencies nor `protoc`.
 //!
@@ -177,6 +177,7 @@ pub mod model;
 
 pub mod config;
 pub mod message;
+pub mod meter;
 pub mod telemetry;
 pub mod tls;
 pub mod wire;

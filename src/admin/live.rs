@@ -88,7 +88,8 @@ impl Running for Live {
     fn routes(&self, host: Option<&str>, frontend: Option<&FrontendId>, limit: usize) -> Routes {
         let table = self.control.board().table();
         let (routes, truncated) = table.listed_routes(host, frontend, limit);
-        Routes { revision: table.revision, routes: routes.into_iter().map(route).collect(), truncated }
+        let order = table.route_order().as_str();
+        Routes { revision: table.revision, order, routes: routes.into_iter().map(route).collect(), truncated }
     }
 
     fn problems(&self) -> (Revision, Vec<Problem>) {

@@ -1,4 +1,5 @@
-//! The admin API, version 3: what the process serves, what is wrong, and writes to the store.
+//! The admin API: what the process serves, what is wrong, and writes to the store. Version 3 is ours; version 2 is
+//! vulcand's, for its clients.
 //!
 //! It runs on the control plane's runtime, never on a worker. It says what this process does and not what the store
 //! holds, except where an object is read by its key; it writes to the store and to nothing else.
@@ -20,6 +21,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod v2;
 
 pub use access::{Access, AccessError, Role};
 pub use extract::BODY_BYTES_MAX;
@@ -101,6 +103,7 @@ impl Admin {
                 "/v3/{kind}/{id}/{below}/{nested}",
                 get(objects::get_nested).put(objects::put_nested).delete(objects::delete_nested),
             )
+            .merge(v2::router())
             .layer(from_fn(in_time));
         waits
             .merge(answers)

@@ -340,7 +340,7 @@ fn missing(key: &ObjectKey) -> Failure {
 }
 
 /// The other key under which an object is read.
-fn short(key: &ObjectKey) -> Option<String> {
+pub(super) fn short(key: &ObjectKey) -> Option<String> {
     match key {
         ObjectKey::Frontend(id) => Some(format!("frontends/{id}")),
         ObjectKey::Backend(id) => Some(format!("backends/{id}")),

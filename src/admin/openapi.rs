@@ -1,4 +1,5 @@
-//! The API's own description, OpenAPI 3.1, at `/v3/openapi.json`. A test holds it against the router.
+//! The API's own description, OpenAPI 3.1, at `/v3/openapi.json`. A test holds it against the router. Version 2 is not
+//! in it: it is vulcand's, whose answers its tests hold it against.
 
 use super::answer::with;
 use axum::Json;
@@ -44,7 +45,7 @@ pub(super) fn build() -> Value {
             "title": "Flipgate admin API",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "What a proxy serves, what is wrong with it, and writes to its store. Every error is a JSON \
-                object with a `message`.",
+                object with a `message`. Below /v2 is the API of vulcand 0.9, for its clients; it is described there.",
         },
         "security": [{ "token": [] }, {}],
         "paths": paths,
@@ -350,7 +351,12 @@ fn answer_schemas() -> Value {
             ("workers!", number.clone()),
             ("problems!", counts),
         ]),
-        "Routes": object([("revision!", number.clone()), ("routes!", list(route)), ("truncated", yes)]),
+        "Routes": object([
+            ("revision!", number.clone()),
+            ("order!", text.clone()),
+            ("routes!", list(route)),
+            ("truncated", yes),
+        ]),
         "Problems": object([("revision!", number.clone()), ("problems!", list(problem))]),
         "ObjectList": object([("revision!", number), ("objects!", list(listed))]),
         "Transaction": object([

@@ -68,6 +68,8 @@ pub struct ListenerView {
 pub struct Routes {
     /// The table's.
     pub revision: Revision,
+    /// `flipgate` or `vulcand`: in which order routes of the same priority are preferred.
+    pub order: &'static str,
     /// Best first.
     pub routes: Vec<RouteView>,
     /// More routes fit than were asked for.

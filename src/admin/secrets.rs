@@ -107,6 +107,7 @@ fn redact_fields(fields: &Map<String, Value>, marker: &Value) -> Value {
             ("keypair", Value::Null) => Value::Null,
             ("keypair", _) => marker.clone(),
             ("settings", Value::Object(inner)) => redact_fields(inner, marker),
+            ("autocert", Value::Object(inner)) => without_key(inner),
             ("settings", _) => HIDDEN.into(),
             (known, value) if HARMLESS.contains(&known) => value.clone(),
             _ => HIDDEN.into(),
@@ -114,6 +115,15 @@ fn redact_fields(fields: &Map<String, Value>, marker: &Value) -> Value {
         (name.clone(), shown)
     };
     Value::Object(fields.iter().map(redact).collect())
+}
+
+/// The settings of ACME without the account's private key.
+fn without_key(fields: &Map<String, Value>) -> Value {
+    let shown = |(name, value): (&String, &Value)| {
+        let secret = is("key")(name) && value.as_str().is_none_or(|text| !text.is_empty());
+        (name.clone(), if secret { HIDDEN.into() } else { value.clone() })
+    };
+    Value::Object(fields.iter().map(shown).collect())
 }
 
 fn is(name: &'static str) -> impl Fn(&str) -> bool {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// A process that serves whatever revision it is told.
-struct Fake {
+pub(super) struct Fake {
     served: watch::Sender<u64>,
     not_ready: Option<String>,
     requests: WorkerSlots<FrontendCounters>,
@@ -61,7 +61,12 @@ impl Running for Fake {
                 in_flight: 3,
             }],
         };
-        Routes { revision: self.state().revision, routes: vec![route], truncated: limit < 2 }
+        Routes {
+            revision: self.state().revision,
+            order: "flipgate",
+            routes: vec![route],
+            truncated: limit < 2,
+        }
     }
 
     fn problems(&self) -> (Revision, Vec<Problem>) {
@@ -86,15 +91,15 @@ impl Running for Fake {
     }
 }
 
-struct Setup {
+pub(super) struct Setup {
     admin: Arc<Admin>,
-    store: MemoryStore,
+    pub(super) store: MemoryStore,
     served: watch::Sender<u64>,
 }
 
-const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub(super) const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-fn setup_with(seal: SealKeys, not_ready: Option<&str>) -> Setup {
+pub(super) fn setup_with(seal: SealKeys, not_ready: Option<&str>) -> Setup {
     let store = MemoryStore::new();
     let served = watch::Sender::new(5);
     let requests = WorkerSlots::<FrontendCounters>::new(1);
@@ -111,23 +116,29 @@ fn setup_with(seal: SealKeys, not_ready: Option<&str>) -> Setup {
     Setup { admin, store, served }
 }
 
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     setup_with(SealKeys::none(), None)
 }
 
-struct Answer {
-    status: u16,
-    headers: axum::http::HeaderMap,
-    text: String,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: axum::http::HeaderMap,
+    pub(super) text: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 }
 
-async fn ask_router(router: Router, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+pub(super) async fn ask_router(
+    router: Router,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let mut request = HttpRequest::builder().method(method).uri(path);
     for (name, value) in fields {
         request = request.header(*name, *value);
@@ -140,20 +151,20 @@ async fn ask_router(router: Router, method: &str, path: &str, fields: &[(&str, &
 }
 
 impl Setup {
-    async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+    pub(super) async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
         ask_router(self.admin.api(), method, path, fields, body).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], "").await
     }
 
-    async fn put(&self, path: &str, fields: &[(&str, &str)], body: Value) -> Answer {
+    pub(super) async fn put(&self, path: &str, fields: &[(&str, &str)], body: Value) -> Answer {
         let fields: Vec<_> = fields.iter().copied().chain([("content-type", "application/json")]).collect();
         self.ask("PUT", path, &fields, &body.to_string()).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
         self.ask("POST", path, &[("content-type", "application/json")], &body.to_string()).await
     }
 }
@@ -460,13 +471,17 @@ async fn what_may_be_a_secret_is_hidden() {
         ("b", r#""SECRET""#),
         ("c", r#"{"Settings":"SECRET"}"#),
         ("d", "SECRET"),
+        ("g", r#"{"Settings":{"AutoCert":{"Email":"a@b.example","Key":"SECRET"}}}"#),
         ("e", r#"{"settings":{"KEYPAIR":"SECRET","KeyPair":{"Key":"SECRET","Cert":["SECRET"]}}}"#),
     ];
     for (host, value) in stored {
         setup.store.put(Area::Routing, &format!("hosts/{host}.example/host"), (*value).to_owned()).unwrap();
         let answer = setup.get(&format!("/v3/hosts/{host}.example")).await;
         assert!(!answer.text.contains("SECRET"), "{}", answer.text);
+        let answer = setup.get(&format!("/v2/hosts/{host}.example")).await;
+        assert!(!answer.text.contains("SECRET"), "{}", answer.text);
     }
+    assert!(!setup.get("/v2/hosts").await.text.contains("SECRET"));
     let list = setup.get("/v3/hosts").await;
     assert_eq!(list.json()["objects"].as_array().unwrap().len(), stored.len());
     assert!(!list.text.contains("SECRET"), "{}", list.text);
@@ -513,6 +528,7 @@ async fn the_document_tells_of_every_path_and_no_other() {
         }
     }
     assert_eq!(told, 15 + 7 * 4);
+    assert!(!text.contains("\"/v2/"), "version 2 is vulcand's, and described there");
 }
 
 #[tokio::test]

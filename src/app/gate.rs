@@ -4,7 +4,7 @@ use super::StartError;
 use super::wiring::{self, Member, Plan, Wired};
 use crate::control::Control;
 use crate::control::membership::Identity;
-use crate::model::Revision;
+use crate::model::{Revision, RouteOrder};
 use crate::proxy::{self, GateBody, GateError, Proxy, Settings};
 use crate::store::{Store, StoreError, Transaction};
 use crate::telemetry::AccessLog;
@@ -112,6 +112,7 @@ impl Builder {
             secrets_dir: self.secrets_dir,
             data_dir: self.data_dir,
             workers: self.workers,
+            route_order: RouteOrder::default(),
             settings: self.settings,
             overrides: BTreeMap::new(),
             extra_listeners: Vec::new(),

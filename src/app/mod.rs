@@ -101,6 +101,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         secrets_dir: config.secrets_dir.clone(),
         data_dir: Some(config.data_dir.clone()),
         workers: config.workers,
+        route_order: config.route_order,
         settings: settings(&config),
         overrides: overrides(&config),
         identity: Identity {

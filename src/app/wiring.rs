@@ -4,7 +4,7 @@ use super::StartError;
 use crate::control::image::Environment;
 use crate::control::membership::{Identity, Membership};
 use crate::control::{Control, Parts, Publisher, check_servers};
-use crate::model::{Listener, ListenerId};
+use crate::model::{Listener, ListenerId, RouteOrder};
 use crate::proxy::{Override, Proxy, Settings};
 use crate::store::Store;
 use crate::table::Board;
@@ -24,6 +24,7 @@ pub(super) struct Plan {
     pub secrets_dir: Option<PathBuf>,
     pub data_dir: Option<PathBuf>,
     pub workers: usize,
+    pub route_order: RouteOrder,
     pub settings: Settings,
     pub overrides: BTreeMap<ListenerId, Override>,
     pub identity: Identity,
@@ -52,7 +53,7 @@ pub(super) struct Member {
 /// Registers, then starts: what is accepted is served by a table at least as new as the registration, if the store
 /// answers in time.
 pub(super) async fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, StartError> {
-    let (board, inboxes) = Board::new(plan.workers);
+    let (board, inboxes) = Board::with_order(plan.workers, plan.route_order);
     // Proxies that share a seal key know each other's cookies.
     let sticky_key = match plan.seal_keys.derive(b"flipgate sticky cookies") {
         Some(secret) => StickyKey::derived(&secret),

@@ -9,7 +9,7 @@ use super::table::{count, table};
 use super::target::{Target, objects};
 use super::value::with;
 use crate::expr::Route;
-use crate::model::{FrontendId, Object, ObjectKey, Revision, Strictness};
+use crate::model::{FrontendId, Object, ObjectKey, Revision, RouteOrder, Strictness};
 use crate::route::{Lookup, Params, Query, Router};
 use crate::table::{Change, ListedRoute, Table, compile};
 use anyhow::{anyhow, bail};
@@ -46,8 +46,16 @@ pub(super) struct Explain {
     /// Also show the routes after the one that matches
     #[arg(long)]
     all: bool,
+    /// With --store, the order that proxies prefer routes in [default: what the settings name]
+    #[arg(long, value_name = "flipgate|vulcand", value_parser = parse_order)]
+    route_order: Option<RouteOrder>,
     #[command(flatten)]
     target: TargetFlags,
+}
+
+fn parse_order(text: &str) -> Result<RouteOrder, String> {
+    let known = [RouteOrder::Flipgate, RouteOrder::Vulcand].into_iter().find(|order| order.as_str() == text);
+    known.ok_or_else(|| "`flipgate` or `vulcand` is expected".to_owned())
 }
 
 fn parse_header(text: &str) -> Result<(String, String), String> {
@@ -80,11 +88,16 @@ impl Explain {
     pub(super) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
         let asked = Asked::new(&self)?;
         let listing = if self.target.store_given() {
-            from_store(&context.target(&self.target)?, &asked.host).await?
+            let order = match self.route_order {
+                Some(order) => order,
+                None => self.target.route_order(context)?,
+            };
+            from_store(&context.target(&self.target)?, &asked.host, order).await?
         } else {
             from_proxy(&self.target, context, &asked.host).await?
         };
         let revision = listing.get("revision").and_then(Value::as_u64).unwrap_or_default();
+        let order = text(&listing, "order");
         let routes = listing.get("routes").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut looked = Vec::new();
         let mut taken = None;
@@ -104,9 +117,10 @@ impl Explain {
                 with(route, "fails", looked.fails.clone())
             });
             let seen: Vec<Value> = seen.collect();
-            context.json(&json!({ "revision": revision, "matched": taken, "routes": seen }))?;
+            context
+                .json(&json!({ "revision": revision, "order": order, "matched": taken, "routes": seen }))?;
         } else {
-            print(context, &asked, revision, &looked, taken.as_ref())?;
+            print(context, &asked, (revision, &order), &looked, taken.as_ref())?;
         }
         if listing.get("truncated").and_then(Value::as_bool) == Some(true) && taken.is_none() {
             context.note(format_args!("only the first {ROUTES_MAX} routes were looked at"));
@@ -126,12 +140,13 @@ fn text(value: &Value, name: &str) -> String {
 fn print(
     context: &mut Context<'_, '_>,
     asked: &Asked,
-    revision: u64,
+    (revision, order): (u64, &str),
     looked: &[Looked],
     taken: Option<&Value>,
 ) -> anyhow::Result<()> {
     let Asked { method, host, path, .. } = asked;
-    context.say(format_args!("{method} {path} for {host:?} at revision {revision}"))?;
+    let order = if order == RouteOrder::Vulcand.as_str() { ", in vulcand's order" } else { "" };
+    context.say(format_args!("{method} {path} for {host:?} at revision {revision}{order}"))?;
     let rows = looked.iter().map(|looked| {
         let verdict = match &looked.fails {
             None => "matches".to_owned(),
@@ -261,18 +276,18 @@ async fn from_proxy(target: &TargetFlags, context: &Context<'_, '_>, host: &str)
 }
 
 /// What a proxy would list that begins with what the store holds now.
-async fn from_store(target: &Target, host: &str) -> anyhow::Result<Value> {
+async fn from_store(target: &Target, host: &str, order: RouteOrder) -> anyhow::Result<Value> {
     let snapshot = target.list().await?;
     let revision = snapshot.revision;
     let (entries, _) = objects(snapshot);
     let (loaded, _) = load(&entries, Strictness::Stored);
-    let table = compiled(&loaded, revision);
+    let table = compiled(&loaded, revision, order);
     let (routes, truncated) = table.listed_routes(Some(host), None, ROUTES_MAX);
     let routes: Vec<Value> = routes.iter().map(listed).collect();
-    Ok(json!({ "revision": revision, "routes": routes, "truncated": truncated }))
+    Ok(json!({ "revision": revision, "order": order.as_str(), "routes": routes, "truncated": truncated }))
 }
 
-fn compiled(objects: &Objects, revision: Revision) -> Table {
+fn compiled(objects: &Objects, revision: Revision, order: RouteOrder) -> Table {
     let change = |(key, (object, _)): (&ObjectKey, &(Object, u64))| match (key, object) {
         (ObjectKey::Frontend(id), Object::Frontend(object)) => {
             Some(Change::Frontend(id.clone(), Some(Arc::new(object.clone()))))
@@ -294,7 +309,7 @@ fn compiled(objects: &Objects, revision: Revision) -> Table {
     };
     let changes: Vec<Change> =
         objects.valid.iter().filter(|(key, _)| !is_wrong(key)).filter_map(change).collect();
-    compile(&Table::empty(1), revision, 0, &changes)
+    compile(&Table::with_order(1, order), revision, 0, &changes)
 }
 
 /// As the admin API lists it.

@@ -4,6 +4,7 @@ use super::admin::AdminClient;
 use super::context::Context;
 use super::target::Target;
 use crate::config::{Config, Partial, SETTINGS, Setting, StoreSettings};
+use crate::model::RouteOrder;
 use crate::store::{EtcdAccess, Store, StoreOptions, StoreUrl, open};
 use crate::tls::SealKeys;
 use anyhow::bail;
@@ -162,6 +163,11 @@ impl TargetFlags {
     /// The keys that seal what is written to a store.
     pub(super) fn seal_keys(&self, context: &Context<'_, '_>) -> anyhow::Result<SealKeys> {
         Ok(SealKeys::read(&self.config(context)?.store.seal_key_files)?)
+    }
+
+    /// The order of routes that the settings name.
+    pub(super) fn route_order(&self, context: &Context<'_, '_>) -> anyhow::Result<RouteOrder> {
+        Ok(self.config(context)?.route_order)
     }
 
     fn config(&self, context: &Context<'_, '_>) -> anyhow::Result<Config> {

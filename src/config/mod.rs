@@ -8,7 +8,7 @@ mod settings;
 
 pub use settings::{SETTINGS, Setting, TABLES};
 
-use crate::model::{AccessLogFormat, AccessLogTarget};
+use crate::model::{AccessLogFormat, AccessLogTarget, RouteOrder};
 use crate::model::{ListenAddress, ListenerId, duration};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
@@ -39,6 +39,8 @@ pub struct Config {
     pub isolation_stop_after: Option<Duration>,
     /// Threads that move traffic, 1 to [`WORKERS_MAX`].
     pub workers: usize,
+    /// In which order routes are preferred.
+    pub route_order: RouteOrder,
     /// Whether to listen on 0.0.0.0:8181 as vulcand does.
     pub default_listener: bool,
     /// Listeners of this machine that differ from the stored ones.
@@ -276,6 +278,9 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             workers: self
                 .optional("workers", |text| count(text, 1, WORKERS_MAX))
                 .unwrap_or(cores.min(WORKERS_MAX)),
+            route_order: self.value("route-order", |text| {
+                choice(text, &[("flipgate", RouteOrder::Flipgate), ("vulcand", RouteOrder::Vulcand)])
+            }),
             default_listener: self.value("default-listener", on_or_off),
             listeners: self.listeners(),
             drain_delay: self.value("drain-delay", duration),

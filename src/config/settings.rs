@@ -69,6 +69,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     one("", "data-dir", "DIR", "/var/lib/flipgate", "Directory for what must survive a restart"),
     one("", "workers", "N", "", "Threads that move traffic; default: one for each core"),
+    one(
+        "",
+        "route-order",
+        "flipgate|vulcand",
+        "flipgate",
+        "Which route is preferred: the most specific, or as vulcand by text",
+    ),
     one("", "default-listener", "on|off", "off", "Listen on 0.0.0.0:8181 as vulcand does"),
     many(
         "listeners",

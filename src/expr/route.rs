@@ -2,8 +2,8 @@
 
 use super::dnf;
 use super::error::ExprError;
-use super::matcher::Term;
-use super::parser;
+use super::matcher::{Matcher, Term};
+use super::parser::{self, Node};
 use std::fmt;
 use std::sync::Arc;
 
@@ -65,6 +65,20 @@ impl Route {
             alternative.terms.iter().map(Term::to_string).collect::<Vec<_>>().join(" && ")
         };
         self.0.alternatives.iter().map(conjunction).collect::<Vec<_>>().join(" || ")
+    }
+
+    /// The matchers in the order in which they were written, if the expression is one conjunction and negates none of
+    /// them. Parsed anew at every call.
+    pub fn conjunction(&self) -> Option<Vec<Matcher>> {
+        let (mut left, mut found) = (vec![parser::parse(self.text()).ok()?], Vec::new());
+        while let Some(node) = left.pop() {
+            match node {
+                Node::Matcher(matcher) => found.push(matcher),
+                Node::And(nodes) => left.extend(nodes.into_iter().rev()),
+                Node::Not(_) | Node::Or(..) => return None,
+            }
+        }
+        Some(found)
     }
 
     /// What `||` separates; at least one, at most [`ALTERNATIVES_MAX`].

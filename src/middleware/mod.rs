@@ -11,20 +11,39 @@ mod url;
 
 use crate::message::{RequestHead, ResponseHead};
 use crate::model::{Middleware, MiddlewareSpec, Scheme};
+use crate::telemetry::Reason;
+use bytes::Bytes;
 use rewrite::Rewritten;
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use url::Url;
 
 /// Longest URL that a step may build, in bytes; one that would be longer is answered with 414.
 pub const URL_BYTES_MAX: usize = 16 * 1024;
 
+/// A middleware as requests meet it: the object, and what it remembers over requests and over tables.
+#[derive(Debug)]
+pub struct Step {
+    middleware: Arc<Middleware>,
+}
+
+impl Step {
+    /// A step of a middleware. What it remembers is taken over from `previous`, the same middleware's last step, as far
+    /// as the edit between them leaves it a meaning.
+    pub fn compile(middleware: Arc<Middleware>, _previous: Option<&Self>) -> Arc<Self> {
+        Arc::new(Self { middleware })
+    }
+}
+
 /// The middlewares of one frontend in the order in which they run. A clone shares everything.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Chain(Option<Arc<Steps>>);
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Steps {
-    middlewares: Box<[Arc<Middleware>]>,
+    steps: Box<[Arc<Step>]>,
     edits_answers: bool,
     names_parameters: bool,
 }
@@ -34,8 +53,26 @@ struct Steps {
 pub struct RequestContext<'a> {
     /// `https` or `http`: what the client used, also where a trusted proxy before this one ended its TLS.
     pub scheme: &'a str,
+    /// The client's address; absent over a Unix socket.
+    pub client: Option<IpAddr>,
+    /// When the request began.
+    pub now: Instant,
     /// What the route's `<name>`s matched. Only asked where [`Chain::names_parameters`] says so.
     pub params: &'a dyn Fn(&str) -> Option<&'a str>,
+}
+
+/// One request's way through its chain.
+#[derive(Debug, Default)]
+pub struct Visit {
+    host: Option<Box<str>>,
+}
+
+impl Visit {
+    /// The `Host` that the server sees (with port where one was given), whatever the frontend's settings, where a step
+    /// chose it.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
 }
 
 /// What becomes of a request.
@@ -43,25 +80,43 @@ pub struct RequestContext<'a> {
 pub enum Verdict {
     /// It goes on.
     Continue,
-    /// It goes on, and the server sees this `Host` (with port where one was given), whatever the frontend's settings.
-    ContinueTo(Box<str>),
-    /// It is answered here, without a body of interest. [`Chain::on_response`] has not yet seen this answer.
+    /// It is answered here. [`Chain::on_response`] has not yet seen this answer.
     Reply(Reply),
 }
 
 /// An answer made by a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
-    /// 301, 302, 303, 307, 308 with a location; 400 or 414 without.
+    /// The status.
     pub status: u16,
-    /// An absolute URL of visible ASCII characters.
-    pub location: Option<Box<str>>,
+    /// Why, for log and metrics; absent where nothing was refused.
+    pub reason: Option<Reason>,
+    /// Header fields with valid names and values.
+    pub fields: Vec<(&'static str, Box<str>)>,
+    /// Its `Content-Type` and bytes. Absent with a reason: the proxy's own text for the status.
+    pub body: Option<(Cow<'static, str>, Bytes)>,
 }
 
 impl Reply {
-    fn refuse(status: u16) -> Self {
-        Self { status, location: None }
+    /// An answer of a status alone.
+    pub fn of(status: u16) -> Self {
+        Self { status, ..Self::default() }
     }
+
+    /// A refusal, told as the proxy tells its own.
+    fn refuse(status: u16, reason: Reason) -> Self {
+        Self { reason: Some(reason), ..Self::of(status) }
+    }
+
+    /// A redirect to an absolute URL of visible ASCII characters.
+    fn redirect(status: u16, location: impl Into<Box<str>>) -> Self {
+        Self { fields: vec![("Location", location.into())], ..Self::of(status) }
+    }
+}
+
+/// The answer to a URL that cannot be built: 400, or 414 where it is too long.
+fn refusal(status: u16) -> Reply {
+    Reply::refuse(status, if status == 414 { Reason::HeadTooLarge } else { Reason::BadRequest })
 }
 
 /// What one step made of a request.
@@ -82,19 +137,18 @@ impl Chain {
 
     /// The chain of shared middlewares in the frontend's order, followed by its own ones by id. They run by
     /// priority, smaller first, and in the given order where that is the same.
-    pub fn compile(shared_then_own: &[Arc<Middleware>]) -> Self {
+    pub fn compile(shared_then_own: &[Arc<Step>]) -> Self {
         if shared_then_own.is_empty() {
             return Self::empty();
         }
-        let mut middlewares: Box<[Arc<Middleware>]> = shared_then_own.into();
-        middlewares.sort_by_key(|middleware| middleware.priority);
-        let edits_answers = middlewares.iter().any(
-            |middleware| matches!(&middleware.spec, MiddlewareSpec::Headers(spec) if !spec.response.is_empty()),
-        );
-        let names_parameters = middlewares.iter().any(
-            |middleware| matches!(&middleware.spec, MiddlewareSpec::Redirect(spec) if redirect::names_parameters(spec)),
-        );
-        Self(Some(Arc::new(Steps { middlewares, edits_answers, names_parameters })))
+        let mut steps: Box<[Arc<Step>]> = shared_then_own.into();
+        steps.sort_by_key(|step| step.middleware.priority);
+        let specs = || steps.iter().map(|step| &step.middleware.spec);
+        let edits_answers =
+            specs().any(|spec| matches!(spec, MiddlewareSpec::Headers(spec) if !spec.response.is_empty()));
+        let names_parameters = specs()
+            .any(|spec| matches!(spec, MiddlewareSpec::Redirect(spec) if redirect::names_parameters(spec)));
+        Self(Some(Arc::new(Steps { steps, edits_answers, names_parameters })))
     }
 
     /// Nothing ever runs.
@@ -108,19 +162,24 @@ impl Chain {
     }
 
     /// Runs every step until one answers.
-    pub fn on_request(&self, request: &mut RequestHead, context: &RequestContext<'_>) -> Verdict {
+    pub fn on_request(
+        &self,
+        visit: &mut Visit,
+        request: &mut RequestHead,
+        context: &RequestContext<'_>,
+    ) -> Verdict {
         match &self.0 {
             None => Verdict::Continue,
-            Some(steps) => steps.on_request(request, context),
+            Some(steps) => steps.on_request(visit, request, context),
         }
     }
 
     /// Lets every step see the head of the answer, be it a server's or one of the proxy itself; the step that saw
     /// the request first has the last word.
-    pub fn on_response(&self, response: &mut ResponseHead) {
+    pub fn on_response(&self, _visit: &mut Visit, _request: &RequestHead, response: &mut ResponseHead) {
         let Some(steps) = self.0.as_ref().filter(|steps| steps.edits_answers) else { return };
-        for middleware in steps.middlewares.iter().rev() {
-            if let MiddlewareSpec::Headers(spec) = &middleware.spec {
+        for step in steps.steps.iter().rev() {
+            if let MiddlewareSpec::Headers(spec) = &step.middleware.spec {
                 headers::on_response(&spec.response, response);
             }
         }
@@ -128,36 +187,44 @@ impl Chain {
 }
 
 impl Steps {
-    fn on_request(&self, request: &mut RequestHead, context: &RequestContext<'_>) -> Verdict {
+    fn on_request(
+        &self,
+        visit: &mut Visit,
+        request: &mut RequestHead,
+        context: &RequestContext<'_>,
+    ) -> Verdict {
         let scheme = if context.scheme.eq_ignore_ascii_case("https") { Scheme::Https } else { Scheme::Http };
-        let mut new_host: Option<Box<str>> = None;
-        for middleware in &self.middlewares {
+        for step in &self.steps {
             let asked = Url {
                 scheme,
-                authority: new_host.as_deref().unwrap_or(request.authority()),
+                authority: visit.host.as_deref().unwrap_or(request.authority()),
                 target: request.target(),
             };
-            let outcome = match &middleware.spec {
+            let outcome = match &step.middleware.spec {
                 MiddlewareSpec::Headers(spec) => headers::on_request(&spec.request, request),
                 // Neither `*` nor CONNECT's `host:port` is a URL.
-                _ if !asked.target.starts_with('/') => Outcome::Pass,
+                MiddlewareSpec::Redirect(_) | MiddlewareSpec::Rewrite(_)
+                    if !asked.target.starts_with('/') =>
+                {
+                    Outcome::Pass
+                }
                 MiddlewareSpec::Redirect(spec) => redirect::run(spec, &asked, context.params),
                 MiddlewareSpec::Rewrite(spec) => match rewrite::run(spec, &asked) {
                     Rewritten::Pass => Outcome::Pass,
                     Rewritten::Reply(reply) => Outcome::Reply(reply),
                     Rewritten::Target { target, host } => match request.set_target(&target) {
                         Ok(()) => Outcome::Changed { host },
-                        Err(_) => Outcome::Reply(Reply::refuse(400)),
+                        Err(_) => Outcome::Reply(refusal(400)),
                     },
                 },
             };
             match outcome {
                 Outcome::Pass | Outcome::Changed { host: None } => {}
-                Outcome::Changed { host } => new_host = host,
+                Outcome::Changed { host } => visit.host = host,
                 Outcome::Reply(reply) => return Verdict::Reply(reply),
             }
         }
-        new_host.map_or(Verdict::Continue, Verdict::ContinueTo)
+        Verdict::Continue
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers with another URL, made of the one that was asked.
 
 use super::url::{Url, is_authority, is_label, is_visible, split_port};
-use super::{Outcome, Reply, URL_BYTES_MAX};
+use super::{Outcome, Reply, URL_BYTES_MAX, refusal};
 use crate::model::RedirectSpec;
 use crate::model::template::{Piece, Template};
 
@@ -20,7 +20,7 @@ pub(super) fn run<'p>(
     parameters: &dyn Fn(&str) -> Option<&'p str>,
 ) -> Outcome {
     let scheme = spec.scheme.unwrap_or(asked.scheme);
-    let refuse = |status| Outcome::Reply(Reply::refuse(status));
+    let refuse = |status| Outcome::Reply(refusal(status));
     // The location is always absolute, so that no path can be taken for a host, whatever it begins with.
     let mut location = format!("{}://", scheme.as_str());
     let authority_start = location.len();
@@ -69,7 +69,7 @@ pub(super) fn run<'p>(
     if asked.is_same(&Url { scheme, authority, target }) {
         return Outcome::Pass;
     }
-    Outcome::Reply(Reply { status: spec.code, location: Some(location.into()) })
+    Outcome::Reply(Reply::redirect(spec.code, location))
 }
 
 /// Writes a template; false where a parameter is missing.

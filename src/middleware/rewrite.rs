@@ -1,7 +1,7 @@
 //! Vulcand's rewrite: a regular expression over the whole URL, and what each match is replaced by.
 
 use super::url::{Url, is_label_byte};
-use super::{Reply, URL_BYTES_MAX};
+use super::{Reply, URL_BYTES_MAX, refusal};
 use crate::expr::Pattern;
 use crate::model::RewriteSpec;
 use crate::model::template::{Part, Replacement};
@@ -19,7 +19,7 @@ pub(super) enum Rewritten {
 }
 
 pub(super) fn run(spec: &RewriteSpec, asked: &Url<'_>) -> Rewritten {
-    let refuse = |status| Rewritten::Reply(Reply::refuse(status));
+    let refuse = |status| Rewritten::Reply(refusal(status));
     let origin = format!("{}://{}", asked.scheme.as_str(), asked.authority);
     let source = format!("{origin}{}", asked.target);
     let mut built = Built::default();
@@ -47,7 +47,7 @@ pub(super) fn run(spec: &RewriteSpec, asked: &Url<'_>) -> Rewritten {
             return Rewritten::Pass;
         }
         let location = format!("{}://{}{slash}{}", url.scheme.as_str(), url.authority, url.target);
-        return Rewritten::Reply(Reply { status: 302, location: Some(location.into()) });
+        return Rewritten::Reply(Reply::redirect(302, location));
     }
     let host = (!url.authority.eq_ignore_ascii_case(asked.authority)).then(|| url.authority.into());
     Rewritten::Target { target: format!("{slash}{}", url.target), host }

@@ -6,17 +6,17 @@ use crate::message::{Limits, Method, RequestWrite, ResponseWrite, Scan, Spare};
 use crate::model::{Object, ObjectKey, Strictness};
 use proptest::prelude::*;
 
-fn middleware(id: &str, json: &str) -> Arc<Middleware> {
+fn step(id: &str, json: &str) -> Arc<Step> {
     let key = ObjectKey::parse(&format!("middlewares/{id}")).unwrap();
     let parsed = Object::parse(&key, json.as_bytes(), Strictness::Written);
     match parsed.object {
-        Some(Object::Middleware(middleware)) => middleware.into(),
+        Some(Object::Middleware(middleware)) => Step::compile(middleware.into(), None),
         _ => panic!("{json}: {:?}", parsed.findings),
     }
 }
 
 fn of(kind: &str, spec: &str) -> Chain {
-    Chain::compile(&[middleware("m", &format!(r#"{{"Type":"{kind}","Middleware":{spec}}}"#))])
+    Chain::compile(&[step("m", &format!(r#"{{"Type":"{kind}","Middleware":{spec}}}"#))])
 }
 
 fn rewrite(regexp: &str, replacement: &str, redirect: bool) -> Chain {
@@ -40,13 +40,21 @@ fn run(chain: &Chain, url: &str, parameters: &[(&str, &str)]) -> Option<String> 
         _ => read(&format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\n\r\n")),
     }?;
     let find = |name: &str| parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-    let verdict = chain.on_request(&mut request, &RequestContext { scheme, params: &find });
-    Some(match verdict {
-        Verdict::Continue => request.target().to_owned(),
-        Verdict::ContinueTo(host) => format!("{host} {}", request.target()),
-        Verdict::Reply(Reply { status, location: Some(location) }) => format!("{status} {location}"),
-        Verdict::Reply(Reply { status, location: None }) => status.to_string(),
+    let mut visit = Visit::default();
+    let context = RequestContext { scheme, client: None, now: Instant::now(), params: &find };
+    let verdict = chain.on_request(&mut visit, &mut request, &context);
+    Some(match (verdict, visit.host()) {
+        (Verdict::Continue, None) => request.target().to_owned(),
+        (Verdict::Continue, Some(host)) => format!("{host} {}", request.target()),
+        (Verdict::Reply(reply), _) => match reply.fields.first() {
+            Some((_, location)) => format!("{} {location}", reply.status),
+            None => reply.status.to_string(),
+        },
     })
+}
+
+fn plain() -> RequestContext<'static> {
+    RequestContext { scheme: "http", client: None, now: Instant::now(), params: &|_| None }
 }
 
 #[track_caller]
@@ -222,7 +230,7 @@ fn what_is_no_url_passes() {
     let chain = of("redirect", r#"{"Scheme":"https"}"#);
     for head in ["OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"] {
         let Some(mut request) = read(head) else { continue };
-        let verdict = chain.on_request(&mut request, &RequestContext { scheme: "http", params: &|_| None });
+        let verdict = chain.on_request(&mut Visit::default(), &mut request, &plain());
         assert_eq!(verdict, Verdict::Continue, "{head}");
     }
 }
@@ -242,13 +250,13 @@ fn written(request: &RequestHead) -> String {
 
 #[test]
 fn headers_are_edited_both_ways() {
-    let outer = middleware(
+    let outer = step(
         "outer",
         r#"{"Priority":-1,"Type":"headers","Middleware":{
             "Request":{"Remove":["X-Old"],"Set":{"X-A":"1","x-b":"b","Host":"h:80"},"Add":{"X-C":["3","4"]}},
             "Response":{"Set":{"Server":"outer"},"Add":{"Set-Cookie":"a=b"},"Remove":["X-Powered-By"]}}}"#,
     );
-    let inner = middleware(
+    let inner = step(
         "inner",
         r#"{"Type":"headers","Middleware":{"Request":{"Set":{"X-A":"2"}},"Response":{"Set":{"Server":"inner"}}}}"#,
     );
@@ -256,8 +264,9 @@ fn headers_are_edited_both_ways() {
     let mut request =
         read("GET / HTTP/1.1\r\nHost: a\r\nx-old: 1\r\nX-OLD: 2\r\nX-B: x\r\nAccept: */*\r\nX-b: y\r\nX-C: 2\r\n\r\n")
             .unwrap();
-    let verdict = chain.on_request(&mut request, &RequestContext { scheme: "http", params: &|_| None });
-    assert_eq!(verdict, Verdict::ContinueTo("h:80".into()));
+    let mut visit = Visit::default();
+    assert_eq!(chain.on_request(&mut visit, &mut request, &plain()), Verdict::Continue);
+    assert_eq!(visit.host(), Some("h:80"));
     assert_eq!(
         written(&request),
         "GET / HTTP/1.1\r\nHost: a\r\nx-b: b\r\nAccept: */*\r\nX-C: 2\r\nX-A: 2\r\nX-C: 3\r\nX-C: 4\r\n\r\n"
@@ -275,7 +284,7 @@ fn headers_are_edited_both_ways() {
     )
     .unwrap()
     .unwrap();
-    chain.on_response(&mut response);
+    chain.on_response(&mut visit, &request, &mut response);
     let options = ResponseWrite {
         body: BodyLength::Known(0),
         close: false,
@@ -297,11 +306,11 @@ fn steps_run_by_priority_and_see_each_other() {
         let json = serde_json::json!({
             "Priority": priority, "Type": "rewrite", "Middleware": { "Regexp": from, "Replacement": to }
         });
-        middleware("r", &json.to_string())
+        step("r", &json.to_string())
     };
     check(&Chain::compile(&[rewrite(0, "/a$", "/b"), rewrite(0, "/b$", "/c")]), "http://h/a", "/c");
     check(&Chain::compile(&[rewrite(1, "/a$", "/b"), rewrite(0, "/b$", "/c")]), "http://h/a", "/b");
-    let redirect = middleware("x", r#"{"Priority":5,"Type":"redirect","Middleware":{"Scheme":"https"}}"#);
+    let redirect = step("x", r#"{"Priority":5,"Type":"redirect","Middleware":{"Scheme":"https"}}"#);
     check(&Chain::compile(&[redirect, rewrite(0, "//h/a$", "//i/b")]), "http://h/a", "302 https://i/b");
 }
 
@@ -354,7 +363,7 @@ proptest! {
         });
         let key = ObjectKey::parse("middlewares/m").unwrap();
         if let Some(Object::Middleware(middleware)) = Object::parse_value(&key, &json, Strictness::Stored).object {
-            run(&Chain::compile(&[middleware.into()]), &format!("http://a{target}"), &[]);
+            run(&Chain::compile(&[Step::compile(middleware.into(), None)]), &format!("http://a{target}"), &[]);
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub const PATH_PARTS_MAX: usize = 16;
 
 /// Vulcand's spelling of every field, for those that a path brings anew.
-pub(in crate::model) const NAMES: [&str; 125] = [
+pub(in crate::model) const NAMES: [&str; 130] = [
     "Add",
     "Address",
     "AnyMethod",
@@ -21,10 +21,12 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "BudgetMin",
     "BudgetPercent",
     "CA",
+    "CAFile",
     "Capacity",
     "Cert",
     "CertFile",
     "CipherSuites",
+    "ClientAuth",
     "Code",
     "ConnectFailures",
     "Connections",
@@ -45,6 +47,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "ErrorPercent",
     "FailoverPredicate",
     "Fall",
+    "Forward",
     "Forwarded",
     "H2C",
     "Header",
@@ -70,6 +73,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Middleware",
     "Middlewares",
     "MinVersion",
+    "Mode",
     "Name",
     "Network",
     "Nonce",
@@ -92,6 +96,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Priority",
     "Protocol",
     "ProxyProtocol",
+    "ProxyProtocolFrom",
     "Read",
     "Redirect",
     "Regexp",

@@ -3,6 +3,7 @@
 use super::fields::{Fields, not_one_of, quote, show};
 use super::frontend::read_route;
 use super::id::ListenerId;
+use super::proxy_protocol::{self, ProxyProtocol};
 use crate::expr::Route;
 use serde_json::{Map, Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +24,8 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Requests that do not match it get the answer for an unmatched route.
     pub scope: Option<Route>,
+    /// Connections begin with the client's address.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Only with [`ListenerProtocol::Https`].
     pub tls: ListenerTls,
     /// HTTP/2 with prior knowledge on a plain listener (`Settings.H2C`, new).
@@ -157,13 +160,7 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &ListenerId) -> Option<Listener>
     }
     let address = fields.object("Address", read_address).flatten();
     let scope = read_route(fields, "Scope", false);
-    match fields.text("ProxyProtocol") {
-        None | Some("NONE") => {}
-        Some("PROXY_V1") => {
-            fields.warning("ProxyProtocol", "is read and kept, but not acted on by this version")
-        }
-        Some(other) => fields.error("ProxyProtocol", not_one_of(other, &["NONE", "PROXY_V1"])),
-    }
+    let proxy_protocol = proxy_protocol::read(fields, address.as_ref());
     let mut tls = ListenerTls::default();
     let mut h2c = false;
     fields.object("Settings", |settings| {
@@ -181,7 +178,7 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &ListenerId) -> Option<Listener>
             h2c = false;
         }
     });
-    Some(Listener { id: id.clone(), protocol: protocol?, address: address?, scope, tls, h2c })
+    Some(Listener { id: id.clone(), protocol: protocol?, address: address?, scope, proxy_protocol, tls, h2c })
 }
 
 fn is_unset(tls: &Value) -> bool {
@@ -262,6 +259,9 @@ impl Listener {
         value.insert("Address".into(), address);
         if let Some(scope) = &self.scope {
             value.insert("Scope".into(), scope.text().into());
+        }
+        if let Some(proxy_protocol) = &self.proxy_protocol {
+            proxy_protocol.write(&mut value);
         }
         let (mut settings, mut tls) = (Map::new(), Map::new());
         let standard = ListenerTls::default();

@@ -6,6 +6,7 @@
 pub mod access_log;
 pub mod backend;
 pub mod balance;
+pub mod client_auth;
 pub mod duration;
 pub mod edit;
 mod fields;
@@ -14,10 +15,13 @@ pub mod health;
 pub mod host;
 pub mod id;
 pub mod key;
+pub mod key_pair;
 pub mod listener;
 pub mod middleware;
 pub mod problem;
+pub mod proxy_protocol;
 pub mod retry;
+pub mod route_order;
 pub mod server;
 pub mod split;
 pub mod template;
@@ -27,15 +31,22 @@ pub use backend::{
     Backend, BackendSettings, KeepAlive, Timeouts, UpstreamLimits, UpstreamProtocol, UpstreamTls,
 };
 pub use balance::{Balance, ClientKey, Policy, Sticky};
+pub use client_auth::{AuthoritiesSource, ClientAuth, ClientAuthMode};
 pub use frontend::{Frontend, FrontendSettings};
 pub use health::{HealthCheck, HttpProbe, Outlier, Probe, Statuses};
-pub use host::{Host, KeyPairSource};
+pub use host::Host;
 pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 pub use key::{InvalidKey, Kind, ObjectKey};
+pub use key_pair::KeyPairSource;
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
-pub use middleware::{HeaderEdits, HeadersSpec, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec};
+pub use middleware::{
+    FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec,
+    RedirectSpec, RewriteSpec,
+};
 pub use problem::{Finding, InForce, Problem, Severity};
+pub use proxy_protocol::{ProxyProtocol, ProxyVersions};
 pub use retry::{Retry, RetryOn};
+pub use route_order::RouteOrder;
 pub use server::{Scheme, Server, ServerState, ServerUrl};
 pub use split::{Pin, Split, SplitPart};
 

@@ -1,18 +1,24 @@
 //! A client's connection, as its requests see it.
 
+use super::client_auth::Shown;
 use super::listeners::Listener;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// What is known of a client for all its requests on one connection.
 pub(super) struct Client {
     pub listener: Arc<Listener>,
-    /// None over a Unix socket.
+    /// None over a Unix socket, unless a proxy told.
     pub peer: Option<SocketAddr>,
-    /// The address as text, for headers; `unknown` over a Unix socket.
+    /// The address as text, for headers; `unknown` where there is none.
     pub address_text: Box<str>,
     /// Set once the handshake is done.
     pub tls: Option<TlsSession>,
+    /// What it showed in its handshake; `None`: it was not asked for a certificate.
+    pub shown: Option<Box<Shown>>,
+    /// Told once a request came that needs a connection made otherwise: this one is to be closed.
+    pub misdirected: Notify,
 }
 
 /// What a handshake settled.
@@ -24,11 +30,25 @@ pub(super) struct TlsSession {
 
 impl Client {
     pub(super) fn new(listener: Arc<Listener>, peer: Option<SocketAddr>) -> Self {
-        let address_text = match peer {
-            Some(peer) => peer.ip().to_canonical().to_string(),
-            None => "unknown".to_owned(),
+        let mut client = Self {
+            listener,
+            peer: None,
+            address_text: Box::default(),
+            tls: None,
+            shown: None,
+            misdirected: Notify::const_new(),
         };
-        Self { listener, peer, address_text: address_text.into(), tls: None }
+        client.set_peer(peer);
+        client
+    }
+
+    /// A trusted proxy has told where the client is.
+    pub(super) fn set_peer(&mut self, peer: Option<SocketAddr>) {
+        self.peer = peer;
+        self.address_text = match peer {
+            Some(peer) => peer.ip().to_canonical().to_string().into(),
+            None => "unknown".into(),
+        };
     }
 
     pub(super) fn ip(&self) -> Option<IpAddr> {

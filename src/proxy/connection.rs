@@ -1,19 +1,28 @@
-//! An accepted connection: TLS where the listener speaks it, then HTTP/1.1 or HTTP/2.
+//! An accepted connection: the client's address where a proxy tells it, TLS where the listener speaks it, then HTTP/1.1 or HTTP/2.
 
 use super::client::{Client, TlsSession};
+use super::handshake::{Secured, shake};
 use super::listeners::Accepted;
 use super::worker::Worker;
-use super::{http1, http2};
+use super::{http1, http2, proxied};
 use crate::wire::{Stream, Wire};
 use std::rc::Rc;
-use tokio_rustls::TlsAcceptor;
 
 /// What an HTTP/2 client says first when it needs no negotiation (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, socket: Accepted) {
-    let Some(config) = client.listener.tls.clone() else {
+pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, mut socket: Accepted) {
+    let proxied = client.listener.object.proxy_protocol.as_ref().filter(|it| it.trusts(client.ip()));
+    if let Some(versions) = proxied.map(|proxied| proxied.versions) {
+        // In a box: connections without it do not keep room for it.
+        let taken = Box::pin(proxied::take_header(&worker, &mut client, &mut socket, versions)).await;
+        if !taken {
+            return;
+        }
+    }
+    let listener = client.listener.clone();
+    let Some(secure) = &listener.tls else {
         let wire = Wire::new(Stream::Plain(socket));
         if client.listener.object.h2c && speaks_http2(&worker, &wire).await {
             return http2::serve(worker, Rc::new(client), wire).await;
@@ -22,9 +31,8 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, socket: Accept
     };
     let timer = worker.timer();
     timer.set(worker.settings().handshake_timeout);
-    let handshake = TlsAcceptor::from(config).accept(socket);
-    let stream = match timer.bound(handshake).await {
-        Some(Ok(stream)) => stream,
+    let Secured { stream, shown } = match timer.bound(shake(&worker, &listener, secure, socket)).await {
+        Some(Ok(secured)) => secured,
         Some(Err(error)) => {
             tracing::debug!(listener = %client.listener.id, %error, "handshake failed");
             return;
@@ -39,6 +47,7 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, socket: Accept
     };
     let http2 = session.alpn_protocol() == Some(b"h2");
     client.tls = Some(TlsSession { version });
+    client.shown = shown;
     let wire = Wire::new(Stream::TlsServer(Box::new(stream)));
     if http2 {
         http2::serve(worker, Rc::new(client), wire).await;

@@ -2,6 +2,7 @@
 
 use super::passage::id_text;
 use crate::telemetry::Reason;
+use bytes::Bytes;
 
 /// Why a request is not answered by a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +46,11 @@ impl Failure {
 
 /// The proxy's own answer to a failure: nothing of the inside, only the code, its phrase and the request's id.
 /// An unmatched route keeps vulcand's JSON.
-pub(super) fn body_of(failure: Failure, id: u64) -> (&'static str, Vec<u8>) {
+pub(super) fn body_of(failure: Failure, id: u64) -> (&'static str, Bytes) {
     if failure.reason == Reason::NoRoute {
-        return ("application/json", br#"{"error":"not found"}"#.to_vec());
+        return ("application/json", Bytes::from_static(br#"{"error":"not found"}"#));
     }
     let phrase = http::StatusCode::from_u16(failure.status).ok().and_then(|code| code.canonical_reason());
     let text = format!("{} {}\n{}\n", failure.status, phrase.unwrap_or("Error"), id_text(id).as_str());
-    ("text/plain", text.into_bytes())
+    ("text/plain", text.into())
 }

@@ -245,8 +245,8 @@ impl Course<'_> {
         let head = &passage.head;
         let settings = passage.frontend.as_ref().map(|frontend| &frontend.object.settings);
         let pass_host = settings.is_some_and(|settings| settings.pass_host_header);
-        let host = match &passage.host {
-            Some(host) => Some(&**host),
+        let host = match passage.visit.host() {
+            Some(host) => Some(host),
             None if pass_host => None,
             None => Some(&*server.authority),
         };

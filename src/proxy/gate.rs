@@ -125,7 +125,7 @@ impl GateError {
         let left = Some(body.len() as u64);
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         // There is room for both.
-        let _ = sender.try_send(Piece::Frame(Frame::data(body.into())));
+        let _ = sender.try_send(Piece::Frame(Frame::data(body)));
         let _ = sender.try_send(Piece::End);
         let mut response = http::Response::new(GateBody { pieces, left, ended: false });
         *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;

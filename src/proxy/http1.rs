@@ -5,6 +5,7 @@ use super::client::Client;
 use super::error::{Failure, body_of};
 use super::exchange::{Exchange, Next, is_bodiless};
 use super::forward;
+use super::own::{self, Own};
 use super::passage::{self, Passage};
 use super::pump::{Ended, Pump};
 use super::request::{Decision, decide};
@@ -14,7 +15,6 @@ use super::{choice, headers, tunnel};
 use crate::message::{
     BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
 };
-use crate::middleware::Reply;
 use crate::telemetry::Reason;
 use crate::wire::Wire;
 use std::future::poll_fn;
@@ -143,12 +143,14 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
     match decide(&mut passage) {
         Decision::Fail(failure) => {
             // What follows CONNECT is not HTTP, whatever it looks like (RFC 9931).
-            let whole = body.is_empty() && passage.head.method_kind != Method::Connect;
-            let open = reply(&mut passage, wire, Answer::Failure(failure), whole).await;
+            let whole = body.is_empty()
+                && passage.head.method_kind != Method::Connect
+                && failure.reason != Reason::Misdirected;
+            let open = reply(&mut passage, wire, Own::Failure(failure), whole).await;
             drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Reply(answer) => {
-            let open = reply(&mut passage, wire, Answer::Reply(answer), body.is_empty()).await;
+            let open = reply(&mut passage, wire, Own::Reply(answer), body.is_empty()).await;
             drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Forward(backend) => {
@@ -168,40 +170,13 @@ async fn fail(passage: &mut Passage, wire: &Wire, failure: Failure) -> After {
         return After::Cut;
     }
     let whole = is_bodiless(passage.head.body);
-    reply(passage, wire, Answer::Failure(failure), whole).await
-}
-
-/// An answer of the proxy's own.
-enum Answer {
-    Failure(Failure),
-    Reply(Reply),
+    reply(passage, wire, Own::Failure(failure), whole).await
 }
 
 /// Writes an answer of the proxy's own. `whole`: nothing of the request is left to be read.
-async fn reply(passage: &mut Passage, wire: &Wire, answer: Answer, whole: bool) -> After {
-    // However long its client takes to read it.
-    passage.settle();
+async fn reply(passage: &mut Passage, wire: &Wire, answer: Own, whole: bool) -> After {
     let worker = passage.worker.clone();
-    let (mut head, body) = match answer {
-        Answer::Failure(failure) => {
-            passage.reason = Some(failure.reason);
-            let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
-            let (kind, body) = body_of(failure, passage.id);
-            head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
-            (head, body)
-        }
-        Answer::Reply(reply) => {
-            let mut head = ResponseHead::new(reply.status, &mut worker.spare.borrow_mut());
-            if let Some(location) = &reply.location {
-                head.fields.set_with("Location", |out| out.extend_from_slice(location.as_bytes()));
-            }
-            (head, Vec::new())
-        }
-    };
-    if let Some(frontend) = &passage.frontend {
-        frontend.chain.on_response(&mut head);
-    }
-    passage.status = head.status;
+    let (mut head, body) = own::answer(passage, answer);
     let open = whole && headers::may_stay_open(&passage.head) && !worker.is_draining();
     head.answer_to(passage.head.method_kind);
     let mut out = worker.spare.borrow_mut().buffer();
@@ -211,7 +186,6 @@ async fn reply(passage: &mut Passage, wire: &Wire, answer: Answer, whole: bool) 
     );
     if passage.head.method_kind != Method::Head {
         out.extend_from_slice(&body);
-        passage.bytes_out = body.len() as u64;
     }
     let written = write(passage, wire, &out).await;
     worker.spare.borrow_mut().keep_buffer(out);
@@ -291,9 +265,7 @@ async fn deliver(
     let server_keeps = head.keep_alive;
     head.fields.remove_hop_by_hop();
     choice::bind(&passage, &mut head);
-    if let Some(frontend) = &passage.frontend {
-        frontend.chain.on_response(&mut head);
-    }
+    passage.on_response(&mut head);
     let (length, chunked) = outward(&head, passage.head.version);
     let request_keeps = headers::may_stay_open(&passage.head) && length != BodyLength::UntilClose;
     let close = !request_keeps || !exchange.is_sent() || passage.worker.is_draining();

@@ -62,6 +62,10 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Wire) {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = client.misdirected.notified() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
         () = idle => {
             connection.as_mut().graceful_shutdown();
             let timer = worker.timer();

@@ -4,27 +4,25 @@
 //! is opened the address is bound once without that option, so that an address that somebody else holds is a problem
 //! that is listed, and not a silent share of somebody else's traffic.
 
+use super::bind::{SocketFile, bind};
+use super::handshake::Secure;
 use super::worker::{Command, Shared, until_drain};
 use crate::model::{self, InForce, ListenAddress, ListenerId, ListenerProtocol, Problem, Severity};
 use crate::table::{Table, Topic};
 use crate::telemetry::{ListenerCounters, WorkerSlots};
-use crate::tls::{TicketRings, server_config};
-use rustls::ServerConfig;
+use crate::tls::TicketRings;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use socket2::SockRef;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
-/// Connections the kernel may hold for us before we accept them.
-const BACKLOG: i32 = 4096;
 /// How soon a listener that cannot be opened is tried again: whoever has its address may be about to let it go.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// How often after that: so long at most a port is nobody's when it is taken over from another program.
@@ -34,7 +32,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) struct Listener {
     pub id: ListenerId,
     pub object: Arc<model::Listener>,
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Secure>,
     counters: Arc<WorkerSlots<ListenerCounters>>,
 }
 
@@ -142,6 +140,7 @@ impl Listener {
             protocol: ListenerProtocol::Http,
             address: ListenAddress::Unix(std::path::PathBuf::new()),
             scope: None,
+            proxy_protocol: None,
             tls: model::ListenerTls::default(),
             h2c: false,
         };
@@ -159,6 +158,8 @@ pub struct Bound {
 struct Open {
     listener: Arc<Listener>,
     address: ListenAddress,
+    /// Removed with this, unless somebody else has its place by then.
+    _file: Option<SocketFile>,
 }
 
 impl Bound {
@@ -293,7 +294,7 @@ impl Coordinator {
         self.shared.board.clear(&topic);
         let tls = (object.protocol == ListenerProtocol::Https).then(|| {
             let resolver = Arc::new(TableResolver(self.shared.board.clone()));
-            server_config(&object.tls, resolver, self.tickets.ring(&object.tls))
+            Secure::new(object.tls.clone(), resolver, self.tickets.clone())
         });
         let counters = match old {
             Some(old) => old.counters.clone(),
@@ -314,7 +315,8 @@ impl Coordinator {
             let _ = worker.send(Command::Listen(opened)).await;
         }
         tracing::info!(listener = %id, address = %sockets.address, "listening");
-        self.bound.lock().insert(id.clone(), Open { listener, address: sockets.address });
+        let open = Open { listener, address: sockets.address, _file: sockets.file };
+        self.bound.lock().insert(id.clone(), open);
         self.bound.changed.send_modify(|count| *count += 1);
         true
     }
@@ -345,8 +347,14 @@ fn problem(
         io::ErrorKind::AddrInUse => {
             "another process listens there; stop it, or move this listener with --listener"
         }
+        io::ErrorKind::PermissionDenied if matches!(object.address, ListenAddress::Unix(_)) => {
+            "the process needs to write in its directory"
+        }
         io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+        io::ErrorKind::AlreadyExists => {
+            "what is there is no socket, and is left alone; remove it, or choose another path"
+        }
         _ => "choose another address with --listener",
     };
     Problem {
@@ -373,65 +381,4 @@ impl ResolvesServerCert for TableResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.table().certificates().resolve(hello.server_name())
     }
-}
-
-/// One bound socket a worker, all on the same address.
-struct Sockets {
-    address: ListenAddress,
-    sockets: Vec<Acceptor>,
-}
-
-fn bind(address: &ListenAddress, workers: usize) -> io::Result<Sockets> {
-    match address {
-        ListenAddress::Tcp(address) => bind_tcp(*address, workers),
-        ListenAddress::Unix(path) => bind_unix(path, workers),
-    }
-}
-
-fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
-    if address.port() != 0 {
-        // Fails where another process listens, even one with SO_REUSEPORT.
-        let probe = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        probe.set_reuse_address(true)?;
-        only_v6(&probe, address)?;
-        probe.bind(&address.into())?;
-        probe.listen(1)?;
-    }
-    let mut bound = address;
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let socket = RawSocket::new(Domain::for_address(bound), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        only_v6(&socket, bound)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&bound.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = std::net::TcpListener::from(socket);
-        bound = socket.local_addr()?;
-        sockets.push(Acceptor::Tcp(RawTcp::Bound(socket)));
-    }
-    Ok(Sockets { address: ListenAddress::Tcp(bound), sockets })
-}
-
-/// `[::]` takes IPv4 too, as most expect of it.
-fn only_v6(socket: &RawSocket, address: SocketAddr) -> io::Result<()> {
-    if address.is_ipv6() && address.ip().is_unspecified() { socket.set_only_v6(false) } else { Ok(()) }
-}
-
-fn bind_unix(path: &Path, workers: usize) -> io::Result<Sockets> {
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::ErrorKind::AddrInUse.into());
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let socket = std::os::unix::net::UnixListener::bind(path)?;
-    socket.set_nonblocking(true)?;
-    let sockets = (0..workers).map(|_| Ok(Acceptor::Unix(RawUnix::Bound(socket.try_clone()?))));
-    Ok(Sockets {
-        address: ListenAddress::Unix(path.to_owned()),
-        sockets: sockets.collect::<io::Result<_>>()?,
-    })
 }

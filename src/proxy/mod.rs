@@ -4,9 +4,11 @@
 //! answer comes back) has read the load balancer. `stream` is the same way for requests that arrive as streams of
 //! their own: over HTTP/2, or through the [`Gate`] of an embedding program.
 
+mod bind;
 mod body;
 mod choice;
 mod client;
+mod client_auth;
 mod connect;
 mod connection;
 mod date;
@@ -15,6 +17,7 @@ mod exchange;
 mod forward;
 mod gate;
 mod generations;
+mod handshake;
 mod headers;
 mod http1;
 mod http2;
@@ -22,7 +25,9 @@ mod listeners;
 mod outflow;
 mod over_http1;
 mod over_http2;
+mod own;
 mod passage;
+mod proxied;
 mod pump;
 mod request;
 mod settings;

@@ -3,7 +3,8 @@
 use super::client::Client;
 use super::error::Failure;
 use super::worker::Worker;
-use crate::message::{RequestHead, Version};
+use crate::message::{RequestHead, ResponseHead, Version};
+use crate::middleware::Visit;
 use crate::model::Revision;
 use crate::table::Frontend;
 use crate::telemetry::counters::Outcome;
@@ -20,8 +21,8 @@ pub(super) struct Passage {
     pub head: RequestHead,
     /// The path as the client sent it: the log tells it also after a rewrite.
     pub path: PathAsSent,
-    /// What the server sees as `Host`, where a middleware chose it.
-    pub host: Option<Box<str>>,
+    /// What the chain's steps did with it.
+    pub visit: Visit,
     pub id: u64,
     pub started: Instant,
     pub revision: Revision,
@@ -57,7 +58,7 @@ impl Passage {
             client,
             head,
             path: PathAsSent::Unchanged,
-            host: None,
+            visit: Visit::default(),
             started: Instant::now(),
             revision: Revision(0),
             generation: None,
@@ -89,6 +90,13 @@ impl Passage {
         // Until the first attempt nothing was waited for.
         self.attempt_started = Some(if self.attempts == 1 { self.started } else { Instant::now() });
         self.server = Some((server.clone(), server.enter()));
+    }
+
+    /// Lets the chain see the answer's head.
+    pub(super) fn on_response(&mut self, head: &mut ResponseHead) {
+        if let Some(frontend) = &self.frontend {
+            frontend.chain.on_response(&mut self.visit, &self.head, head);
+        }
     }
 
     /// The attempt's answer has its head.

@@ -1,6 +1,7 @@
 //! A request from its complete head to the decision what becomes of it. Nothing here waits.
 
 use super::choice;
+use super::client_auth;
 use super::error::Failure;
 use super::headers;
 use super::passage::{Passage, PathAsSent};
@@ -34,7 +35,7 @@ pub(super) fn decide(passage: &mut Passage) -> Decision {
         return Decision::Fail(Failure::with_status(Reason::BadRequest, 508));
     }
     if headers::is_last_hop(&mut passage.head) {
-        return Decision::Reply(Reply { status: 204, location: None });
+        return Decision::Reply(Reply::of(204));
     }
     let worker = Rc::clone(&passage.worker);
     worker.with_table(|table| decide_with(passage, table))
@@ -44,6 +45,13 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     passage.revision = table.revision;
     passage.worker.enter(table.generation);
     passage.generation = Some(table.generation);
+    if let Some(policy) = table.client_policies().and_then(|policies| policies.of(Some(passage.head.host())))
+    {
+        // Before the routes: they may look at what it tells.
+        if let Err(failure) = client_auth::admit(passage, policy) {
+            return Decision::Fail(failure);
+        }
+    }
     let mut params = Params::default();
     let frontend = {
         let head = &passage.head;
@@ -70,32 +78,34 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
         return Decision::Fail(Failure::of(Reason::BodyTooLarge));
     }
     headers::prepare(passage, settings);
+    // Before the chain, which may wait: all of a request is decided from one table.
+    let target = match &frontend.object.split {
+        None => Some(&frontend.object.backend),
+        Some(split) => choice::part_of(split, &passage.head, passage.client.ip(), passage.worker.random()),
+    };
+    let backend = target.and_then(|target| table.backend(target));
     if !frontend.chain.is_empty() {
         let (host, path) = (passage.head.host().to_owned(), passage.head.path().to_owned());
         let param = |name: &str| params.get(name, &host, &path);
-        let context = RequestContext { scheme: scheme(passage, settings), params: &param };
-        let verdict = frontend.chain.on_request(&mut passage.head, &context);
+        let context = RequestContext {
+            scheme: scheme(passage, settings),
+            client: passage.client.ip(),
+            now: passage.started,
+            params: &param,
+        };
+        let verdict = frontend.chain.on_request(&mut passage.visit, &mut passage.head, &context);
         if path != passage.head.path() {
             passage.path = PathAsSent::Was(path.into());
         }
         match verdict {
             Verdict::Continue => {}
-            Verdict::ContinueTo(host) => passage.host = Some(host),
             Verdict::Reply(reply) => return Decision::Reply(reply),
         }
     }
-    let target = match &frontend.object.split {
-        None => Some(&frontend.object.backend),
-        Some(split) => choice::part_of(split, &passage.head, passage.client.ip(), passage.worker.random()),
-    };
-    match target.and_then(|target| table.backend(target)) {
-        Some(backend) => {
-            choice::note(passage, backend);
-            passage.backend = Some((backend.clone(), backend.enter()));
-            Decision::Forward(backend.clone())
-        }
-        None => Decision::Fail(Failure::of(Reason::NoBackend)),
-    }
+    let Some(backend) = backend else { return Decision::Fail(Failure::of(Reason::NoBackend)) };
+    choice::note(passage, backend);
+    passage.backend = Some((backend.clone(), backend.enter()));
+    Decision::Forward(backend.clone())
 }
 
 /// What the client used, also where a trusted proxy before us ended its TLS.

@@ -5,12 +5,12 @@ use super::body::{Aborted, Body, Broken, Piece};
 use super::client::Client;
 use super::error::{Failure, body_of};
 use super::exchange::{Beside, Exchange, Next};
+use super::own::{self, Own};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
 use super::{choice, forward};
-use crate::message::{Fields, HeadError, RequestHead, ResponseHead};
-use crate::middleware::Reply;
+use crate::message::{Fields, HeadError, Method, RequestHead, ResponseHead};
 use crate::telemetry::Reason;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -92,14 +92,14 @@ pub(super) async fn answer(
     let mut passage = Passage::begin(worker.clone(), client.clone(), head);
     let backend = match decide(&mut passage) {
         Decision::Forward(backend) => backend,
-        Decision::Fail(failure) => return Answer::Response(fail(passage, failure)),
-        Decision::Reply(reply) => return Answer::Response(own(passage, reply)),
+        Decision::Fail(failure) => return Answer::Response(respond(passage, Own::Failure(failure))),
+        Decision::Reply(reply) => return Answer::Response(respond(passage, Own::Reply(reply))),
     };
     let timer = Rc::new(worker.timer());
     let (mut exchange, mut next) =
         match forward::send(&mut passage, &backend, body, None, &timer, upgrade).await {
             Ok(sent) => sent,
-            Err(failure) => return Answer::Response(fail(passage, failure)),
+            Err(failure) => return Answer::Response(respond(passage, Own::Failure(failure))),
         };
     loop {
         match next {
@@ -112,7 +112,7 @@ pub(super) async fn answer(
             }
             Next::Head(head) if head.status == 101 => {
                 passage.failed(Reason::BadAnswer);
-                return Answer::Response(fail(passage, Failure::of(Reason::BadAnswer)));
+                return Answer::Response(respond(passage, Own::Failure(Failure::of(Reason::BadAnswer))));
             }
             // `http` bodies ask for `100 Continue` by being polled; other interim answers hyper cannot send.
             Next::Head(head) if head.is_interim() => {
@@ -128,7 +128,7 @@ pub(super) async fn answer(
             Ok(next) => next,
             Err(failure) => {
                 passage.failed(failure.reason);
-                return Answer::Response(fail(passage, failure));
+                return Answer::Response(respond(passage, Own::Failure(failure)));
             }
         };
     }
@@ -146,9 +146,7 @@ fn forwarded(
     let server_keeps = head.keep_alive;
     head.fields.remove_hop_by_hop();
     choice::bind(&passage, &mut head);
-    if let Some(frontend) = &passage.frontend {
-        frontend.chain.on_response(&mut head);
-    }
+    passage.on_response(&mut head);
     let worker = passage.worker.clone();
     let mut response = head.to_http();
     if !response.headers().contains_key(http::header::DATE)
@@ -176,43 +174,19 @@ fn agrees(answer: &ResponseHead, request: &RequestHead) -> bool {
     tokens.is_some_and(|(to, asked)| to.eq_ignore_ascii_case(asked))
 }
 
-fn fail(mut passage: Passage, failure: Failure) -> http::Response<AnswerBody> {
-    passage.reason = Some(failure.reason);
-    let status = if failure.status == 0 { 499 } else { failure.status };
-    let mut head = ResponseHead::new(status, &mut passage.worker.spare.borrow_mut());
-    let (kind, body) = body_of(failure, passage.id);
-    head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
-    respond(passage, head, body)
-}
-
-fn own(passage: Passage, reply: Reply) -> http::Response<AnswerBody> {
-    let mut head = ResponseHead::new(reply.status, &mut passage.worker.spare.borrow_mut());
-    if let Some(location) = &reply.location {
-        head.fields.set_with("Location", |out| out.extend_from_slice(location.as_bytes()));
-    }
-    respond(passage, head, Vec::new())
-}
-
-fn respond(mut passage: Passage, mut head: ResponseHead, body: Vec<u8>) -> http::Response<AnswerBody> {
-    // However long its client takes to read it.
-    passage.settle();
-    if let Some(frontend) = &passage.frontend {
-        frontend.chain.on_response(&mut head);
-    }
-    passage.status = head.status;
-    let is_head = passage.head.method_kind == crate::message::Method::Head;
-    let body = if is_head { Vec::new() } else { body };
-    passage.bytes_out = body.len() as u64;
+fn respond(mut passage: Passage, own: Own) -> http::Response<AnswerBody> {
+    let (head, body) = own::answer(&mut passage, own);
+    let body = if passage.head.method_kind == Method::Head { Bytes::new() } else { body };
     let response = head.to_http();
     head.recycle(&mut passage.worker.spare.borrow_mut());
-    response.map(|()| AnswerBody::Own(Some(body.into()), Some(Box::new(passage))))
+    response.map(|()| AnswerBody::Own(Some(body), Some(Box::new(passage))))
 }
 
 fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
     worker.shared.refused.at(worker.index).record(Reason::BadRequest);
     let failure = Failure::with_status(Reason::BadRequest, error.status);
     let (kind, body) = body_of(failure, worker.next_request_id());
-    let mut response = http::Response::new(AnswerBody::Own(Some(body.into()), None));
+    let mut response = http::Response::new(AnswerBody::Own(Some(body), None));
     *response.status_mut() =
         http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));

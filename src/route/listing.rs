@@ -49,7 +49,7 @@ impl<T> Router<T> {
                 entries.push(entry);
             }
         });
-        entries.sort_by(|a, b| a.compare(b));
+        entries.sort_by(|a, b| self.compare(a, b));
         entries.into_iter().map(|entry| Ranked { rank: entry.rank(), value: &entry.value }).collect()
     }
 
@@ -58,7 +58,7 @@ impl<T> Router<T> {
     pub fn explain(&self, query: &Query<'_>) -> Vec<Candidate<'_, T>> {
         let mut all = All(Vec::new());
         self.search_all(query, &mut all);
-        all.0.sort_by(|a, b| a.compare(b));
+        all.0.sort_by(|a, b| self.compare(a, b));
         let mut chosen = false;
         let outcome = |entry: &Entry<T>| match entry.unmet(query) {
             Some(term) => Outcome::Unmet(term.to_string()),

@@ -4,7 +4,8 @@
 //! objects. Both are persistent: a clone costs nothing, and an edit of a clone copies the few nodes on its way and
 //! shares all others with the original.
 //!
-//! Among the routes that match a request, the first by [`Rank`] wins.
+//! Among the routes that match a request, the first by [`Rank`] wins, or, where a proxy is asked to keep vulcand's order,
+//! the one that vulcand would prefer.
 
 mod entry;
 mod group;
@@ -14,6 +15,7 @@ mod rank;
 mod router;
 mod sharded;
 mod tree;
+mod vulcand;
 
 #[cfg(test)]
 mod tests;

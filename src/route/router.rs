@@ -9,11 +9,14 @@ use super::entry::{Entry, Key, PathClass, Place, Text, wildcard_key};
 use super::group::Group;
 use super::query::{Params, Query};
 use super::rank::HostRank;
-use super::sharded::Shards;
+use super::sharded::{ShardedMap, Shards};
 use super::tree::{Edge, Visit, Walk};
+use super::vulcand::{self, Written};
 use crate::expr::Route;
-use crate::model::FrontendId;
+use crate::model::{FrontendId, RouteOrder};
+use foldhash::HashMap;
 use foldhash::quality::RandomState;
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -29,6 +32,18 @@ pub struct Router<T> {
     /// Everything else of `Labels`, `Regexp` and `Any`.
     shared: [Option<Arc<Bucket<T>>>; 3],
     classes: [Class; 5],
+    /// Where routes are preferred as vulcand does it.
+    vulcand: Option<Arc<Vulcand>>,
+}
+
+/// What vulcand's order needs to know.
+#[derive(Clone)]
+struct Vulcand {
+    /// The expressions that vulcand has.
+    written: ShardedMap<FrontendId, Arc<Written>>,
+    /// As of the last [`settle`](Router::settle).
+    positions: Arc<HashMap<FrontendId, u32>>,
+    stale: bool,
 }
 
 /// What the router knows about one [`HostRank`].
@@ -168,6 +183,7 @@ impl<T> Clone for Router<T> {
             hosts: self.hosts.clone(),
             shared: self.shared.clone(),
             classes: self.classes,
+            vulcand: self.vulcand.clone(),
         }
     }
 }
@@ -200,6 +216,28 @@ impl<T> Router<T> {
                 class(HostRank::Regexp),
                 class(HostRank::Any),
             ],
+            vulcand: None,
+        }
+    }
+
+    /// An index without routes, which prefers them in this order. With vulcand's, a route's [`Rank`] decides only among
+    /// those of the same priority that vulcand does not have, which stand behind those it has.
+    pub fn with_order(order: RouteOrder) -> Self {
+        let vulcand = || Vulcand { written: ShardedMap::new(), positions: Arc::default(), stale: false };
+        let vulcand = (order == RouteOrder::Vulcand).then(|| Arc::new(vulcand()));
+        Self { vulcand, ..Self::new() }
+    }
+
+    /// In which order routes of the same priority are preferred.
+    pub fn order(&self) -> RouteOrder {
+        if self.vulcand.is_some() { RouteOrder::Vulcand } else { RouteOrder::Flipgate }
+    }
+
+    /// Which of two entries is preferred.
+    pub(super) fn compare(&self, a: &Entry<T>, b: &Entry<T>) -> Ordering {
+        match &self.vulcand {
+            Some(vulcand) => vulcand.compare(a, b),
+            None => a.compare(b),
         }
     }
 
@@ -297,10 +335,51 @@ fn single<'r, T>(entry: &'r Arc<Entry<T>>, path: &str, visit: &mut impl Visit<'r
     }
 }
 
+impl Vulcand {
+    fn position(&self, id: &FrontendId) -> u32 {
+        self.positions.get(id).copied().unwrap_or(u32::MAX)
+    }
+
+    fn compare<T>(&self, a: &Entry<T>, b: &Entry<T>) -> Ordering {
+        (b.priority.cmp(&a.priority))
+            .then_with(|| self.position(&a.id).cmp(&self.position(&b.id)))
+            .then_with(|| a.compare(b))
+    }
+}
+
+impl<T> Router<T> {
+    /// Brings vulcand's order up to date with the edits before; without it they are found, but where they were. Costs
+    /// time in proportion to all routes, and nothing where the order is not vulcand's.
+    pub fn settle(&mut self) {
+        if let Some(vulcand) = self.vulcand.as_mut().filter(|vulcand| vulcand.stale) {
+            let vulcand = Arc::make_mut(vulcand);
+            vulcand.positions = Arc::new(vulcand::positions(vulcand.written.iter()));
+            vulcand.stale = false;
+        }
+    }
+
+    fn note_written(&mut self, id: &FrontendId, route: Option<&Route>) {
+        let Some(vulcand) = self.vulcand.as_mut().map(Arc::make_mut) else { return };
+        let Some(route) = route else {
+            vulcand.stale |= vulcand.written.remove(id).is_some();
+            return;
+        };
+        if vulcand.written.get(id).is_some_and(|written| written.text() == route.text()) {
+            return;
+        }
+        match Written::new(route) {
+            Some(written) => drop(vulcand.written.insert(id.clone(), Arc::new(written))),
+            None => drop(vulcand.written.remove(id)),
+        }
+        vulcand.stale = true;
+    }
+}
+
 impl<T: Clone> Router<T> {
     /// Adds the route of frontend `id`; the same id, route and priority again only change the value. A route or a
     /// priority that changes is removed as it was and inserted as it is.
     pub fn insert(&mut self, id: &FrontendId, route: &Route, priority: i64, value: T) {
+        self.note_written(id, Some(route));
         for (index, alternative) in route.alternatives().iter().enumerate() {
             let terms = alternative.terms();
             let place = Place::of(terms);
@@ -319,6 +398,7 @@ impl<T: Clone> Router<T> {
 
     /// Removes what was inserted with the same id, route and priority.
     pub fn remove(&mut self, id: &FrontendId, route: &Route, priority: i64) {
+        self.note_written(id, None);
         for (index, alternative) in route.alternatives().iter().enumerate() {
             let terms = alternative.terms();
             let place = Place::of(terms);
@@ -419,6 +499,9 @@ impl<T: Clone> Router<T> {
 impl<T: Send + Sync + 'static> Router<T> {
     /// What the best route that matches leads to; `params` become those of that route. Does not allocate.
     pub fn find<'r>(&'r self, query: &Query<'_>, params: &mut Params) -> Option<&'r T> {
+        if let Some(vulcand) = &self.vulcand {
+            return self.find_as_vulcand(vulcand, query, params);
+        }
         let mut best = Best { query, found: None, bound: i64::MIN };
         for class in &self.classes {
             best.bound = class.bound;
@@ -428,6 +511,47 @@ impl<T: Send + Sync + 'static> Router<T> {
         }
         params.set(best.found.filter(|entry| entry.captures()).map(|entry| entry.clone() as _));
         best.found.map(|entry| &entry.value)
+    }
+}
+
+impl<T: Send + Sync + 'static> Router<T> {
+    /// Vulcand's order knows no more specific hosts, so all places are searched.
+    fn find_as_vulcand<'r>(
+        &'r self,
+        vulcand: &'r Vulcand,
+        query: &Query<'_>,
+        params: &mut Params,
+    ) -> Option<&'r T> {
+        let mut first = First { query, vulcand, found: None };
+        self.search_all(query, &mut first);
+        params.set(first.found.filter(|entry| entry.captures()).map(|entry| entry.clone() as _));
+        first.found.map(|entry| &entry.value)
+    }
+}
+
+/// Keeps the entry that the request meets and vulcand prefers.
+struct First<'r, 'q, T> {
+    query: &'q Query<'q>,
+    vulcand: &'r Vulcand,
+    found: Option<&'r Arc<Entry<T>>>,
+}
+
+impl<'r, T> Visit<'r, T> for First<'r, '_, T> {
+    fn group(&mut self, group: &'r Group<T>, ended: bool) {
+        for entry in group.iter().filter(|entry| !(ended && entry.takes_rest())) {
+            self.entry(entry);
+        }
+    }
+
+    fn entry(&mut self, entry: &'r Arc<Entry<T>>) {
+        let is_first = |found: &Arc<Entry<T>>| self.vulcand.compare(entry, found) == Ordering::Less;
+        if entry.unmet(self.query).is_none() && self.found.is_none_or(is_first) {
+            self.found = Some(entry);
+        }
+    }
+
+    fn done(&self) -> bool {
+        false
     }
 }
 

@@ -1,6 +1,7 @@
 //! The router against a matcher that looks at every route.
 
 mod naive;
+mod vulcand;
 
 use super::*;
 use crate::expr::{Matcher, Route, Term};

@@ -59,7 +59,7 @@ pub(super) fn check(transaction: &Transaction, offered: &Capabilities) -> Result
                 offered.value_bytes_max
             )));
         }
-        if !offered.leases && matches!(lease, LeaseChoice::Ttl(_)) {
+        if !offered.leases && matches!(lease, LeaseChoice::Ttl(_) | LeaseChoice::Existing(_)) {
             return Err(StoreError::Unsupported(format!(
                 "{key} cannot have a lease here: keys that end by themselves need etcd (--store etcd://HOST:PORT)"
             )));

@@ -345,6 +345,18 @@ async fn leases_end_keys_or_are_refused(store: &dyn Store) {
     assert_eq!(lease("alive/a").await, first, "a change keeps the lease");
     store.commit(write(vec![put(area, "alive/c", "{}")])).await.unwrap();
     assert_eq!(lease("alive/c").await, None);
+    let with = |key: &str, lease| Operation::Put { area, key: key.into(), value: "{}".into(), lease };
+    let second = second.unwrap();
+    store.commit(write(vec![with("alive/c", LeaseChoice::Existing(second))])).await.unwrap();
+    assert_eq!(lease("alive/c").await, Some(second), "two keys can hang on one lease");
+    store.commit(write(vec![with("alive/c", LeaseChoice::Without)])).await.unwrap();
+    assert_eq!(lease("alive/c").await, None, "a key can lose its lease");
+    let ended = store.commit(write(vec![with("alive/c", LeaseChoice::Existing(second + 4_711))])).await;
+    assert!(matches!(ended, Err(StoreError::Refused(_))), "{ended:?}");
+    store.commit(write(vec![leased("alive/d", 700), leased("alive/e", 700)])).await.unwrap();
+    assert_eq!(lease("alive/d").await, lease("alive/e").await, "one lease for all of one length");
+    let both = ["alive/d", "alive/e"].map(|key| Operation::Delete { area, key: key.into() });
+    store.commit(write(both.to_vec())).await.unwrap();
     let mut feed = store.follow(area);
     let now = snapshot(&mut feed).await;
     assert_eq!(now.entries.len(), 3);

@@ -47,6 +47,12 @@ impl State {
         }
     }
 
+    /// Whether a key hangs on this lease.
+    pub(super) fn has_lease(&self, lease: i64) -> bool {
+        let mut entries = self.routing.values().chain(self.state.values());
+        entries.any(|entry| entry.lease == Some(lease))
+    }
+
     /// An area as a snapshot.
     pub(super) fn snapshot(&self, area: Area) -> Snapshot {
         Snapshot { revision: self.revision, entries: self.entries(area).values().cloned().collect() }

@@ -98,11 +98,19 @@ impl MemoryStore {
                     Operation::Put { value, lease, .. } => {
                         let lease = match lease {
                             LeaseChoice::Keep => old.and_then(|old| old.lease),
-                            LeaseChoice::Ttl(ttl) => {
-                                let id = self.leases.fetch_add(1, Ordering::Relaxed);
-                                granted.push((id, *ttl));
-                                Some(id)
+                            LeaseChoice::Ttl(ttl) => match granted.iter().find(|(_, known)| known == ttl) {
+                                Some((id, _)) => Some(*id),
+                                None => {
+                                    let id = self.leases.fetch_add(1, Ordering::Relaxed);
+                                    granted.push((id, *ttl));
+                                    Some(id)
+                                }
+                            },
+                            LeaseChoice::Existing(id) if state.has_lease(*id) => Some(*id),
+                            LeaseChoice::Existing(_) => {
+                                return Err(StoreError::Refused("the lease has ended".to_owned()));
                             }
+                            LeaseChoice::Without => None,
                         };
                         let created = old.map_or(revision.0, |old| old.created);
                         let (key, value) = (key.into(), value.clone());

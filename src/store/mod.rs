@@ -135,8 +135,13 @@ pub enum LeaseChoice {
     /// It keeps the one it has, if any.
     #[default]
     Keep,
-    /// A new one of this length; refused by stores without leases.
+    /// A new one of this length, the same for all keys of a transaction that ask for it; refused by stores without
+    /// leases.
     Ttl(Duration),
+    /// The one of this number, which another key has; refused where it has ended.
+    Existing(i64),
+    /// None: it stays until it is removed.
+    Without,
 }
 
 /// One write.

@@ -1,7 +1,7 @@
 //! The one place where a table is swapped, and what workers and the control plane tell each other around it.
 
 use super::Table;
-use crate::model::{Problem, Revision, ServerId};
+use crate::model::{Problem, Revision, RouteOrder, ServerId};
 use crate::upstream::Backend;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -85,9 +85,18 @@ pub struct Board {
 impl Board {
     /// A board over an empty table, with the inbox of each of `workers` workers.
     pub fn new(workers: usize) -> (Arc<Self>, Vec<Inbox>) {
+        Self::over(workers, Table::empty(workers))
+    }
+
+    /// As [`new`](Self::new), for tables that prefer routes in this order.
+    pub fn with_order(workers: usize, order: RouteOrder) -> (Arc<Self>, Vec<Inbox>) {
+        Self::over(workers, Table::with_order(workers, order))
+    }
+
+    fn over(workers: usize, table: Table) -> (Arc<Self>, Vec<Inbox>) {
         let (inboxes, receivers) = (0..workers).map(|_| mpsc::channel(INBOX_NOTES_MAX)).unzip();
         let board = Self {
-            table: ArcSwap::from_pointee(Table::empty(workers)),
+            table: ArcSwap::from_pointee(table),
             generation: AtomicU64::new(0),
             inboxes,
             acknowledged: (0..workers).map(|_| AtomicU64::new(0)).collect(),

@@ -2,11 +2,11 @@
 
 use super::{BackendEntry, Frontend, Table};
 use crate::expr::Route;
-use crate::middleware::Chain;
+use crate::middleware::{Chain, Step};
 use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 use crate::route::Router;
 use crate::telemetry::WorkerSlots;
-use crate::tls::{Certificate, Certificates};
+use crate::tls::{Certificates, ClientPolicies, HostTls};
 use crate::upstream;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use std::sync::Arc;
 pub enum Change {
     /// A listener.
     Listener(ListenerId, Option<Arc<model::Listener>>),
-    /// A host, with its certificate where it has one that loaded.
-    Host(HostName, Option<(Arc<model::Host>, Option<Arc<Certificate>>)>),
+    /// A host, with what it names, loaded.
+    Host(HostName, Option<(Arc<model::Host>, HostTls)>),
     /// A frontend.
     Frontend(FrontendId, Option<Arc<model::Frontend>>),
     /// A frontend's own middleware; it may come before its frontend.
@@ -75,7 +75,10 @@ impl Next {
                 let mut own =
                     self.table.own_middlewares.get(frontend).map(|own| (**own).clone()).unwrap_or_default();
                 match object {
-                    Some(object) => own.insert(id.clone(), object.clone()),
+                    Some(object) => {
+                        let step = Step::compile(object.clone(), own.get(id).map(|step| &**step));
+                        own.insert(id.clone(), step)
+                    }
                     None => own.remove(id),
                 };
                 if own.is_empty() {
@@ -87,7 +90,8 @@ impl Next {
             }
             Change::SharedMiddleware(id, object) => {
                 let entry = Arc::make_mut(&mut self.table.shared_middlewares).entry(id.clone()).or_default();
-                entry.object = object.clone();
+                let step = object.clone().map(|object| Step::compile(object, entry.step.as_deref()));
+                entry.step = step;
                 self.frontends.extend(entry.users.iter().cloned());
                 self.forget_unused(id);
             }
@@ -152,7 +156,7 @@ impl Next {
 
     fn forget_unused(&mut self, id: &MiddlewareId) {
         let shared = Arc::make_mut(&mut self.table.shared_middlewares);
-        if shared.get(id).is_some_and(|entry| entry.object.is_none() && entry.users.is_empty()) {
+        if shared.get(id).is_some_and(|entry| entry.step.is_none() && entry.users.is_empty()) {
             shared.remove(id);
         }
     }
@@ -168,14 +172,17 @@ impl Next {
         for id in std::mem::take(&mut self.frontends) {
             self.compile_frontend(&id);
         }
+        self.table.router.settle();
         for id in std::mem::take(&mut self.backends) {
             self.compile_backend(&id);
         }
         if self.hosts {
-            let certificates = self.table.hosts.iter().filter_map(|(name, (host, certificate))| {
-                certificate.as_ref().map(|certificate| (name.clone(), host.default, certificate.clone()))
+            let certificates = self.table.hosts.iter().filter_map(|(name, (host, tls))| {
+                tls.certificate.as_ref().map(|certificate| (name.clone(), host.default, certificate.clone()))
             });
             self.table.certificates = Arc::new(Certificates::new(certificates.collect()));
+            let hosts = self.table.hosts.iter().map(|(name, (host, tls))| (name, host.default, tls));
+            self.table.client_policies = ClientPolicies::new(hosts).map(Arc::new);
         }
         self.table
     }
@@ -184,7 +191,7 @@ impl Next {
         let Some(old) = self.table.frontends.get(id).cloned() else { return };
         let own = self.table.own_middlewares.get(id);
         let shared = old.object.settings.middlewares.iter();
-        let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.object.clone());
+        let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.step.clone());
         let own = own.iter().flat_map(|own| own.values().cloned());
         let chain = Chain::compile(&shared.chain(own).collect::<Vec<_>>());
         let frontend =

@@ -13,11 +13,13 @@ pub use board::{Board, Inbox, Marks, NOBODY_LIVE, Note, Topic, Warm};
 pub use compile::{Change, compile};
 pub use listing::{ListedRoute, ListedServer};
 
-use crate::middleware::Chain;
-use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
+use crate::middleware::{Chain, Step};
+use crate::model::{
+    self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, RouteOrder, ServerId,
+};
 use crate::route::{Params, Query, Router, ShardedMap};
 use crate::telemetry::{FrontendCounters, WorkerSlots};
-use crate::tls::{Certificate, Certificates};
+use crate::tls::{Certificate, Certificates, ClientPolicies, HostTls};
 use crate::upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,15 +44,16 @@ pub struct Table {
     scopes: Arc<BTreeMap<ListenerId, Router<()>>>,
     hosts: Arc<BTreeMap<HostName, HostEntry>>,
     certificates: Arc<Certificates>,
+    client_policies: Option<Arc<ClientPolicies>>,
 }
 
-type OwnMiddlewares = BTreeMap<MiddlewareId, Arc<model::Middleware>>;
-type HostEntry = (Arc<model::Host>, Option<Arc<Certificate>>);
+type OwnMiddlewares = BTreeMap<MiddlewareId, Arc<Step>>;
+type HostEntry = (Arc<model::Host>, HostTls);
 
 /// A shared middleware with the frontends that name it.
 #[derive(Clone, Default)]
 struct SharedMiddleware {
-    object: Option<Arc<model::Middleware>>,
+    step: Option<Arc<Step>>,
     users: BTreeSet<FrontendId>,
 }
 
@@ -75,12 +78,17 @@ struct BackendEntry {
 impl Table {
     /// A table of nothing at revision 0, for `workers` workers.
     pub fn empty(workers: usize) -> Self {
+        Self::with_order(workers, RouteOrder::default())
+    }
+
+    /// As [`empty`](Self::empty); it and the tables made from it prefer routes in this order.
+    pub fn with_order(workers: usize, order: RouteOrder) -> Self {
         Self {
             revision: Revision(0),
             generation: 0,
             hash: 0,
             workers,
-            router: Router::new(),
+            router: Router::with_order(order),
             frontends: ShardedMap::new(),
             own_middlewares: ShardedMap::new(),
             shared_middlewares: Arc::default(),
@@ -89,12 +97,18 @@ impl Table {
             scopes: Arc::default(),
             hosts: Arc::default(),
             certificates: Arc::default(),
+            client_policies: None,
         }
     }
 
     /// The frontend whose route fits best; its parameters go into `params`.
     pub fn find<'t>(&'t self, query: &Query<'_>, params: &mut Params) -> Option<&'t Arc<Frontend>> {
         self.router.find(query, params)
+    }
+
+    /// In which order routes of the same priority are preferred.
+    pub fn route_order(&self) -> RouteOrder {
+        self.router.order()
     }
 
     /// The real backend behind an id, through at most one alias. `None`: neither exists.
@@ -141,12 +155,17 @@ impl Table {
 
     /// All hosts by name, with the certificates they were loaded with.
     pub fn hosts(&self) -> impl Iterator<Item = (&Arc<model::Host>, Option<&Arc<Certificate>>)> {
-        self.hosts.values().map(|(host, certificate)| (host, certificate.as_ref()))
+        self.hosts.values().map(|(host, tls)| (host, tls.certificate.as_ref()))
     }
 
     /// The certificates by name, for the handshake.
     pub fn certificates(&self) -> &Arc<Certificates> {
         &self.certificates
+    }
+
+    /// What hosts ask of their clients; `None`: no host asks anything.
+    pub fn client_policies(&self) -> Option<&Arc<ClientPolicies>> {
+        self.client_policies.as_ref()
     }
 
     /// How many frontends are in force.

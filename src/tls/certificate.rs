@@ -35,6 +35,8 @@ pub enum Part {
     Cert,
     /// The private key.
     Key,
+    /// The certificates of authorities.
+    Authorities,
 }
 
 /// Why a key pair cannot be used. Never shows key material.
@@ -255,7 +257,7 @@ impl fmt::Debug for Certificate {
 impl Part {
     fn section(self) -> &'static str {
         match self {
-            Self::Cert => "-----BEGIN CERTIFICATE-----",
+            Self::Cert | Self::Authorities => "-----BEGIN CERTIFICATE-----",
             Self::Key => "-----BEGIN PRIVATE KEY-----",
         }
     }
@@ -266,6 +268,7 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Self::Cert => "the certificate",
             Self::Key => "the private key",
+            Self::Authorities => "the authorities' certificates",
         })
     }
 }
@@ -278,6 +281,7 @@ impl CertificateError {
                 match part {
                     Part::Cert => "Settings.KeyPair.CertFile",
                     Part::Key => "Settings.KeyPair.KeyFile",
+                    Part::Authorities => "Settings.ClientAuth.CAFile",
                 }
             }
             _ => "Settings.KeyPair",
@@ -416,6 +420,15 @@ fn sealed_texts(plain: &[u8]) -> Result<PemTexts, CertificateError> {
     let decode =
         |text| STANDARD.decode(text).map(Zeroizing::new).map_err(|_| CertificateError::SealedContent);
     Ok((decode(raw.cert)?, decode(raw.key)?))
+}
+
+/// The certificates of authorities from a file below the secrets directory.
+pub(super) fn read_authorities(
+    dir: Option<&Path>,
+    path: &Path,
+) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
+    let text = read_below(dir, path, Part::Authorities)?;
+    if text.len() > PEM_BYTES_MAX { Err(CertificateError::TooLong(Part::Authorities)) } else { Ok(text) }
 }
 
 /// Reads a regular file whose real path lies below the real path of `dir`.

@@ -14,17 +14,18 @@ use std::sync::Arc;
 /// All certificates of a table. Building one shares the certificates and costs well under a microsecond for each name.
 #[derive(Debug, Default)]
 pub struct Certificates {
-    hosts: Names,
-    held: Names,
+    hosts: Names<Arc<CertifiedKey>>,
+    held: Names<Arc<CertifiedKey>>,
     fallback: Option<Arc<CertifiedKey>>,
     host_count: usize,
 }
 
-#[derive(Debug, Default)]
-struct Names {
-    exact: HashMap<Arc<str>, Arc<CertifiedKey>, foldhash::fast::RandomState>,
+/// Something for each name, in lower case and without a final dot; a wildcard stands for one label.
+#[derive(Debug)]
+pub(super) struct Names<T> {
+    exact: HashMap<Arc<str>, T, foldhash::fast::RandomState>,
     /// By what follows `*.`.
-    wildcard: HashMap<Arc<str>, Arc<CertifiedKey>, foldhash::fast::RandomState>,
+    wildcard: HashMap<Arc<str>, T, foldhash::fast::RandomState>,
 }
 
 impl Certificates {
@@ -41,12 +42,12 @@ impl Certificates {
             ..Self::default()
         };
         for (name, _, certificate) in &hosts {
-            set.hosts.add(&normalised(name.as_str()).into(), certificate);
+            set.hosts.add(&normalised(name.as_str()).into(), certificate.key());
         }
         hosts.sort_by_key(|(_, _, certificate)| Reverse(certificate.not_after()));
         for (_, _, certificate) in &hosts {
             for name in certificate.names() {
-                set.held.add(name, certificate);
+                set.held.add(name, certificate.key());
             }
         }
         set
@@ -69,26 +70,36 @@ impl Certificates {
     }
 
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
-        let name = name.strip_suffix('.').unwrap_or(name);
-        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            let name = name.to_ascii_lowercase();
-            return self.hosts.find(&name).or_else(|| self.held.find(&name));
-        }
-        self.hosts.find(name).or_else(|| self.held.find(name))
+        lookup(name, |name| self.hosts.find(name).or_else(|| self.held.find(name)))
     }
 }
 
-impl Names {
+/// Looks `name` up in lower case and without a final dot.
+pub(super) fn lookup<T>(name: &str, find: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return find(&name.to_ascii_lowercase());
+    }
+    find(name)
+}
+
+impl<T> Default for Names<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::default(), wildcard: HashMap::default() }
+    }
+}
+
+impl<T: Clone> Names<T> {
     /// The first to come keeps the name.
-    fn add(&mut self, name: &Arc<str>, certificate: &Certificate) {
+    pub(super) fn add(&mut self, name: &Arc<str>, value: &T) {
         let (names, name) = match name.strip_prefix("*.") {
             Some(parent) => (&mut self.wildcard, parent.into()),
             None => (&mut self.exact, name.clone()),
         };
-        names.entry(name).or_insert_with(|| certificate.key().clone());
+        names.entry(name).or_insert_with(|| value.clone());
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+    pub(super) fn find(&self, name: &str) -> Option<&T> {
         self.exact.get(name).or_else(|| {
             let (label, parent) = name.split_once('.')?;
             if label.is_empty() { None } else { self.wildcard.get(parent) }

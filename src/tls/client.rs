@@ -96,7 +96,7 @@ fn verified_by(
     Ok(verifier.map_err(|error| Error::General(error.to_string()))?)
 }
 
-fn roots(pem: &[u8], origin: &'static str) -> Result<RootCertStore, ClientTlsError> {
+pub(super) fn roots(pem: &[u8], origin: &'static str) -> Result<RootCertStore, ClientTlsError> {
     let mut roots = RootCertStore::empty();
     for (place, der) in CertificateDer::pem_slice_iter(pem).enumerate() {
         let der = der.map_err(|_| ClientTlsError::Pem)?;

@@ -10,8 +10,10 @@
 pub mod certificate;
 pub mod certificates;
 pub mod client;
+pub mod client_auth;
 pub mod seal;
 pub mod server;
+mod subject;
 pub mod tickets;
 
 #[cfg(test)]
@@ -22,6 +24,8 @@ mod tests;
 pub use certificate::{Certificate, CertificateError, CertificateWarning};
 pub use certificates::Certificates;
 pub use client::{ClientTls, ClientTlsError, Trust, client_config};
+pub use client_auth::{ClientAuthError, ClientPolicies, ClientPolicy, HostTls};
 pub use seal::{SealError, SealKeys, Sealed};
 pub use server::{provider, server_config};
+pub use subject::describe_client;
 pub use tickets::{TicketRing, TicketRings};

@@ -4,6 +4,7 @@ use super::tickets::TicketRing;
 use crate::model::{ListenerTls, TlsVersion};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::{SupportedProtocolVersion, version};
 use std::sync::{Arc, LazyLock};
@@ -29,11 +30,13 @@ pub fn provider() -> Arc<CryptoProvider> {
 }
 
 /// What a listener with these settings offers. Sessions are resumed by ticket only, and no early data is taken
-/// (RFC 8470: a replayed request is not safe to forward).
+/// (RFC 8470: a replayed request is not safe to forward). `clients` asks them for certificates; its sessions need a
+/// ring of their own.
 pub fn server_config(
     tls: &ListenerTls,
     resolver: Arc<dyn ResolvesServerCert>,
     tickets: Arc<TicketRing>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Arc<ServerConfig> {
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions(tls));
     #[expect(
@@ -41,7 +44,11 @@ pub fn server_config(
         reason = "fails only for versions without a cipher suite; a test builds all of them"
     )]
     let builder = builder.expect("every version has cipher suites and key exchanges");
-    let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+    let builder = match clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = ALPN.map(Vec::from).into();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;

@@ -344,7 +344,7 @@ impl Shake {
     }
 
     fn config(&self) -> Arc<rustls::ServerConfig> {
-        server_config(&self.tls, self.resolver.clone(), self.ring.clone())
+        server_config(&self.tls, self.resolver.clone(), self.ring.clone(), None)
     }
 
     fn run(&self, config: &Arc<ClientConfig>, sni: &str) -> Result<Shaken, rustls::Error> {
@@ -524,9 +524,9 @@ fn sessions_resume_where_the_ring_is_shared_and_only_there() {
 fn a_session_of_one_policy_is_not_resumed_under_another() {
     let rings = TicketRings::derived(zeroize::Zeroizing::new([7; 32]));
     let wide = Shake::of(&["a.example"]);
-    let wide = Shake { ring: rings.ring(&wide.tls), ..wide };
+    let wide = Shake { ring: rings.ring(&wide.tls, None), ..wide };
     let strict = Shake::of(&["a.example"]).with(TlsVersion::V1_3, TlsVersion::V1_3);
-    let strict = Shake { ring: rings.ring(&strict.tls), ..strict };
+    let strict = Shake { ring: rings.ring(&strict.tls, None), ..strict };
     let config = anyone(&[]);
     wide.run(&config, "a.example").unwrap();
     assert!(!strict.run(&config, "a.example").unwrap().is_resumed());

@@ -25,6 +25,9 @@ pub const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// Bytes of a fleet secret.
 pub const FLEET_SECRET_BYTES: usize = 32;
 
+/// Rings that are kept although nobody may use them.
+pub const RINGS_MAX: usize = 1024;
+
 const KEY_NAME_BYTES: usize = 16;
 const KEY_BYTES: usize = 32;
 
@@ -39,7 +42,14 @@ pub struct TicketRing {
 /// another.
 pub struct TicketRings {
     secret: Option<Zeroizing<[u8; FLEET_SECRET_BYTES]>>,
-    rings: Mutex<Vec<(ListenerTls, Arc<TicketRing>)>>,
+    rings: Mutex<Vec<(Policy, Arc<TicketRing>)>>,
+}
+
+/// What a session was made under: the listener's settings, and what clients were asked for.
+#[derive(PartialEq, Eq)]
+struct Policy {
+    tls: ListenerTls,
+    clients: Option<[u8; 33]>,
 }
 
 enum Source {
@@ -168,18 +178,23 @@ impl TicketRings {
         Self { secret: Some(secret), rings: Mutex::default() }
     }
 
-    /// The ring of all listeners with these settings; the same one each time. As many are kept as there are
-    /// different settings.
-    pub fn ring(&self, tls: &ListenerTls) -> Arc<TicketRing> {
+    /// The ring of all listeners with these settings and of all hosts that ask the same of clients
+    /// ([`ClientPolicy::handshake`](super::ClientPolicy::handshake)); the same one each time. Past [`RINGS_MAX`]
+    /// those that nobody uses are forgotten.
+    pub fn ring(&self, tls: &ListenerTls, clients: Option<[u8; 33]>) -> Arc<TicketRing> {
+        let policy = Policy { tls: tls.clone(), clients };
         let mut rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, ring)) = rings.iter().find(|(of, _)| of == tls) {
+        if let Some((_, ring)) = rings.iter().find(|(of, _)| *of == policy) {
             return ring.clone();
+        }
+        if rings.len() >= RINGS_MAX {
+            rings.retain(|(_, ring)| Arc::strong_count(ring) > 1);
         }
         let ring = Arc::new(match &self.secret {
             None => TicketRing::random(),
-            Some(secret) => TicketRing::derived(secret, &policy(tls)),
+            Some(secret) => TicketRing::derived(secret, &policy.text()),
         });
-        rings.push((tls.clone(), ring.clone()));
+        rings.push((policy, ring.clone()));
         ring
     }
 
@@ -238,15 +253,22 @@ impl hkdf::KeyType for MaterialLength {
     }
 }
 
-/// All that sets one policy apart from another. It enters the keys of a fleet: changing a text here makes proxies of
-/// two versions refuse each other's tickets, which costs a full handshake and nothing else.
-fn policy(tls: &ListenerTls) -> String {
-    let ListenerTls { min_version, max_version, tickets_disabled: _ } = tls;
-    let text = |version: &TlsVersion| match version {
-        TlsVersion::V1_2 => "1.2",
-        TlsVersion::V1_3 => "1.3",
-    };
-    format!("tls {}-{}", text(min_version), text(max_version))
+impl Policy {
+    /// All that sets one policy apart from another. It enters the keys of a fleet: changing a text here makes proxies
+    /// of two versions refuse each other's tickets, which costs a full handshake and nothing else.
+    fn text(&self) -> String {
+        let ListenerTls { min_version, max_version, tickets_disabled: _ } = &self.tls;
+        let version = |version: &TlsVersion| match version {
+            TlsVersion::V1_2 => "1.2",
+            TlsVersion::V1_3 => "1.3",
+        };
+        let mut text = format!("tls {}-{}", version(min_version), version(max_version));
+        if let Some(clients) = &self.clients {
+            text.push_str(" clients ");
+            text.extend(clients.iter().map(|byte| format!("{byte:02x}")));
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -315,10 +337,21 @@ mod tests {
         for rings in [TicketRings::random(), TicketRings::derived(Zeroizing::new([7; 32]))] {
             let both = ListenerTls::default();
             let only = ListenerTls { min_version: TlsVersion::V1_3, ..ListenerTls::default() };
-            assert!(Arc::ptr_eq(&rings.ring(&both), &rings.ring(&both)));
-            let ticket = rings.ring(&both).seal(b"session", hours(0)).unwrap();
-            assert!(rings.ring(&both).open(&ticket, hours(0)).is_some());
-            assert!(rings.ring(&only).open(&ticket, hours(0)).is_none());
+            let (optional, required) = (Some([1; 33]), Some([2; 33]));
+            for clients in [None, optional, required] {
+                assert!(Arc::ptr_eq(&rings.ring(&both, clients), &rings.ring(&both, clients)));
+                let ticket = rings.ring(&both, clients).seal(b"session", hours(0)).unwrap();
+                for (tls, others) in [(&both, None), (&both, optional), (&both, required), (&only, clients)] {
+                    let opened = rings.ring(tls, others).open(&ticket, hours(0)).is_some();
+                    assert_eq!(opened, *tls == both && others == clients, "{clients:?} {others:?}");
+                }
+            }
+            (0..2 * RINGS_MAX).for_each(|n| {
+                let mut clients = [3; 33];
+                clients[..8].copy_from_slice(&n.to_be_bytes());
+                rings.ring(&both, Some(clients));
+            });
+            assert!(rings.rings.lock().unwrap().len() <= RINGS_MAX);
         }
     }
 }

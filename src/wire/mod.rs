@@ -3,14 +3,22 @@
 //! A wire is shared by the parts of one task (the upload reads a client's wire while the answer is written to it), so
 //! its methods take `&self` and borrow only within one poll.
 
+mod proxy_protocol;
+
+pub use proxy_protocol::{
+    HEADER_BYTES_MAX, InvalidProxyHeader, ProxyHeader, V1_BYTES_MAX, read_proxy_header,
+};
+
 use bytes::BufMut;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::MsgFlags;
 use std::cell::{Cell, RefCell, RefMut};
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -26,6 +34,19 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A Unix domain socket.
     Unix(UnixStream),
+}
+
+impl Socket {
+    /// Copies bytes that have arrived, and leaves them to be read; waits for the first. 0 is the end of the stream.
+    pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.peek(buffer).await,
+            Self::Unix(socket) => {
+                let peek = || Ok(nix::sys::socket::recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_PEEK)?);
+                socket.async_io(Interest::READABLE, peek).await
+            }
+        }
+    }
 }
 
 /// Where bytes come from and go to.

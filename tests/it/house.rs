@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Layers from the bottom. A room may use rooms of lower layers, never of its own.
 const LAYERS: [&[&str]; 8] = [
     &["model", "expr"],
-    &["message", "tls", "telemetry", "config", "wire"],
+    &["message", "tls", "telemetry", "config", "wire", "meter"],
     &["route", "middleware", "upstream", "store"],
     &["table", "flip"],
     &["proxy", "control"],

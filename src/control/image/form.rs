@@ -2,7 +2,7 @@
 
 use crate::model::{Backend, Frontend, Host, InForce, Listener, Middleware, ObjectKey, Revision, Server};
 use crate::table;
-use crate::tls::Certificate;
+use crate::tls::HostTls;
 use std::sync::Arc;
 
 /// A valid object, shared with the table.
@@ -10,8 +10,8 @@ use std::sync::Arc;
 pub enum Form {
     /// A listener.
     Listener(Arc<Listener>),
-    /// A host, with its certificate where it has a key pair.
-    Host(Arc<Host>, Option<Arc<Certificate>>),
+    /// A host, with what it names, loaded.
+    Host(Arc<Host>, HostTls),
     /// A frontend.
     Frontend(Arc<Frontend>),
     /// A middleware, a frontend's own or shared.
@@ -29,11 +29,8 @@ impl Form {
             (Self::Listener(a), Self::Listener(b)) => Arc::ptr_eq(a, b),
             (Self::Host(a, x), Self::Host(b, y)) => {
                 Arc::ptr_eq(a, b)
-                    && match (x, y) {
-                        (Some(x), Some(y)) => Arc::ptr_eq(x, y),
-                        (None, None) => true,
-                        _ => false,
-                    }
+                    && same(&x.certificate, &y.certificate)
+                    && same(&x.client_policy, &y.client_policy)
             }
             (Self::Frontend(a), Self::Frontend(b)) => Arc::ptr_eq(a, b),
             (Self::Middleware(a), Self::Middleware(b)) => Arc::ptr_eq(a, b),
@@ -41,6 +38,14 @@ impl Form {
             (Self::Server(a), Self::Server(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
+    }
+}
+
+fn same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 
@@ -127,9 +132,7 @@ pub(super) fn change(key: &ObjectKey, form: Option<&Form>) -> Option<table::Chan
         (ObjectKey::Listener(id), None) => Change::Listener(id, None),
         (ObjectKey::Listener(id), Some(Form::Listener(it))) => Change::Listener(id, Some(it)),
         (ObjectKey::Host(name), None) => Change::Host(name, None),
-        (ObjectKey::Host(name), Some(Form::Host(it, certificate))) => {
-            Change::Host(name, Some((it, certificate)))
-        }
+        (ObjectKey::Host(name), Some(Form::Host(it, tls))) => Change::Host(name, Some((it, tls))),
         (ObjectKey::Frontend(id), None) => Change::Frontend(id, None),
         (ObjectKey::Frontend(id), Some(Form::Frontend(it))) => Change::Frontend(id, Some(it)),
         (ObjectKey::OwnMiddleware(of, id), None) => Change::OwnMiddleware(of, id, None),

@@ -343,7 +343,8 @@ impl Image {
     fn list_certificates(&self, now: Now, list: &mut List) {
         let hosts = self.slots.iter().skip_while(|(key, _)| matches!(key, ObjectKey::Listener(_)));
         for (key, slot) in hosts.take_while(|(key, _)| matches!(key, ObjectKey::Host(_))) {
-            let Some(Form::Host(host, Some(certificate))) = &slot.form else { continue };
+            let Some(Form::Host(host, tls)) = &slot.form else { continue };
+            let Some(certificate) = &tls.certificate else { continue };
             let mut reasons: Vec<String> =
                 certificate.warnings(&host.name, now.wall).iter().map(ToString::to_string).collect();
             let days = certificate.days_left(now.wall);

@@ -1,8 +1,8 @@
 //! From a stored value to a form: the model's parser, and the certificate of a host.
 
 use super::form::Form;
-use crate::model::{Backend, Finding, Host, Object, ObjectKey, Severity, Strictness};
-use crate::tls::{Certificate, ClientTls, SealKeys, Trust, client_config};
+use crate::model::{AuthoritiesSource, Backend, Finding, Host, Object, ObjectKey, Severity, Strictness};
+use crate::tls::{Certificate, ClientPolicy, ClientTls, HostTls, SealKeys, Trust, client_config};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ pub(super) fn read(key: &ObjectKey, raw: &[u8], environment: &Environment) -> Re
     let mut findings = parsed.findings;
     let form = parsed.object.and_then(|object| match object {
         Object::Listener(it) => Some(Form::Listener(Arc::new(it))),
-        Object::Host(it) => match load_certificate(&it, environment) {
-            Ok(certificate) => Some(Form::Host(Arc::new(it), certificate)),
+        Object::Host(it) => match load_host(&it, environment) {
+            Ok(tls) => Some(Form::Host(Arc::new(it), tls)),
             Err(finding) => {
                 findings.push(finding);
                 None
@@ -53,15 +53,25 @@ pub(super) fn read(key: &ObjectKey, raw: &[u8], environment: &Environment) -> Re
     Read { form, findings }
 }
 
-/// The certificate of a host that has a key pair.
-pub(super) fn load_certificate(
-    host: &Host,
-    environment: &Environment,
-) -> Result<Option<Arc<Certificate>>, Finding> {
-    let Some(source) = &host.key_pair else { return Ok(None) };
-    Certificate::load(source, &environment.seal_keys, environment.secrets_dir.as_deref())
-        .map(|certificate| Some(Arc::new(certificate)))
-        .map_err(|problem| error(problem.field(), problem.to_string()))
+/// The certificate of a host that has a key pair, and what it asks of clients.
+pub(super) fn load_host(host: &Host, environment: &Environment) -> Result<HostTls, Finding> {
+    let mut tls = HostTls::default();
+    let secrets_dir = environment.secrets_dir.as_deref();
+    if let Some(source) = &host.key_pair {
+        let loaded = Certificate::load(source, &environment.seal_keys, secrets_dir);
+        let certificate = loaded.map_err(|problem| error(problem.field(), problem.to_string()))?;
+        tls.certificate = Some(Arc::new(certificate));
+    }
+    if let Some(source) = &host.client_auth {
+        let field = match source.authorities {
+            Some(AuthoritiesSource::File(_)) => "Settings.ClientAuth.CAFile",
+            _ => "Settings.ClientAuth.CA",
+        };
+        let loaded = ClientPolicy::load(source, secrets_dir);
+        let policy = loaded.map_err(|problem| error(field, problem.to_string()))?;
+        tls.client_policy = Some(Arc::new(policy));
+    }
+    Ok(tls)
 }
 
 /// Whether servers could be trusted by what the backend says.

@@ -3,10 +3,11 @@
 
 use super::form::{Form, Slot, object_hash};
 use super::links::{Awaited, Named};
-use super::read::{Read, error, load_certificate, may_be_missing, read};
+use super::read::{Read, error, load_host, may_be_missing, read};
 use super::{Image, Kept};
 use crate::model::{
-    Backend, BackendId, Finding, Frontend, FrontendId, InForce, KeyPairSource, ObjectKey, Severity,
+    AuthoritiesSource, Backend, BackendId, Finding, Frontend, FrontendId, Host, InForce, KeyPairSource,
+    ObjectKey, Severity,
 };
 use std::sync::Arc;
 
@@ -421,9 +422,7 @@ impl Image {
             .take_while(|(key, _)| matches!(key, ObjectKey::Listener(_) | ObjectKey::Host(_)))
             .filter_map(|(key, slot)| match (&slot.form, slot.in_force) {
                 (_, InForce::None | InForce::Previous) => Some((key.clone(), None)),
-                (Some(Form::Host(host, old)), _)
-                    if matches!(host.key_pair, Some(KeyPairSource::Files { .. })) =>
-                {
+                (Some(Form::Host(host, old)), _) if names_files(host) => {
                     Some((key.clone(), Some((host.clone(), old.clone()))))
                 }
                 _ => None,
@@ -434,13 +433,19 @@ impl Image {
                 self.soil(key);
                 continue;
             };
-            match load_certificate(&host, &self.environment) {
+            match load_host(&host, &self.environment) {
                 Ok(new) => {
-                    let is_same = match (&old, &new) {
+                    let is_same = match (&old.certificate, &new.certificate) {
                         (Some(old), Some(new)) => old.key().cert == new.key().cert,
+                        (None, None) => true,
                         _ => false,
                     };
-                    if !is_same {
+                    let asks_the_same = match (&old.client_policy, &new.client_policy) {
+                        (Some(old), Some(new)) => old.handshake() == new.handshake(),
+                        (None, None) => true,
+                        _ => false,
+                    };
+                    if !is_same || !asks_the_same {
                         self.set_form(&key, Some(Form::Host(host, new)), InForce::This);
                     }
                     self.findings.set_reloaded(&key, None, &self.work.moment);
@@ -452,6 +457,12 @@ impl Image {
             }
         }
     }
+}
+
+fn names_files(host: &Host) -> bool {
+    let authorities = host.client_auth.as_ref().and_then(|auth| auth.authorities.as_ref());
+    matches!(host.key_pair, Some(KeyPairSource::Files { .. }))
+        || matches!(authorities, Some(AuthoritiesSource::File(_)))
 }
 
 fn frontend(form: &Option<Form>) -> Option<&Arc<Frontend>> {

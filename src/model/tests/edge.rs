@@ -84,7 +84,53 @@ fn listeners() {
         ),
         &["w Settings.TLS: has no effect on a listener that speaks `http`"],
     );
-    check(key, &https.replace("}}", r#"},"ProxyProtocol":"PROXY_V1"}"#), Some(https), &["w ProxyProtocol"]);
+    for versions in ["PROXY_V1", "PROXY_V2", "PROXY"] {
+        for address in ["127.0.0.1:1", "10.1.2.3:1", "[fd00::1]:1", "169.254.0.1:1"] {
+            let proxied = format!(r#"}},"ProxyProtocol":"{versions}"}}"#);
+            check_same(key, &https.replace("0.0.0.0:1", address).replace("}}", &proxied));
+        }
+        let from = format!(
+            r#"}},"ProxyProtocol":"{versions}","ProxyProtocolFrom":["10.0.0.0/8","2001:db8::/32"]}}"#
+        );
+        check_same(key, &https.replace("}}", &from));
+        let proxied = https.replace("}}", &format!(r#"}},"ProxyProtocol":"{versions}"}}"#));
+        let warning = "w ProxyProtocol: lets whoever can connect say";
+        check(key, &proxied, Some(&proxied), &[warning]);
+        let public = proxied.replace("0.0.0.0", "[2001:db8::1]");
+        check(key, &public, Some(&public), &[warning]);
+    }
+    check_same(
+        key,
+        r#"{"Protocol":"http","Address":{"Network":"unix","Address":"/run/f.sock"},"ProxyProtocol":"PROXY"}"#,
+    );
+    check(
+        key,
+        &https.replace(
+            "}}",
+            r#"},"ProxyProtocol":"PROXY","ProxyProtocolFrom":["10.1.2.3","::1","::ffff:1.2.3.4"]}"#,
+        ),
+        Some(&https.replace(
+            "}}",
+            r#"},"ProxyProtocol":"PROXY","ProxyProtocolFrom":["10.1.2.3/32","::1/128","1.2.3.4/32"]}"#,
+        )),
+        &[],
+    );
+    check(
+        key,
+        &https.replace("}}", r#"},"ProxyProtocol":"NONE","ProxyProtocolFrom":["10.0.0.0/8"]}"#),
+        Some(https),
+        &["w ProxyProtocolFrom: has no effect without `ProxyProtocol`"],
+    );
+    check(
+        key,
+        &https.replace("}}", r#"},"ProxyProtocol":"PROXY","ProxyProtocolFrom":["a.example","10.0.0.0/33"]}"#),
+        None,
+        &[
+            r#"e ProxyProtocolFrom[0]: is "a.example"; a network like `10.0.0.0/8` is expected"#,
+            r#"e ProxyProtocolFrom[1]: is "10.0.0.0/33""#,
+            "w ProxyProtocol: lets whoever",
+        ],
+    );
     check(
         key,
         r#"{"Protocol":"htps","Address":"0.0.0.0:1","ProxyProtocol":"V2"}"#,
@@ -92,7 +138,7 @@ fn listeners() {
         &[
             r#"e Protocol: is "htps"; one of http, https is expected; did you mean `https`?"#,
             "e Address: is a string; a JSON object is expected",
-            r#"e ProxyProtocol: is "V2"; one of NONE, PROXY_V1 is expected"#,
+            r#"e ProxyProtocol: is "V2"; one of NONE, PROXY_V1, PROXY_V2, PROXY is expected"#,
         ],
     );
     check(

@@ -170,6 +170,8 @@ fn operations(
         let Operation::Put { value, lease, .. } = operation else { return TxnOp::delete(full, None) };
         let options = match lease {
             LeaseChoice::Ttl(ttl) => PutOptions::new().with_lease(leases.get(ttl).copied().unwrap_or(0)),
+            LeaseChoice::Existing(id) => PutOptions::new().with_lease(*id),
+            LeaseChoice::Without => PutOptions::new(),
             LeaseChoice::Keep if absent((area, key)) => PutOptions::new(),
             LeaseChoice::Keep => PutOptions::new().with_ignore_lease(),
         };

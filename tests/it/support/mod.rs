@@ -35,7 +35,7 @@ pub use process::{Process, cpu_seconds, free_port, resident_bytes};
 pub use python::Python;
 pub use recorder::Recorder;
 pub use relay::Relay;
-pub use tls::TestCertificate;
+pub use tls::{TestAuthority, TestCertificate};
 pub use traffic::{Plan, Tally, Traffic};
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

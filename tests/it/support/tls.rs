@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A self-signed certificate with its key.
 pub struct TestCertificate {
@@ -28,9 +29,48 @@ impl TestCertificate {
         std::fs::write(&path, &self.certificate).unwrap();
         path
     }
+
+    /// Writes certificate and key into one file, as curl's `--cert` takes them.
+    pub fn write_pair(&self, dir: &Path, name: &str) -> PathBuf {
+        let path = dir.join(name);
+        std::fs::write(&path, format!("{}{}", self.certificate, self.key)).unwrap();
+        path
+    }
 }
 
 fn base64(text: &str) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// An authority that issues certificates to clients.
+pub struct TestAuthority {
+    pub certificate: String,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl TestAuthority {
+    pub fn new(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::new([]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Self { certificate, issuer: rcgen::Issuer::new(params, key) }
+    }
+
+    /// A client's certificate with this common name, good for `days`; none is good of a negative number.
+    pub fn client(&self, name: &str, days: i64) -> TestCertificate {
+        let mut params = rcgen::CertificateParams::new([]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let until = i64::try_from(now).unwrap() + days * 86_400;
+        params.not_after =
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(until).unwrap());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        TestCertificate { certificate, key: key.serialize_pem() }
+    }
 }

@@ -1,0 +1,152 @@
+//! A middleware: one step that sees a request or an answer. One file a type.
+
+mod headers;
+mod redirect;
+mod rewrite;
+
+pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
+pub use redirect::RedirectSpec;
+pub use rewrite::RewriteSpec;
+
+use super::fields::{Fields, not_one_of};
+use super::id::MiddlewareId;
+use serde_json::{Map, Value};
+
+/// Fields that belong to framing or to one connection (RFC 9110 7.6.1) and are the proxy's own business.
+const OWN_FIELDS: [&str; 12] = [
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The types that are known and refused until they are offered: without them a request would pass that should not.
+const TYPES_TO_COME: [&str; 12] = [
+    "ratelimit",
+    "connlimit",
+    "cbreaker",
+    "trace",
+    "auth",
+    "ipfilter",
+    "cors",
+    "compress",
+    "respond",
+    "mirror",
+    "basicauth",
+    "forwardauth",
+];
+
+/// A middleware's envelope: `{"Id","Priority","Type","Middleware":{...}}`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Middleware {
+    /// From the key.
+    pub id: MiddlewareId,
+    /// Smaller runs first; default 0.
+    pub priority: i64,
+    /// What it does.
+    pub spec: MiddlewareSpec,
+}
+
+/// The types with their files: each has a `read` that reports what is wrong, and a spec with `to_map`.
+macro_rules! types {
+    ($($(#[$doc:meta])* $name:ident($spec:ident) = $kind:literal in $file:ident,)*) => {
+        /// The types that this version offers.
+        pub const MIDDLEWARE_TYPES: &[&str] = &[$($kind,)*];
+
+        /// What a middleware does.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum MiddlewareSpec {
+            $($(#[$doc])* $name($spec),)*
+        }
+
+        impl MiddlewareSpec {
+            /// Its `Type`.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => $kind,)*
+                }
+            }
+
+            fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Self> {
+                match kind {
+                    $($kind => fields.object("Middleware", $file::read).flatten().map(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            fn to_map(&self) -> Map<String, Value> {
+                match self {
+                    $(Self::$name(spec) => spec.to_map(),)*
+                }
+            }
+        }
+    };
+}
+
+types! {
+    /// `rewrite`, vulcand's.
+    Rewrite(RewriteSpec) = "rewrite" in rewrite,
+    /// `redirect` (new).
+    Redirect(RedirectSpec) = "redirect" in redirect,
+    /// `headers` (new).
+    Headers(HeadersSpec) = "headers" in headers,
+}
+
+pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {
+    fields.id_from_key("Id", id.as_str());
+    let priority = fields.integer("Priority", i64::MIN..=i64::MAX).unwrap_or(0);
+    let missing = fields.value("Middleware").is_none();
+    let kind = fields.required_text("Type", "a type of middleware is expected, like `rewrite`")?;
+    if TYPES_TO_COME.contains(&kind) {
+        fields.error("Type", format!("is `{kind}`, which is known but not offered by this version"));
+        return None;
+    }
+    if !MIDDLEWARE_TYPES.contains(&kind) {
+        fields.error("Type", not_one_of(kind, MIDDLEWARE_TYPES));
+        return None;
+    }
+    if missing {
+        fields
+            .error("Middleware", format!("is missing: an object with the settings of `{kind}` is expected"));
+    }
+    let spec = MiddlewareSpec::read(kind, fields)?;
+    Some(Middleware { id: id.clone(), priority, spec })
+}
+
+impl Middleware {
+    /// The value to write, in vulcand's spelling and without defaults.
+    pub fn to_value(&self) -> Value {
+        let mut value = Map::new();
+        if self.priority != 0 {
+            value.insert("Priority".into(), self.priority.into());
+        }
+        value.insert("Type".into(), self.spec.kind().into());
+        value.insert("Middleware".into(), self.spec.to_map().into());
+        value.into()
+    }
+}
+
+/// What is wrong with a field's name, as a predicate that follows it; `None`: nothing (RFC 9110 5.6.2).
+pub(super) fn field_name_error(name: &str) -> Option<&'static str> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_token) {
+        return Some("is no name of a header field: letters, digits and hyphens are expected");
+    }
+    if OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return Some("belongs to the connection or to framing, which the proxy decides");
+    }
+    None
+}
+
+/// What may stand in a path (RFC 3986 3.3), percent signs and slashes included.
+fn is_path_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte)
+}
