@@ -200,7 +200,7 @@ impl Shell {
         let late = Instant::now() + COMMAND_MAX;
         loop {
             let (code, printed) = self.run(command);
-            let printed = self.with_usual_ports(printed);
+            let printed = without_colours(&self.with_usual_ports(printed));
             // Jobs that end, and whom a flip waits for where a machine is slow.
             let is_aside = |line: &str| line.starts_with('[') || line.starts_with("waiting for ");
             let lines = printed.lines().filter(|line| !is_aside(line)).collect::<Vec<_>>();
@@ -217,6 +217,13 @@ impl Shell {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Without the sequences that colour a terminal, which vctl prints to anybody.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| plain + part.split_once('m').map_or(part, |(_, rest)| rest))
 }
 
 impl Drop for Shell {
