@@ -180,7 +180,7 @@ fn frontends() {
     check(
         FRONTEND,
         &format!(
-            r#"{{{route},"BackendId":"blue","Settings":{{"Timeouts":{{"Idle":1500000000,"Response":"0s"}}}}}}"#
+            r#"{{{route},"BackendId":"blue","Settings":{{"Timeouts":{{"Idle":1500000000,"Response":"0ms"}}}}}}"#
         ),
         Some(
             r#"{"Type":"http","BackendId":"blue","Route":"Host(\"a\")","Settings":{"Timeouts":{"Idle":"1.5s"}}}"#,

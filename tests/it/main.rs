@@ -18,4 +18,5 @@ mod spine;
 mod store;
 mod support;
 mod upstreams;
+mod vulcand;
 mod wire;
