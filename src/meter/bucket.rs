@@ -184,7 +184,9 @@ mod tests {
 
     #[test]
     fn no_rate_gives_more_than_it_says() {
-        for (requests, seconds, burst) in [(3, 1, 1), (7, 10, 7), (1_000_000_000, 1, 5), (1, 31_536_000, 2), (999, 1, 1)] {
+        for (requests, seconds, burst) in
+            [(3, 1, 1), (7, 10, 7), (1_000_000_000, 1, 5), (1, 31_536_000, 2), (999, 1, 1)]
+        {
             let rates = [rate(requests, seconds, burst)];
             let mut buckets = Buckets::default();
             let (mut now, mut taken) = (7 * MS, 0_u64);
@@ -196,7 +198,10 @@ mod tests {
                     Err(wait) => now += wait,
                 }
             }
-            assert!(taken <= most && taken + 2 >= most.min(20_000), "{taken} of {most}: {requests} in {seconds} s");
+            assert!(
+                taken <= most && taken + 2 >= most.min(20_000),
+                "{taken} of {most}: {requests} in {seconds} s"
+            );
         }
     }
 

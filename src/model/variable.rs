@@ -44,7 +44,10 @@ impl Variable {
         if let Some(name) = name_of("request.cookie.") {
             let token = |byte: u8| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
             if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
-                return Err(format!("is {}; a cookie's name is expected behind `request.cookie.`", quote(text)));
+                return Err(format!(
+                    "is {}; a cookie's name is expected behind `request.cookie.`",
+                    quote(text)
+                ));
             }
             return Ok(Self::Cookie(name.into()));
         }
@@ -58,7 +61,9 @@ impl Variable {
 
 fn header_name(text: &str, name: &str) -> Result<Box<str>, String> {
     match field_name_error(name) {
-        Some(_) => Err(format!("is {}; a header field's name is expected behind `request.header.`", quote(text))),
+        Some(_) => {
+            Err(format!("is {}; a header field's name is expected behind `request.header.`", quote(text)))
+        }
         None => Ok(name.into()),
     }
 }

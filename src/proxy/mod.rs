@@ -31,6 +31,7 @@ mod stream;
 mod timer;
 mod tunnel;
 mod upload;
+mod webhooks;
 mod worker;
 
 pub use body::Aborted;
@@ -83,6 +84,7 @@ impl Proxy {
     ) -> io::Result<Self> {
         let (draining, watching) = watch::channel(false);
         let workers = inboxes.len();
+        let (effects, calls) = webhooks::queue();
         let shared = Arc::new(Shared {
             board,
             settings,
@@ -93,6 +95,7 @@ impl Proxy {
             open: AtomicUsize::new(0),
             draining: watching,
             cut: CancellationToken::new(),
+            effects,
         });
         let mut commands = Vec::new();
         let mut threads = Vec::new();
@@ -131,6 +134,7 @@ impl Proxy {
         shared.board.await_listeners();
         tokio::spawn(coordinator.run());
         tokio::spawn(turn_tickets(tickets, shared.draining.clone()));
+        tokio::spawn(calls.run());
         Ok(Self { shared, bound, commands, threads, draining })
     }
 

@@ -9,6 +9,7 @@
 mod embed;
 mod flip;
 mod house;
+mod middlewares;
 mod program;
 mod readme;
 mod spine;

@@ -333,11 +333,7 @@ fn middlewares() {
         let reason = format!("e Type: is `{kind}`, which is known but not offered by this version");
         bad(kind, r#"{"Requests":1}"#, &[&reason]);
     }
-    bad(
-        "rewrit",
-        "{}",
-        &["is expected; did you mean `rewrite`?"],
-    );
+    bad("rewrit", "{}", &["is expected; did you mean `rewrite`?"]);
     check(key, r#"{"Type":"headers"}"#, None, &["e Middleware: is missing"]);
     check(key, "{}", None, &["e Type: is missing"]);
     check("middlewares/m", &with("headers", "{}"), Some(&with("headers", "{}")), &[]);
