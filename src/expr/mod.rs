@@ -10,6 +10,7 @@
 //! Parameters stand in `Path`, `PathPrefix` and `Host`: `<name>` (or `<string:name>`) is one segment or label and never
 //! empty, `<int:name>` is decimal digits, `<path:name>` is the rest of the path, may be empty, and comes last.
 
+mod comparison;
 mod condition;
 mod dnf;
 mod error;
@@ -20,6 +21,7 @@ mod pattern;
 mod predicate;
 mod route;
 pub mod shape;
+mod trip;
 
 pub use condition::{Condition, Measures};
 pub use error::ExprError;
@@ -28,6 +30,7 @@ pub use pattern::{COMPILED_BYTES_MAX, Captures, InvalidPattern, PATTERN_BYTES_MA
 pub use predicate::{Predicate, Tried};
 pub use route::{ALTERNATIVES_MAX, Alternative, NESTING_MAX, Route, TEXT_BYTES_MAX};
 pub use shape::{HostPattern, Names, PathPattern, Sink, Span, Spans};
+pub use trip::{TripCondition, TripMeasure};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! request, lets it pass, or answers it. What a client sends is data here: it is never read as a template, and it
 //! cannot choose the host of a redirect or of a rewritten request.
 
+mod breaker;
 mod compress;
 mod connlimit;
 mod cors;
@@ -16,6 +17,7 @@ mod state;
 mod url;
 mod variable;
 
+pub use breaker::Effect;
 pub use ratelimit::RATES_MAX;
 
 pub use encode::Encoder;
@@ -47,7 +49,7 @@ impl Step {
     /// A step of a middleware. What it remembers is taken over from `previous`, the same middleware's last step, as far
     /// as the edit between them leaves it a meaning.
     pub fn compile(middleware: Arc<Middleware>, previous: Option<&Self>) -> Arc<Self> {
-        let state = State::compile(&middleware.spec, previous.map(|previous| &previous.state));
+        let state = State::compile(&middleware, previous.map(|previous| &previous.state));
         Arc::new(Self { middleware, state })
     }
 }
@@ -86,6 +88,7 @@ pub struct Visit {
     /// What the client takes of what a step offers.
     coding: Option<Coding>,
     encoder: Option<Encoder>,
+    effect: Option<Box<Effect>>,
 }
 
 impl Visit {
@@ -269,7 +272,7 @@ impl Steps {
                         Err(_) => Outcome::Reply(refusal(400)),
                     },
                 },
-                MiddlewareSpec::RateLimit(_) | MiddlewareSpec::ConnLimit(_) => {
+                MiddlewareSpec::RateLimit(_) | MiddlewareSpec::ConnLimit(_) | MiddlewareSpec::Breaker(_) => {
                     step.state.on_request(visit, request, context)
                 }
             };
