@@ -72,6 +72,39 @@ pip_install_grpc() {
     python3 -m pip install --quiet --disable-pip-version-check --target "$TOOLS_DIR/grpcio" 'grpcio>=1.60' && has_grpc
 }
 
+# Go: on the path, or where its own installer puts it, or Debian's.
+find_go() {
+    command -v go 2>/dev/null && return
+    [ -x /usr/local/go/bin/go ] && echo /usr/local/go/bin/go && return
+    if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+        apt_install golang-go >&2
+    fi
+    command -v go
+}
+
+# The real vulcand and vctl below target/tools/bin, built from their Go module: what the tests compare with.
+install_vulcand() {
+    local module=tests/it/vulcand/module build=$TOOLS_DIR/vulcand go
+    if [ -x "$TOOLS_DIR/bin/vulcand" ] && [ -x "$TOOLS_DIR/bin/vctl" ] && cmp -s $module/go.mod "$build/built"; then
+        return 0
+    fi
+    go=$(find_go) || {
+        echo "no Go to build vulcand with: install golang-go, or set FLIPGATE_WITHOUT_VULCAND=1 to do without its tests"
+        return 1
+    }
+    echo "building vulcand and vctl from their Go module, which takes a minute"
+    mkdir -p "$build" "$TOOLS_DIR/bin"
+    # A copy, since Go completes the files. `go install` of the module would ask for a list of its versions, which not
+    # every proxy gives.
+    cp $module/go.mod $module/go.sum "$build"/
+    (cd "$build" && GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0 "$go" build -trimpath \
+        -o "$TOOLS_DIR/bin/" github.com/vulcand/vulcand github.com/vulcand/vulcand/vctl) || {
+        echo "vulcand cannot be built; FLIPGATE_WITHOUT_VULCAND=1 does without its tests"
+        return 1
+    }
+    cp $module/go.mod "$build/built"
+}
+
 # Installs what is missing, as far as this machine lets us. Fails if something stays missing.
 install_tools() {
     local packages

@@ -16,7 +16,7 @@ pub enum Matcher {
     Path(PathPattern),
     /// The path's first segments.
     PathPrefix(PathPattern),
-    /// The path; matches anywhere in it unless anchored, as in Go.
+    /// The path; matches anywhere in it unless anchored, as in Go. Also a `Path` with `<path:..>` within a segment.
     PathRegexp(Pattern),
     /// The method; methods know upper and lower case (RFC 9110, 9.1).
     Method(Box<str>),
@@ -25,7 +25,7 @@ pub enum Matcher {
     /// A field line of that name, in lower case here, has exactly this value. Each line is judged on its own and
     /// whole; a list in one line is not taken apart.
     Header(Box<str>, Box<str>),
-    /// As [`Matcher::Header`], with a regular expression for the value.
+    /// As [`Matcher::Header`], with a regular expression for the value; also a `Header` whose value has parameters.
     HeaderRegexp(Box<str>, Pattern),
     /// A query parameter of that name has exactly this value; both are compared as they were sent.
     Query(Box<str>, Box<str>),

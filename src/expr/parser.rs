@@ -203,19 +203,85 @@ fn build(name: &str, first: &Argument, second: &Argument) -> Result<Matcher, Exp
     Ok(match name {
         "Host" => Matcher::Host(host()?),
         "HostRegexp" => Matcher::HostRegexp(first.pattern()?),
-        "Path" => Matcher::Path(PathPattern::exact(&first.text).map_err(|problem| first.error(problem))?),
+        "Path" => match PathPattern::exact(&first.text) {
+            Ok(path) => Matcher::Path(path),
+            Err(problem) => match rest_within_segment(first)? {
+                Some(pattern) => Matcher::PathRegexp(pattern),
+                None => return Err(first.error(problem)),
+            },
+        },
         "PathPrefix" => {
             Matcher::PathPrefix(PathPattern::prefix(&first.text).map_err(|problem| first.error(problem))?)
         }
         "PathRegexp" => Matcher::PathRegexp(first.pattern()?),
         "Method" => Matcher::Method(first.token("a method")?.into()),
         "MethodRegexp" => Matcher::MethodRegexp(first.pattern()?),
-        "Header" => Matcher::Header(field()?, value()),
+        "Header" => match with_parameters(second)? {
+            Some(pattern) => Matcher::HeaderRegexp(field()?, pattern),
+            None => Matcher::Header(field()?, value()),
+        },
         "HeaderRegexp" => Matcher::HeaderRegexp(field()?, second.pattern()?),
         "Query" => Matcher::Query(first.text.clone(), value()),
         "Cookie" => Matcher::Cookie(first.token("a cookie name")?.into(), value()),
         _ => Matcher::ClientIp(network(first)?),
     })
+}
+
+/// A text with parameters, as a pattern for the whole value; `None`: it has none. As in vulcand `<name>` is
+/// anything without a slash, `<int:name>` digits, `<path:name>` the rest.
+fn with_parameters(value: &Argument) -> Result<Option<Pattern>, ExprError> {
+    let (mut pattern, mut rest, mut found) = ("(?s)^".to_owned(), &*value.text, false);
+    while let Some((before, parameter, behind)) = next_parameter(rest) {
+        push_literal(&mut pattern, before);
+        pattern.push_str(match parameter.split_once(':') {
+            None | Some(("string", _)) => "[^/]*",
+            Some(("int", _)) => "[0-9]+",
+            Some(("path", _)) => ".*",
+            Some((kind, _)) => {
+                let problem = format!("`{kind}` is no kind of parameter");
+                return Err(value.error(problem).hint("there are <name>, <int:name> and <path:name>"));
+            }
+        });
+        (rest, found) = (behind, true);
+    }
+    if !found {
+        return Ok(None);
+    }
+    push_literal(&mut pattern, rest);
+    pattern.push('$');
+    Pattern::new(&pattern).map(Some).map_err(|invalid| value.error(invalid.to_string()))
+}
+
+/// A path that ends in `<path:..>` behind a part of its segment, as vulcand allows it: `/static<path:rest>`.
+fn rest_within_segment(path: &Argument) -> Result<Option<Pattern>, ExprError> {
+    let before = path.text.strip_suffix('>').and_then(|text| text.rsplit_once("<path:")).map(|it| it.0);
+    match before.is_some_and(|before| PathPattern::exact(before).is_ok()) {
+        true => with_parameters(path),
+        false => Ok(None),
+    }
+}
+
+/// What stands before the first `<..>`, in it, and behind it.
+fn next_parameter(text: &str) -> Option<(&str, &str, &str)> {
+    let mut from = 0;
+    loop {
+        let start = from + text.get(from..)?.find('<')?;
+        let inside = text.get(start + 1..)?;
+        let end = inside.find('>')?;
+        if end > 0 {
+            return Some((text.get(..start)?, inside.get(..end)?, inside.get(end + 1..)?));
+        }
+        from = start + 1;
+    }
+}
+
+fn push_literal(pattern: &mut String, text: &str) {
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$#&-~".contains(c) {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
 }
 
 fn network(argument: &Argument) -> Result<IpNet, ExprError> {

@@ -69,8 +69,8 @@ fn errors_say_what_where_and_what_would_be_right() {
             "column 6: `<path:...>` takes the rest of the path, so it must be the whole last segment",
         ),
         (
-            r#"Path("/a<path:p>")"#,
-            "column 6: `<path:...>` takes the rest of the path, so it must be the whole last segment",
+            r#"Header("A", "<imt:b>")"#,
+            "column 13: `imt` is no kind of parameter; there are <name>, <int:name> and <path:name>",
         ),
         (
             r#"PathPrefix("/<path:p>")"#,
@@ -147,6 +147,10 @@ fn equal_routes_have_one_normalised_form() {
         (r#"!(Host("a") && Path("/x"))"#, r#"!Host("a") || !Path("/x")"#),
         (r#"!(Host("a") || !Path("/x"))"#, r#"Path("/x") && !Host("a")"#),
         (r#"!!Host("a")"#, r#"Host("a")"#),
+        (r#"Header("A", "x/<b>;<int:c>")"#, r#"HeaderRegexp("a", "(?s)^x/[^/]*;[0-9]+$")"#),
+        (r#"Header("A", "<>.<path:b>")"#, r#"HeaderRegexp("a", "(?s)^<>\\..*$")"#),
+        (r#"Header("A", "a<b")"#, r#"Header("a", "a<b")"#),
+        (r#"Path("/a<path:b>")"#, r#"PathRegexp("(?s)^/a.*$")"#),
         (r#"PathPrefix("/a/") && Host("*.b")"#, r#"Host("*.b") && PathPrefix("/a")"#),
         (r#"PathPrefix("/")"#, r#"PathPrefix("/")"#),
         (r#"Host("[2001:DB8::1]")"#, r#"Host("2001:db8::1")"#),

@@ -5,6 +5,7 @@
 //! [`RoundTrips`] and its parts have one writer, and any number of readers on other threads: plain relaxed loads and
 //! stores count exactly then. With several writers a count may be lost now and then, and nothing worse.
 
+mod breaker;
 mod bucket;
 mod clock;
 mod keyed;
@@ -12,6 +13,7 @@ mod quantiles;
 mod rolling;
 mod trips;
 
+pub use breaker::{Admission, Breaker, BreakerTimes};
 pub use bucket::{Buckets, Rate};
 pub use clock::{millis, nanos};
 pub use keyed::{KEYS_MAX, Key, Keyed, Keys};

@@ -254,7 +254,8 @@ impl<'v> Fields<'v> {
             return None;
         }
         if duration.is_zero() {
-            if !value.is_number() {
+            // As vulcand and vctl write what was not given.
+            if !value.is_number() && value.as_str() != Some("0s") {
                 self.warning(name, "is zero, which stands for the default");
             }
             return None;

@@ -41,8 +41,9 @@ pub use key::{InvalidKey, Kind, ObjectKey};
 pub use key_pair::KeyPairSource;
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
 pub use middleware::{
-    ConnLimitSpec, FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware,
-    MiddlewareSpec, RateLimitSpec, RateSpec, RedirectSpec, RewriteSpec,
+    AllowedOrigin, BreakerSpec, CONTENT_BYTES_MAX, Coding, CompressSpec, ConnLimitSpec, CorsSpec,
+    FIELD_VALUE_BYTES_MAX, Fallback, FieldList, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware,
+    MiddlewareSpec, RateLimitSpec, RateSpec, RedirectSpec, RewriteSpec, Webhook,
 };
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersions};

@@ -38,7 +38,9 @@ pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
             (true, true) => b"wss",
         });
     });
-    let port = port_of(head.authority(), secure);
+    // A trusted proxy before us may have ended the client's TLS.
+    let told_secure = matches!(head.fields.known(Known::XForwardedProto), Some(b"https" | b"wss"));
+    let port = port_of(head.authority(), secure || told_secure);
     keep_or_set(head, Known::XForwardedPort, |out| {
         out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
     });
@@ -122,7 +124,7 @@ pub(super) fn is_last_hop(head: &mut RequestHead) -> bool {
     false
 }
 
-/// The port the client meant: the one it named, or its scheme's.
+/// The port the client meant: the one it named, or its scheme's, as vulcand has it.
 fn port_of(authority: &str, secure: bool) -> u16 {
     let named = authority.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
     named.and_then(|(_, port)| port.parse().ok()).unwrap_or(if secure { 443 } else { 80 })

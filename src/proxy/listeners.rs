@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, watch};
 
 /// How soon a listener that cannot be opened is tried again: whoever has its address may be about to let it go.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
-/// How often after that.
-const RETRY: Duration = Duration::from_secs(1);
+/// How often after that: so long at most a port is nobody's when it is taken over from another program.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A listener as connections see it.
 pub(super) struct Listener {

@@ -9,7 +9,9 @@
 mod edge;
 mod embed;
 mod flip;
+mod frontends;
 mod house;
+mod middlewares;
 mod moving;
 mod program;
 mod readme;
@@ -17,4 +19,5 @@ mod spine;
 mod store;
 mod support;
 mod upstreams;
+mod vulcand;
 mod wire;

@@ -2,25 +2,16 @@
 
 use crate::support::etcd::Etcd;
 use crate::support::flipgate::{command, verb};
-use crate::support::{Directory, Flipgate, Python, shared};
+use crate::support::{Connection, Directory, Flipgate, Process, Python, free_port, shared, until};
+use crate::vulcand::{vctl_program, vulcand_program};
 use ::flipgate::model::{Host, Object, ObjectKey, Strictness};
 use ::flipgate::tls::{Certificate, SealKeys};
+use base64::Engine;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-/// Its command line client: what `FLIPGATE_VCTL` names, else what `tests/tools.sh` has built.
-fn vctl() -> Option<PathBuf> {
-    if std::env::var("FLIPGATE_WITHOUT_VULCAND").is_ok_and(|value| value == "1") {
-        println!("SKIPPED without vctl: FLIPGATE_WITHOUT_VULCAND=1");
-        return None;
-    }
-    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/vctl");
-    let path = std::env::var_os("FLIPGATE_VCTL").map_or_else(built, PathBuf::from);
-    assert!(path.is_file(), "no vctl at {}: name one with FLIPGATE_VCTL", path.display());
-    Some(path)
-}
+use std::time::Duration;
 
 #[test]
 fn the_order_of_routes_is_a_choice() {
@@ -81,10 +72,10 @@ async fn keys_come_over_from_another_prefix() {
     assert!(code == 1 && error.contains("`vulcand`") || error.contains("vulcand/"), "{error}");
 }
 
-/// Either makes the key, either seals, and we open.
-#[test]
-fn seal_keys_and_sealed_pairs_are_vulcands() {
-    let Some(vctl) = vctl() else { return };
+/// Either makes the key, either seals, and the other opens.
+#[tokio::test]
+async fn seal_keys_and_sealed_pairs_are_vulcands() {
+    let (Some(vctl), Some(vulcand)) = (vctl_program(), vulcand_program()) else { return };
     let _machine = shared();
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
@@ -126,4 +117,45 @@ fn seal_keys_and_sealed_pairs_are_vulcands() {
             assert!(Certificate::load(&source, &other, None).is_err());
         }
     }
+    vulcand_opens(&vulcand, &dir, made[1].trim(), (&cert, &private)).await;
+}
+
+/// A host's value that we made is what vulcand shows it has unsealed.
+async fn vulcand_opens(vulcand: &Path, dir: &tempfile::TempDir, key: &str, (cert, private): (&str, &str)) {
+    let etcd = Etcd::start().await;
+    let seal_key = dir.path().join("seal.key");
+    fs::write(&seal_key, key).unwrap();
+    let (code, value, error) = verb(
+        &[
+            "secret",
+            "seal",
+            "--host",
+            "--cert",
+            cert,
+            "--key",
+            private,
+            "--seal-key-file",
+            seal_key.to_str().unwrap(),
+        ],
+        Path::new("/"),
+    );
+    assert_eq!(code, 0, "{error}");
+    etcd.client().await.put("vulcand/hosts/a.example/host", value.trim(), None).await.unwrap();
+    let (port, admin_port) = (free_port(), free_port());
+    let mut command = Command::new(vulcand);
+    command
+        .env_clear()
+        .arg(format!("-etcd={}", etcd.endpoint()))
+        .args(["-interface=127.0.0.1", "-apiInterface=127.0.0.1", "-sealKey", key])
+        .arg(format!("-port={port}"))
+        .arg(format!("-apiPort={admin_port}"));
+    let _vulcand = Process::start(&mut command, &dir.path().join("vulcand-output"));
+    let admin = std::net::SocketAddr::from(([127, 0, 0, 1], admin_port));
+    let shown = until("vulcand shows the host", Duration::from_secs(20), || {
+        let answer = Connection::try_open(admin).ok()?.get("vulcand", "/v2/hosts/a.example").ok()?;
+        (answer.status == 200).then(|| answer.text())
+    });
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let pem = fs::read(cert).unwrap();
+    assert_eq!(shown["Settings"]["KeyPair"]["Cert"], base64::engine::general_purpose::STANDARD.encode(pem));
 }

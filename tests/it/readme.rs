@@ -2,7 +2,8 @@
 //!
 //! A block marked `console test` is a session: a line that begins with `$ ` is typed, the lines below it are what it
 //! prints. The width of columns may differ, `...` stands for anything, in a line or for lines. A block marked `sh test` is
-//! a script. All of them run in one shell, in an empty directory and on free ports.
+//! a script. All of them run in one shell, in an empty directory and on free ports. `console hour` is a session of its own,
+//! which `vulcand/hour.rs` runs.
 
 use crate::support::{Admin, alone, flipgate, free_port, until};
 use ::flipgate::config::SETTINGS;
@@ -25,12 +26,12 @@ const ASKING: [&str; 5] =
 /// The ports of the README; its own ports of etcd and the admin API are set by variables, too.
 const PORTS: [&str; 6] = ["8080", "8443", "8182", "9001", "9002", "2379"];
 
-fn readme() -> String {
+pub fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
 }
 
 /// The fenced blocks with exactly this mark, each with the line it begins on.
-fn blocks(text: &str, mark: &str) -> Vec<(usize, String)> {
+pub fn blocks(text: &str, mark: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut open: Option<(bool, usize, String)> = None;
     for (line, number) in text.lines().zip(1..) {
@@ -50,7 +51,7 @@ fn blocks(text: &str, mark: &str) -> Vec<(usize, String)> {
 }
 
 /// What is typed, and what it prints.
-fn steps(block: &str) -> Vec<(String, Vec<String>)> {
+pub fn steps(block: &str) -> Vec<(String, Vec<String>)> {
     let mut steps: Vec<(String, Vec<String>)> = Vec::new();
     for line in block.lines() {
         match (line.strip_prefix("$ "), steps.last_mut()) {
@@ -94,7 +95,7 @@ fn is_output(expected: &[String], printed: &[&str]) -> bool {
 }
 
 /// A shell that is typed at. Dropping it ends whatever was started in it.
-struct Shell {
+pub struct Shell {
     dir: tempfile::TempDir,
     child: Child,
     ports: Vec<(&'static str, String)>,
@@ -103,15 +104,22 @@ struct Shell {
 
 impl Shell {
     fn new() -> Self {
+        Self::with(&PORTS, &[])
+    }
+
+    /// With these ports of the README on free ones, and programs of the test's own beside the usual.
+    pub fn with(ports: &[&'static str], programs: &[(&str, PathBuf)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ports = PORTS.map(|port| (port, free_port().to_string())).to_vec();
+        let ports = ports.iter().map(|port| (*port, free_port().to_string())).collect::<Vec<_>>();
         let port = |usual: &str| ports.iter().find(|(port, _)| *port == usual).unwrap().1.clone();
         let (client, peer) =
             (format!("http://127.0.0.1:{}", port("2379")), format!("http://127.0.0.1:{}", free_port()));
         let bin = dir.path().join("bin");
         fs::create_dir(&bin).unwrap();
         let tools = [("flipgate", Some(flipgate::program())), ("etcd", named("FLIPGATE_ETCD"))];
-        for (name, path) in tools.into_iter().chain([("etcdctl", named("FLIPGATE_ETCDCTL"))]) {
+        let programs = programs.iter().map(|(name, path)| (*name, Some(path.clone())));
+        for (name, path) in tools.into_iter().chain([("etcdctl", named("FLIPGATE_ETCDCTL"))]).chain(programs)
+        {
             if let Some(path) = path {
                 std::os::unix::fs::symlink(path, bin.join(name)).unwrap();
             }
@@ -149,7 +157,12 @@ impl Shell {
     }
 
     fn admin(&self) -> SocketAddr {
-        let port = &self.ports.iter().find(|(port, _)| *port == "8182").unwrap().1;
+        self.address("8182")
+    }
+
+    /// Where a port of the README is in truth.
+    pub fn address(&self, usual: &str) -> SocketAddr {
+        let port = &self.ports.iter().find(|(port, _)| *port == usual).unwrap().1;
         format!("127.0.0.1:{port}").parse().unwrap()
     }
 
@@ -159,6 +172,7 @@ impl Shell {
         for (usual, free) in &self.ports {
             command = command.replace(&format!(":{usual}"), &format!(":{free}"));
             command = command.replace(&format!("server {usual}"), &format!("server {free}"));
+            command = command.replace(&format!("ort={usual}"), &format!("ort={free}"));
         }
         let output = self.dir.path().join("output");
         let begin = fs::metadata(&output).unwrap().len() as usize;
@@ -182,11 +196,11 @@ impl Shell {
     }
 
     /// Types a command until it prints what is expected.
-    fn expect(&mut self, place: &str, command: &str, expected: &[String]) {
+    pub fn expect(&mut self, place: &str, command: &str, expected: &[String]) {
         let late = Instant::now() + COMMAND_MAX;
         loop {
             let (code, printed) = self.run(command);
-            let printed = self.with_usual_ports(printed);
+            let printed = without_colours(&self.with_usual_ports(printed));
             // Jobs that end, and whom a flip waits for where a machine is slow.
             let is_aside = |line: &str| line.starts_with('[') || line.starts_with("waiting for ");
             let lines = printed.lines().filter(|line| !is_aside(line)).collect::<Vec<_>>();
@@ -203,6 +217,13 @@ impl Shell {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Without the sequences that colour a terminal, which vctl prints to anybody.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| plain + part.split_once('m').map_or(part, |(_, rest)| rest))
 }
 
 impl Drop for Shell {

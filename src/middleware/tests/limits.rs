@@ -165,3 +165,95 @@ fn requests_in_flight_are_limited_until_they_end() {
     edited.edit(r#"{"Connections":0,"Variable":"request.host"}"#);
     limited(&edited, "192.0.2.1", 0);
 }
+
+/// A breaker over time: each line is milliseconds, the status that the server would give, and what the client gets.
+struct Broken {
+    edited: Edited,
+    start: Instant,
+    effects: Vec<String>,
+}
+
+impl Broken {
+    fn new(spec: &str) -> Self {
+        Self { edited: Edited::new("cbreaker", spec), start: Instant::now(), effects: Vec::new() }
+    }
+
+    /// `None`: the request passed, took `latency` and was answered with `status`.
+    fn ask(&mut self, at: u64, latency: u64, status: u16) -> Option<Reply> {
+        let ms = Duration::from_millis;
+        let (mut visit, reply) = ask(&self.edited.chain(), self.start + ms(at), "192.0.2.1", "");
+        self.effects.extend(visit.take_effect().map(|effect| effect.event.to_owned()));
+        assert_eq!(visit.is_watched(), reply.is_none());
+        visit.end(status, self.start + ms(at + latency), 70);
+        self.effects.extend(visit.take_effect().map(|effect| effect.event.to_owned()));
+        assert!(!visit.is_watched());
+        reply
+    }
+}
+
+const HOOKS: &str = r#""OnTripped":{"Type":"webhook","Action":{"URL":"http://a"}},"OnStandby":{"Type":"webhook","Action":{"URL":"http://a"}}"#;
+
+#[test]
+fn a_breaker_trips_recovers_and_stands_by() {
+    let mut broken = Broken::new(&format!(
+        r#"{{"Condition":"NetworkErrorRatio() > 0.5","Fallback":{{"Type":"response","Action":{{"StatusCode":418,"ContentType":"text/html","Body":"<p>"}}}},{HOOKS},"FallbackDuration":"1s","RecoveryDuration":"1s"}}"#
+    ));
+    assert!(broken.ask(0, 0, 200).is_none());
+    assert!(broken.ask(10, 0, 502).is_none());
+    // Two of three, but the next check is only due 100 ms after the first.
+    assert!(broken.ask(20, 0, 504).is_none());
+    assert!(broken.ask(90, 0, 200).is_none());
+    assert!(broken.ask(95, 0, 502).is_none());
+    assert!(broken.effects.is_empty());
+    assert!(broken.ask(100, 0, 504).is_none());
+    assert_eq!(broken.effects, ["tripped"]);
+    let reply = broken.ask(110, 0, 200).unwrap();
+    assert_eq!((reply.status, reply.reason), (418, Some(Reason::Tripped)));
+    assert_eq!(reply.body.unwrap(), ("text/html".into(), "<p>".into()));
+    assert!((111..1_100).step_by(50).all(|at| broken.ask(at, 0, 200).is_some()));
+    // Recovering, more and more passes, at the end about a half.
+    let passed = (1_100..2_100).filter(|at| broken.ask(*at, 0, 200).is_none()).count();
+    assert!((450..=500).contains(&passed), "{passed}");
+    assert_eq!(broken.effects, ["tripped"]);
+    assert!((2_101..2_200).all(|at| broken.ask(at, 0, 200).is_none()));
+    assert_eq!(broken.effects, ["tripped", "standby"]);
+}
+
+#[test]
+fn a_breaker_measures_latency_and_codes() {
+    let with = |condition: &str| {
+        Broken::new(&format!(
+            r#"{{"Condition":"{condition}","Fallback":{{"Type":"redirect","Action":{{"URL":"https://sorry.example/x/","PreservePath":true}}}}}}"#
+        ))
+    };
+    let mut slow = with("LatencyAtQuantileMS(50.0) > 40");
+    assert!(slow.ask(0, 40, 200).is_none());
+    assert!(slow.ask(200, 100, 200).is_none());
+    assert!(slow.ask(400, 100, 200).is_none());
+    let reply = slow.ask(600, 0, 200).unwrap();
+    assert_eq!((reply.status, &*reply.fields[0].1), (302, "https://sorry.example/x/"));
+    // Without a webhook there is nothing to be done.
+    assert!(slow.effects.is_empty());
+    let mut bad = with("ResponseCodeRatio(500, 600, 200, 600) >= 0.5");
+    assert!(bad.ask(0, 0, 200).is_none());
+    assert!(bad.ask(200, 0, 503).is_none());
+    assert!(bad.ask(400, 0, 200).is_some());
+}
+
+#[test]
+fn a_breaker_keeps_its_state_over_edits() {
+    let spec = |condition: &str, status: u16| {
+        format!(
+            r#"{{"Condition":"{condition}","Fallback":{{"Type":"response","Action":{{"StatusCode":{status}}}}}}}"#
+        )
+    };
+    let mut broken = Broken::new(&spec("NetworkErrorRatio() > 0.6", 503));
+    assert!(broken.ask(0, 0, 200).is_none());
+    assert!(broken.ask(200, 0, 502).is_none());
+    // The measures count for the new condition too.
+    broken.edited.edit(&spec("NetworkErrorRatio() > 0.4", 503));
+    assert!(broken.ask(400, 0, 502).is_none());
+    assert_eq!(broken.ask(410, 0, 200).unwrap().status, 503);
+    broken.edited.edit(&spec("NetworkErrorRatio() > 0.9", 500));
+    assert_eq!(broken.ask(420, 0, 200).unwrap().status, 500);
+}

@@ -120,3 +120,64 @@ fn variables() {
         &["IPv6Prefix: is 129; from 0 to 128 is allowed"],
     );
 }
+
+#[test]
+fn breakers() {
+    let fallback = r#""Fallback":{"Type":"response","Action":{"StatusCode":503,"Body":""}}"#;
+    let least = format!(r#"{{"Condition":"NetworkErrorRatio() > 0.5",{fallback}}}"#);
+    same("cbreaker", &least);
+    same(
+        "cbreaker",
+        r#"{"Condition":"LatencyAtQuantileMS(50.0) > 40 && ResponseCodeRatio(500, 600, 0, 600) > 0.1","Fallback":{"Type":"redirect","Action":{"URL":"https://sorry.example/x","PreservePath":true}},"OnTripped":{"Type":"webhook","Action":{"URL":"http://hooks.example:81/a?b","Method":"PUT","Headers":{"X-A":["1","2"]},"Form":{"a":["b"]},"Body":"aha!","Timeout":"1s"}},"FallbackDuration":1000000000,"RecoveryDuration":2000000000,"CheckPeriod":5000000}"#,
+    );
+    // As vulcand and `vctl` write it: texts in place of objects, empty ones, zeros.
+    read_as(
+        "cbreaker",
+        r#"{"Condition":"NetworkErrorRatio() > 0.5","Fallback":"{\"Type\": \"response\", \"Action\": {\"StatusCode\": 503}}","OnTripped":"","OnStandby":null,"FallbackDuration":10000000000,"RecoveryDuration":0,"CheckPeriod":"100ms"}"#,
+        &least,
+        &[],
+    );
+    read_as("cbreaker", &least.replace("\"\"", r#"{"a": 1}"#), &least.replace("\"\"", r#""{\"a\":1}""#), &[]);
+    bad("cbreaker", "{}", &["Condition: is missing", "Fallback: is missing: an answer is expected"]);
+    bad(
+        "cbreaker",
+        r#"{"Condition":"whut?","Fallback":{"Type":"panic","Action":{"x":1}},"OnTripped":{"Type":"mail","Action":{"URL":"http://a"}},"CheckPeriod":-1}"#,
+        &[
+            "Condition: is \"whut?\": column 5",
+            "Fallback.Type: is \"panic\"; one of response, redirect is expected",
+            "OnTripped.Type: is \"mail\"; `webhook` is expected",
+            "CheckPeriod: is -1, a negative number of nanoseconds",
+            "w Middleware.Fallback.Action.x: is not a known field",
+        ],
+    );
+    let with_fallback = |fallback: &str| format!(r#"{{"Condition":"1 < 2","Fallback":{fallback}}}"#);
+    for (fallback, reason) in [
+        (r#""{""#, "Fallback: is a text, but not one of JSON"),
+        ("5", "Fallback: is the number 5; a JSON object is expected"),
+        (r#"{"Type":"response"}"#, "Fallback.Action: is missing"),
+        (r#"{"Type":"response","Action":{}}"#, "Fallback.Action.StatusCode: is missing"),
+        (r#"{"Type":"response","Action":{"StatusCode":101}}"#, "StatusCode: is 101; from 200 to 599"),
+        (r#"{"Type":"response","Action":{"StatusCode":204,"Body":"a b"}}"#, "an answer without a body"),
+        (r#"{"Type":"response","Action":{"StatusCode":500,"Body":5}}"#, "a text, base64 or an object"),
+        (r#"{"Type":"response","Action":{"StatusCode":500,"ContentType":"x"}}"#, "a type is expected"),
+        (r#"{"Type":"redirect","Action":{"URL":"//evil.example"}}"#, "is neither an address"),
+        (r#"{"Type":"redirect","Action":{"URL":"ftp://a"}}"#, "is neither an address"),
+        (r#"{"Type":"redirect","Action":{"URL":"http://a/ b"}}"#, "is neither an address"),
+    ] {
+        bad("cbreaker", &with_fallback(fallback), &[reason]);
+    }
+    let with_hook = |hook: &str| {
+        format!(r#"{{"Condition":"1 < 2",{fallback},"OnStandby":{{"Type":"webhook","Action":{hook}}}}}"#)
+    };
+    for (hook, reason) in [
+        ("{}", "OnStandby.Action.URL: is missing"),
+        (r#"{"URL":"ftp://a"}"#, "URL: is no address"),
+        (r#"{"URL":"http://user:secret@a/"}"#, "URL: is no address"),
+        (r#"{"URL":"http://a","Method":"A B"}"#, "Method: is \"A B\""),
+        (r#"{"URL":"http://a","Timeout":"61s"}"#, "Timeout: is 1m1s; at most 1m0s is allowed"),
+        (r#"{"URL":"http://a","Headers":{"Host":"b"}}"#, "Headers.Host: belongs to"),
+        (r#"{"URL":"http://a","Form":{"a":1}}"#, "Form.a: is the number 1; a string is expected"),
+    ] {
+        bad("cbreaker", &with_hook(hook), &[reason]);
+    }
+}

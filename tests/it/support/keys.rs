@@ -8,17 +8,18 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 use tokio::runtime::Runtime;
 
-/// The prefix of the table.
+/// The prefix of the table, unless a test asks for another.
 pub const PREFIX: &str = "/flipgate";
 
 /// The prefix of what is not routing.
-const STATE_PREFIX: &str = "/flipgate.state/flipgate";
+const STATE_PREFIX: &str = "/flipgate.state";
 
 /// An etcd of the test's own with a client. Keys are relative to the prefix.
 pub struct Keys {
     runtime: Runtime,
     etcd: Etcd,
     client: KvClient,
+    prefix: String,
 }
 
 impl Keys {
@@ -35,7 +36,18 @@ impl Keys {
             let client = etcd.client().await.kv_client();
             (etcd, client)
         });
-        Self { runtime, etcd, client: client.max_decoding_message_size(64 << 20) }
+        let client = client.max_decoding_message_size(64 << 20);
+        Self { runtime, etcd, client, prefix: PREFIX.to_owned() }
+    }
+
+    /// The same store, with everything below another prefix, as `vulcand`.
+    pub fn below(mut self, prefix: &str) -> Self {
+        self.prefix = prefix.to_owned();
+        self
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}/{key}", self.prefix)
     }
 
     /// As `--store` takes it.
@@ -55,14 +67,27 @@ impl Keys {
 
     /// Writes anything; the revision.
     pub fn put_bytes(&mut self, key: &str, value: Vec<u8>) -> i64 {
-        let key = format!("{PREFIX}/{key}");
+        let key = self.key(key);
         let answer = self.runtime.block_on(self.client.put(key, value, None::<PutOptions>)).unwrap();
+        answer.header().unwrap().revision()
+    }
+
+    /// Writes JSON under a lease of its own of so many seconds, which nobody keeps alive.
+    pub fn put_leased(&mut self, key: &str, value: &Value, seconds: i64) -> i64 {
+        let key = self.key(key);
+        let written = async {
+            let client = self.etcd.client().await;
+            let lease = client.lease_client().grant(seconds, None).await.unwrap().id();
+            let options = PutOptions::new().with_lease(lease);
+            client.kv_client().put(key, value.to_string(), Some(options)).await.unwrap()
+        };
+        let answer = self.runtime.block_on(written);
         answer.header().unwrap().revision()
     }
 
     /// When a key's changes come from etcd, with their revisions. Returns once it watches.
     pub fn watch(&self, key: &str) -> Receiver<(Instant, i64)> {
-        let key = format!("{PREFIX}/{key}");
+        let key = self.key(key);
         let (send, changes) = channel();
         let mut stream = self.runtime.block_on(async {
             let mut client = self.etcd.client().await;
@@ -82,9 +107,8 @@ impl Keys {
 
     /// Writes and deletes in one transaction, at most etcd's 128; the revision.
     pub fn change_together(&mut self, puts: &[(String, Value)], deletes: &[String]) -> i64 {
-        let put =
-            |(key, value): &(String, Value)| TxnOp::put(format!("{PREFIX}/{key}"), value.to_string(), None);
-        let delete = |key: &String| TxnOp::delete(format!("{PREFIX}/{key}"), None);
+        let put = |(key, value): &(String, Value)| TxnOp::put(self.key(key), value.to_string(), None);
+        let delete = |key: &String| TxnOp::delete(self.key(key), None);
         let operations = puts.iter().map(put).chain(deletes.iter().map(delete)).collect::<Vec<_>>();
         let transaction = Txn::new().and_then(operations);
         self.runtime.block_on(self.client.txn(transaction)).unwrap().header().unwrap().revision()
@@ -92,7 +116,7 @@ impl Keys {
 
     /// The JSON of a key, if it is there.
     pub fn get(&mut self, key: &str) -> Option<Value> {
-        let key = format!("{PREFIX}/{key}");
+        let key = self.key(key);
         let answer = self.runtime.block_on(self.client.get(key, None)).unwrap();
         answer.kvs().first().map(|pair| serde_json::from_slice(pair.value()).unwrap())
     }
@@ -100,20 +124,20 @@ impl Keys {
     /// The records of flips that are not over.
     pub fn open_flips(&mut self) -> Vec<String> {
         let options = etcd_client::GetOptions::new().with_prefix().with_keys_only();
-        let key = format!("{STATE_PREFIX}/flips/");
+        let key = format!("{STATE_PREFIX}/{}/flips/", self.prefix.trim_matches('/'));
         let answer = self.runtime.block_on(self.client.get(key, Some(options))).unwrap();
         answer.kvs().iter().map(|pair| String::from_utf8_lossy(pair.key()).into_owned()).collect()
     }
 
     pub fn delete(&mut self, key: &str) -> i64 {
-        let key = format!("{PREFIX}/{key}");
+        let key = self.key(key);
         self.runtime.block_on(self.client.delete(key, None)).unwrap().header().unwrap().revision()
     }
 
     /// Removes everything below the prefix, in one revision.
     pub fn delete_all(&mut self) -> i64 {
         let options = etcd_client::DeleteOptions::new().with_prefix();
-        let delete = self.client.delete(format!("{PREFIX}/"), Some(options));
+        let delete = self.client.delete(format!("{}/", self.prefix), Some(options));
         self.runtime.block_on(delete).unwrap().header().unwrap().revision()
     }
 
@@ -138,7 +162,7 @@ impl Keys {
         let program = std::env::var("FLIPGATE_ETCDCTL").unwrap_or_else(|_| "etcdctl".to_owned());
         let output = Command::new(program)
             .args(["--endpoints", &self.etcd.endpoint(), "--write-out", "json", "put"])
-            .args([&format!("{PREFIX}/{key}"), &value.to_string()])
+            .args([&self.key(key), &value.to_string()])
             .env("ETCDCTL_API", "3")
             .output()
             .unwrap_or_else(|error| panic!("cannot start etcdctl: {error}"));
