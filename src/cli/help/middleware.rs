@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 
 /// Every type with its page, by name.
 const PAGES: &[(&str, &str)] = &[
-    ("connlimit", include_str!("middleware/connlimit.md")),
     ("headers", include_str!("middleware/headers.md")),
-    ("ratelimit", include_str!("middleware/ratelimit.md")),
     ("redirect", include_str!("middleware/redirect.md")),
     ("rewrite", include_str!("middleware/rewrite.md")),
 ];
