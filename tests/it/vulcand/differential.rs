@@ -54,9 +54,9 @@ pub struct Found {
 fn both_answer_alike() {
     let _machine = shared();
     let sets = cases::all();
-    let requests = sets.iter().flat_map(|set| &set.steps).filter(|step| matches!(step, Step::Ask(_))).count();
-    println!("{} key sets, {requests} requests", sets.len());
-    assert!(sets.len() >= 60 && requests >= 150, "cases were lost");
+    let compared = sets.iter().filter(|set| !is_pending(set) && !set.alone).collect::<Vec<_>>();
+    let requests = compared.iter().map(|set| asks(set).count()).sum::<usize>();
+    assert!(compared.len() >= 60 && requests >= 150, "cases were lost: {} sets, {requests}", compared.len());
     for set in sets.iter().filter(|set| is_pending(set)) {
         let needs = set.needs.as_deref().unwrap_or_default();
         println!("SKIPPED {}: Flipgate has no {needs} yet; only vulcand is asked", set.name);
@@ -128,7 +128,12 @@ fn both_answer_alike() {
         sets.iter().any(|other| other.name == set && is_pending(other))
     });
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
-    println!("equal but for {} listed differences", DIFFERENCES.len());
+    println!(
+        "vulcand 2: {} of {} key sets and {requests} requests compared, equal but for {} listed differences: ok",
+        compared.len(),
+        sets.len(),
+        DIFFERENCES.len()
+    );
 }
 
 fn is_pending(set: &Set) -> bool {
