@@ -92,7 +92,8 @@ pub struct Running {
 /// What only the operator can mend: see [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let store = open_store(&config)?;
-    let seal_keys = SealKeys::read(&config.store.seal_key_files).map_err(StartError::Seal)?;
+    let direct: Vec<&str> = config.store.seal_keys.iter().map(|key| key.expose()).collect();
+    let seal_keys = SealKeys::gather(&direct, &config.store.seal_key_files).map_err(StartError::Seal)?;
     let access_log = AccessLog::start(&config.access_log.target, config.access_log.format)
         .map_err(|error| StartError::Io { setting: "--access-log".to_owned(), error })?;
     let plan = Plan {

@@ -7,7 +7,9 @@ use super::get::severity;
 use super::references::Objects;
 use super::table::{count, table};
 use super::target::{Target, objects};
-use crate::model::{Finding, Object, ObjectKey, Severity, Strictness};
+use super::value::with;
+use super::vulcand::{self, Differences};
+use crate::model::{Finding, FrontendId, Object, ObjectKey, Severity, Strictness};
 use crate::store::{Entry, unreadable};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -20,12 +22,17 @@ Examples:
   flipgate check -f routes/                        a directory in a store's layout
   flipgate check -f routes.yaml                    documents {kind, id, spec}
   flipgate check --store etcd://127.0.0.1:2379     what the store holds now
+  flipgate check --vulcand                         and what vulcand would do differently with it
 
-Files are read as strictly as `apply` reads them. Exits with 1 if anything is an error.")]
+Files are read as strictly as `apply` reads them. Exits with 1 if anything is an error, and with --vulcand if a request \
+would go elsewhere.")]
 pub(super) struct Check {
     /// Documents or a directory, in place of the store; `-` is standard input
     #[arg(short, long, value_name = "FILE|DIR")]
     file: Option<PathBuf>,
+    /// Show a request for each pair of routes that vulcand prefers the other way round
+    #[arg(long)]
+    vulcand: bool,
     #[command(flatten)]
     target: TargetFlags,
 }
@@ -39,12 +46,13 @@ pub(super) struct Row {
 
 impl Check {
     pub(super) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        let (checked, mut rows) = match &self.file {
+        let (checked, loaded, mut rows) = match &self.file {
             Some(path) => {
                 let documents = document::read(context, path).await?;
                 let mut rows: Vec<Row> = documents.wrong.iter().map(|wrong| misplaced(wrong)).collect();
-                rows.extend(of_documents(&documents.objects));
-                (documents.objects.len(), rows)
+                let (loaded, found) = load_documents(&documents.objects);
+                rows.extend(found);
+                (documents.objects.len(), loaded, rows)
             }
             None => {
                 let target = context.target(&self.target)?;
@@ -57,19 +65,34 @@ impl Check {
                 }
                 rows.extend(loaded.findings().into_iter().map(row));
                 rows.extend(others.iter().map(foreign));
-                (entries.len(), rows)
+                (entries.len(), loaded, rows)
             }
         };
+        let in_store = self.file.is_none() && self.target.store_named(context)?;
+        if self.vulcand || (in_store && vulcand::is_vulcands_prefix(&self.target.prefix(context)?)) {
+            rows.extend(vulcand::shared(&loaded));
+        }
+        let differences = self.vulcand.then(|| vulcand::differences(&loaded));
+        rows.extend(differences.iter().flat_map(|differences| &differences.lost).map(lost));
         rows.sort_by(|a, b| (b.finding.severity, &a.place).cmp(&(a.finding.severity, &b.place)));
-        print(context, checked, &rows)
+        print(context, checked, &rows, differences.as_ref())
     }
 }
 
-fn print(context: &mut Context<'_, '_>, checked: usize, rows: &[Row]) -> anyhow::Result<Exit> {
+fn print(
+    context: &mut Context<'_, '_>,
+    checked: usize,
+    rows: &[Row],
+    differences: Option<&Differences>,
+) -> anyhow::Result<Exit> {
     let errors = rows.iter().filter(|row| row.finding.severity == Severity::Error).count();
     if context.output == Output::Json {
         let problems: Vec<Value> = rows.iter().map(to_json).collect();
-        context.json(&json!({ "checked": checked, "errors": errors, "problems": problems }))?;
+        let mut value = json!({ "checked": checked, "errors": errors, "problems": problems });
+        if let Some(differences) = differences {
+            value = with(value, "vulcand", differences.to_json());
+        }
+        context.json(&value)?;
     } else {
         if !rows.is_empty() {
             let cells = |row: &Row| {
@@ -78,11 +101,25 @@ fn print(context: &mut Context<'_, '_>, checked: usize, rows: &[Row]) -> anyhow:
             };
             context.say(table(["SEVERITY", "OBJECT", "FIELD", "REASON"], rows.iter().map(cells)))?;
         }
+        if let Some(differences) = differences {
+            if !rows.is_empty() && !differences.found.is_empty() {
+                context.say("")?;
+            }
+            differences.print(context)?;
+        }
         let warnings = rows.len() - errors;
         let found = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
         context.note(format_args!("{} checked: {found}", count(checked, "object")));
     }
-    Ok(if errors == 0 { Exit::Done } else { Exit::No })
+    let differs = differences.is_some_and(|differences| !differences.found.is_empty());
+    Ok(if errors == 0 && !differs { Exit::Done } else { Exit::No })
+}
+
+/// A route that vulcand's router takes and never finds.
+fn lost((id, why): &(FrontendId, &'static str)) -> Row {
+    let (field, reason) = ("Route".to_owned(), format!("is found here; vulcand never finds it: it {why}"));
+    let place = ObjectKey::Frontend(id.clone()).canonical();
+    Row { place, finding: Finding { field, reason, severity: Severity::Warning } }
 }
 
 fn to_json(row: &Row) -> Value {
@@ -127,8 +164,8 @@ pub(super) fn load(entries: &BTreeMap<ObjectKey, Entry>, strictness: Strictness)
     (loaded, rows)
 }
 
-/// Everything that is wrong with documents, as strictly as they would be written.
-pub(super) fn of_documents(documents: &BTreeMap<ObjectKey, Document>) -> Vec<Row> {
+/// Documents, and everything that is wrong with them, as strictly as they would be written.
+pub(super) fn load_documents(documents: &BTreeMap<ObjectKey, Document>) -> (Objects, Vec<Row>) {
     let (mut loaded, mut rows) = (Objects::default(), Vec::new());
     for (key, document) in documents {
         let parsed = Object::parse_value(key, &document.value, Strictness::Written);
@@ -139,5 +176,5 @@ pub(super) fn of_documents(documents: &BTreeMap<ObjectKey, Document>) -> Vec<Row
         }
     }
     rows.extend(loaded.findings().into_iter().map(row));
-    rows
+    (loaded, rows)
 }

@@ -264,7 +264,7 @@ Ctrl-C ends it {end}."
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::of_documents;
+    use crate::cli::check::load_documents;
     use crate::cli::document::Document;
     use crate::model::ObjectKey;
     use std::collections::BTreeMap;
@@ -309,7 +309,8 @@ mod tests {
             let key = ObjectKey::parse(path.strip_suffix(".yaml").unwrap()).unwrap();
             documents.insert(key, Document { origin: path.to_owned(), value });
         }
-        let wrong: Vec<_> = of_documents(&documents).iter().map(|row| row.finding.reason.clone()).collect();
+        let wrong: Vec<_> =
+            load_documents(&documents).1.iter().map(|row| row.finding.reason.clone()).collect();
         assert_eq!(wrong, [""; 0]);
         assert!(
             fs::read_to_string(dir.path().join("routes").join(FRONTEND))

@@ -15,6 +15,7 @@ use crate::table::{Change, ListedRoute, Table, compile};
 use anyhow::{anyhow, bail};
 use http::Uri;
 use serde_json::{Value, json};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -68,13 +69,14 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 }
 
 /// A request as the router sees it.
-struct Asked {
-    method: String,
-    host: String,
-    path: String,
-    query: String,
-    headers: Vec<(String, String)>,
-    client: Option<IpAddr>,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) client: Option<IpAddr>,
 }
 
 /// What is listed of one route.
@@ -236,14 +238,23 @@ impl Asked {
         let Ok(id) = FrontendId::try_from("asked") else { return false };
         let mut router = Router::new();
         router.insert(&id, route, 0, ());
-        let query = Query {
-            host: &self.host,
-            path: &self.path,
-            method: &self.method,
-            client: self.client,
-            lookup: self,
-        };
-        router.find(&query, &mut Params::new()).is_some()
+        router.find(&self.question(), &mut Params::new()).is_some()
+    }
+
+    pub(super) fn question(&self) -> Query<'_> {
+        Query { host: &self.host, path: &self.path, method: &self.method, client: self.client, lookup: self }
+    }
+}
+
+/// As `explain` takes it.
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let and = if self.query.is_empty() { "" } else { "?" };
+        write!(f, "{} http://{}{}{and}{}", self.method, self.host, self.path, self.query)?;
+        for (name, value) in &self.headers {
+            write!(f, " -H '{name}: {value}'")?;
+        }
+        self.client.iter().try_for_each(|client| write!(f, " --client {client}"))
     }
 }
 

@@ -155,6 +155,12 @@ impl TargetFlags {
         self.store_given || self.admin.is_some()
     }
 
+    /// Whether a store is named anywhere, and not an admin API in its place.
+    pub(super) fn store_named(&self, context: &Context<'_, '_>) -> anyhow::Result<bool> {
+        let admin_given = self.admin.is_some() && !self.store_given;
+        Ok(!admin_given && self.config(context)?.store.url.is_some())
+    }
+
     /// Whether `--store` stands on the command line.
     pub(super) fn store_given(&self) -> bool {
         self.store_given
@@ -162,7 +168,19 @@ impl TargetFlags {
 
     /// The keys that seal what is written to a store.
     pub(super) fn seal_keys(&self, context: &Context<'_, '_>) -> anyhow::Result<SealKeys> {
-        Ok(SealKeys::read(&self.config(context)?.store.seal_key_files)?)
+        let store = self.config(context)?.store;
+        let direct: Vec<&str> = store.seal_keys.iter().map(|key| key.expose()).collect();
+        Ok(SealKeys::gather(&direct, &store.seal_key_files)?)
+    }
+
+    /// Whether a seal key stands on the command line, where others can read it.
+    pub(super) fn shows_seal_key(&self) -> bool {
+        self.settings.has("seal-key")
+    }
+
+    /// The prefix of the store's keys.
+    pub(super) fn prefix(&self, context: &Context<'_, '_>) -> anyhow::Result<String> {
+        Ok(self.config(context)?.store.prefix)
     }
 
     /// The order of routes that the settings name.
@@ -186,6 +204,24 @@ impl TargetFlags {
         };
         AdminClient::new(&url, config.admin.token_file.as_deref())
     }
+}
+
+/// The store at `url` under another prefix, reached as the settings say.
+///
+/// # Errors
+/// It cannot be a store.
+pub(super) fn open_other(
+    flags: &TargetFlags,
+    context: &Context<'_, '_>,
+    (name, url): (&str, &str),
+    prefix: &str,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let settings = StoreSettings {
+        url: Some(url.to_owned()),
+        prefix: prefix.to_owned(),
+        ..flags.config(context)?.store
+    };
+    open_store(&settings).map_err(|error| anyhow::anyhow!("{name}: {error:#}"))
 }
 
 /// The address by which this machine reaches a listener of its own.

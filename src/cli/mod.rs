@@ -22,17 +22,20 @@ mod flip;
 mod get;
 mod help;
 mod history;
+mod import;
 mod plan;
 mod progress;
 mod proxy;
 mod put;
 mod references;
 mod rollback;
+mod sealing;
 mod secret;
 mod status;
 mod table;
 mod target;
 mod value;
+mod vulcand;
 mod wait;
 
 pub use context::{Context, Exit, Io, Output};
@@ -102,6 +105,8 @@ enum Verb {
     Apply(apply::Apply),
     Check(check::Check),
     Export(export::Export),
+    Import(import::Import),
+    Secret(sealing::Secret),
     Status(status::Status),
     Explain(explain::Explain),
     Flip(flip::Flip),
@@ -188,6 +193,8 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Apply(verb) => verb.run(context).await,
             Verb::Check(verb) => verb.run(context).await,
             Verb::Export(verb) => verb.run(context).await,
+            Verb::Import(verb) => verb.run(context).await,
+            Verb::Secret(verb) => verb.run(context).await,
             Verb::Status(verb) => verb.run(context).await,
             Verb::Explain(verb) => verb.run(context).await,
             Verb::Confirm(verb) => verb.run(context).await,

@@ -26,6 +26,10 @@ pub(super) struct Proxy {
 
 impl Proxy {
     pub(super) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
+        if self.flags.0.has("seal-key") {
+            context
+                .note("warning: others on this machine can read --seal-key; --seal-key-file keeps it to you");
+        }
         let config = context.settings(self.flags.0, |_| true)?;
         if config.store.url.is_none() {
             context.note(

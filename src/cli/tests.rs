@@ -104,9 +104,10 @@ fn help_version_and_usage() {
     check(&["put", "frontend", "x"], Exit::Error, "", "--file");
     check(&["get", "frontends", "--store", "dir:x", "--admin", "http://a"], Exit::Error, "", "--admin");
     check(&["completions", "bash"], Exit::Done, "_flipgate", "");
-    for verb in
-        ["proxy", "demo", "get", "put", "delete", "apply", "check", "export", "status", "explain", "confirm"]
-    {
+    for verb in [
+        "proxy", "demo", "get", "put", "delete", "apply", "check", "export", "status", "explain", "confirm",
+        "import", "secret",
+    ] {
         check(&[verb, "--help"], Exit::Done, "Examples:", "");
     }
 }
@@ -160,7 +161,7 @@ fn examples_of_middlewares_can_be_put() {
             examples += 1;
         }
     }
-    assert!(examples >= crate::model::middleware::TYPES.len());
+    assert!(examples >= crate::model::MIDDLEWARE_TYPES.len());
 }
 
 #[test]
@@ -478,4 +479,149 @@ fn a_confirmation_is_written_where_proxies_look() {
     let read = crate::control::confirm::from_slice(&written).unwrap();
     assert!(read.revision.0 > 0);
     stored.check(&["confirm", "--dry-run"], Exit::Error, "", "proxies know");
+}
+
+/// Vulcand's keys as etcd's API version 2 gives them.
+const DUMP: &str = r#"{"action":"get","node":{"key":"/vulcand","dir":true,"nodes":[
+  {"key":"/vulcand/frontends","dir":true,"nodes":[{"key":"/vulcand/frontends/f","dir":true,"nodes":[
+    {"key":"/vulcand/frontends/f/frontend","value":"{\"Type\":\"http\",\"BackendId\":\"b\",\"Route\":\"Path(\\\"/\\\")\",\"Odd\":1}"}]}]},
+  {"key":"/vulcand/hosts","dir":true,"nodes":[{"key":"/vulcand/hosts/a.example","dir":true,"nodes":[
+    {"key":"/vulcand/hosts/a.example/host","value":"{\"Settings\":{\"AutoCert\":{\"Email\":\"a@b.example\"}}}"}]}]},
+  {"key":"/vulcand/backends","dir":true,"nodes":[{"key":"/vulcand/backends/b","dir":true,"nodes":[
+    {"key":"/vulcand/backends/b/backend","value":"{\"Type\":\"http\"}"},
+    {"key":"/vulcand/backends/b/servers","dir":true,"nodes":[
+      {"key":"/vulcand/backends/b/servers/s","value":"{\"URL\":\"http://10.0.0.1:80\"}","ttl":9}]}]}]}]}}"#;
+
+#[test]
+fn vulcands_objects_are_imported() {
+    let stored = Stored::new();
+    let file = stored.path("dump.json");
+    fs::write(&file, DUMP).unwrap();
+    let base = ["import", "vulcand", "--file", file.to_str().unwrap()];
+    let import =
+        |more: &[&'static str]| base.iter().copied().chain(more.iter().copied()).collect::<Vec<&str>>();
+    let ran =
+        stored.check(&import(&[]), Exit::Done, "4 to be new, 0 to be overwritten", "nothing was written");
+    for told in [
+        "Odd",
+        "Settings.AutoCert",
+        "is written to last",
+        "carried over: 1 backend, 1 frontend, 1 host, 1 server",
+    ] {
+        assert!(ran.out.contains(told), "{told}: {}", ran.out);
+    }
+    stored.check(&["get", "frontends"], Exit::Done, "", "");
+    assert!(!stored.path("routes/frontends").exists());
+    stored.check(&import(&["--write"]), Exit::Done, "4 to be new", "transaction 1 of 1 written");
+    let kept = stored.run(&["get", "frontend", "f", "--output", "json"]).out;
+    assert!(kept.contains("\"BackendId\": \"b\"") && !kept.contains("Odd"), "{kept}");
+    stored.check(&["get", "host", "a.example"], Exit::Done, "a@b.example", "");
+    stored.check(&import(&["--write"]), Exit::Done, "4 so already", "");
+    stored.check(&["put", "server", "b/s", "--set", "URL=http://10.0.0.2:80"], Exit::Done, "", "");
+    stored.check(
+        &import(&["--write"]),
+        Exit::No,
+        "1 to be overwritten",
+        "would be overwritten; nothing was written",
+    );
+    stored.check(&["get", "server", "b/s"], Exit::Done, "10.0.0.2", "");
+    stored.check(&import(&["--write", "--force"]), Exit::Done, "1 to be overwritten", "written");
+    stored.check(&["get", "server", "b/s"], Exit::Done, "10.0.0.1", "");
+    // Without a store it is only told.
+    let ran = run_with(&import(&["--output", "json"]), "", &[]);
+    let told: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.exit, told["carried"].as_array().unwrap().len()), (Exit::Done, 4), "{}", ran.err);
+    let bad = DUMP.replace("\\\"Type\\\":\\\"http\\\"}", "5");
+    let ran = stored.run_in(&["import", "vulcand", "--file", "-"], &bad);
+    assert!(ran.exit == Exit::No && ran.out.contains("not carried"), "{}", ran.out);
+    stored.check(&["import", "vulcand"], Exit::Error, "", "--from etcd://HOST:PORT");
+    let ran = run_with(&["import", "vulcand", "--", "-port", "80"], "", &[]);
+    assert!(
+        ran.exit == Exit::Done && ran.out.contains("default = \"0.0.0.0:80\""),
+        "{} {}",
+        ran.out,
+        ran.err
+    );
+}
+
+#[test]
+fn vulcands_order_is_compared() {
+    let stored = Stored::new();
+    let documents = "\
+kind: server\nid: b/a\nspec: {url: 'http://127.0.0.1:1'}\n---
+kind: frontend\nid: one\nspec: {backendId: b, route: 'Path(\"/42\")'}\n---
+kind: frontend\nid: other\nspec: {backendId: b, route: 'Path(\"/<id>\")'}\n---
+kind: frontend\nid: other2\nspec: {backendId: b, route: 'PathPrefix(\"/new\")'}\n";
+    assert_eq!(stored.run_in(&["apply", "-f", "-"], documents).exit, Exit::Done);
+    stored.check(&["check"], Exit::Done, "", "4 objects checked: 0 errors, 0 warnings");
+    let ran = stored.check(
+        &["check", "--vulcand"],
+        Exit::No,
+        "one   other    GET http://any.example/42",
+        "1 pair of frontends would get other requests",
+    );
+    assert!(ran.out.contains("begin with another: other and other2"), "{}", ran.out);
+    assert!(ran.err.contains("1 frontend not compared"), "{}", ran.err);
+    let explain = ["explain", "GET", "http://any.example/42", "--store", &stored.url];
+    stored.check(&explain, Exit::Done, "frontend  one", "");
+    let ran = stored.check(
+        &[&explain[..], &["--route-order", "vulcand"]].concat(),
+        Exit::Done,
+        "frontend  other",
+        "",
+    );
+    assert!(ran.out.contains("in vulcand's order"), "{}", ran.out);
+    let json: serde_json::Value =
+        serde_json::from_str(&stored.run(&["check", "--vulcand", "--output", "json"]).out).unwrap();
+    let difference = &json["vulcand"]["differences"][0];
+    assert_eq!((&difference["flipgate"], &difference["vulcand"]), (&"one".into(), &"other".into()));
+}
+
+#[test]
+fn keys_are_made_and_seal() {
+    let stored = Stored::new();
+    let (key, other) = (stored.path("seal.key"), stored.path("other.key"));
+    let (key, other) = (key.to_str().unwrap(), other.to_str().unwrap());
+    for file in [key, other] {
+        stored.check(&["secret", "new-key", "-f", file], Exit::Done, "", "");
+        stored.check(&["secret", "new-key", "-f", file], Exit::Error, "", "cannot be made");
+        assert_eq!(fs::read_to_string(file).unwrap().trim().len(), 64);
+    }
+    let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let (cert, private) = (stored.path("cert.pem"), stored.path("key.pem"));
+    fs::write(&cert, pair.cert.pem()).unwrap();
+    fs::write(&private, pair.signing_key.serialize_pem()).unwrap();
+    let (cert, private) = (cert.to_str().unwrap(), private.to_str().unwrap());
+    let seal = ["secret", "seal", "--cert", cert, "--key", private];
+    stored.check(&seal, Exit::Error, "", "no seal key is given");
+    let with_key = [&seal[..], &["--seal-key-file", key]].concat();
+    stored.check(&with_key, Exit::Done, r#"{"Encryption":"secretbox.v1","Value":{"Val":""#, "");
+    let swapped = ["secret", "seal", "--cert", cert, "--key", cert, "--seal-key-file", key];
+    stored.check(&swapped, Exit::Error, "", "key");
+    let digits = fs::read_to_string(key).unwrap();
+    let direct = [&seal[..], &["--host", "--default", "--seal-key", digits.trim()]].concat();
+    let ran = stored.check(
+        &direct,
+        Exit::Done,
+        r#"{"Settings":{"Default":true,"KeyPair":""#,
+        "others on this machine",
+    );
+    assert_eq!(stored.run_in(&["put", "host", "a.example", "-f", "-"], &ran.out).exit, Exit::Done);
+
+    // Another first key, and the old one behind it.
+    let rotate = ["secret", "rotate", "--seal-key-file", other, "--seal-key-file", key];
+    let only_other = ["secret", "rotate", "--seal-key-file", other];
+    stored.check(&only_other, Exit::No, "none of the keys opens it", "nothing to seal anew");
+    stored.check(
+        &rotate,
+        Exit::Done,
+        "was sealed with another key",
+        "1 key pair to seal anew; nothing was written",
+    );
+    stored.check(&[&rotate[..], &["--write"]].concat(), Exit::Done, "", "1 key pair sealed anew");
+    stored.check(&only_other, Exit::Done, "sealed with the first key already", "nothing to seal anew");
+    let ran = stored.run_in(&["secret", "rotate"], "");
+    assert!(ran.exit == Exit::Error && ran.err.contains("no seal key"), "{}", ran.err);
+    let env = [("FLIPGATE_STORE", stored.url.as_str()), ("FLIPGATE_SEAL_KEY_FILE", other)];
+    assert_eq!(run_with(&["secret", "rotate"], "", &env).exit, Exit::Done);
 }

@@ -78,8 +78,27 @@ pub struct StoreSettings {
     pub etcd_cert_and_key: Option<(PathBuf, PathBuf)>,
     /// User name and the file with the password.
     pub etcd_user_and_password_file: Option<(String, PathBuf)>,
-    /// The first one seals.
+    /// Given directly; they stand before those in files.
+    pub seal_keys: Vec<Secret>,
+    /// The first key of all seals.
     pub seal_key_files: Vec<PathBuf>,
+}
+
+/// A text that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 /// How a stored listener listens on this machine.
@@ -200,6 +219,11 @@ pub struct Partial {
 }
 
 impl Partial {
+    /// Whether a flag has a value.
+    pub fn has(&self, flag: &str) -> bool {
+        self.values.contains_key(flag)
+    }
+
     /// Gives a flag a value; a further one where the flag takes many, in place of the former otherwise.
     pub fn set(&mut self, setting: &Setting, value: impl Into<String>) {
         let values = self.values.entry(setting.flag).or_default();
@@ -323,6 +347,7 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             etcd_ca: self.optional("etcd-ca", path),
             etcd_cert_and_key: self.pair(("etcd-cert", path), ("etcd-key", path)),
             etcd_user_and_password_file: self.pair(("etcd-user", text), ("etcd-password-file", path)),
+            seal_keys: self.many("seal-key", |text| Ok(Secret(text.into()))),
             seal_key_files: self.many("seal-key-file", path),
         }
     }

@@ -58,6 +58,12 @@ pub const SETTINGS: &[Setting] = &[
         "FILE",
         "File with a key that opens sealed key pairs; the first one seals",
     ),
+    many(
+        "store",
+        "seal-key",
+        "HEX",
+        "Such a key itself, before those in files; a command line is readable by others on the machine",
+    ),
     one("", "secrets-dir", "DIR", "", "Directory below which files named by objects lie"),
     one("", "name", "NAME", "", "Name of this proxy in the fleet; default: the machine's"),
     one(

@@ -122,6 +122,25 @@ impl ResponseHead {
         }
     }
 
+    /// How long its body is, or would have been in an answer to HEAD, where that is told.
+    pub fn full_length(&self) -> Option<u64> {
+        match self.body {
+            BodyLength::Known(length) => Some(length),
+            BodyLength::None => self.length_told,
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        }
+    }
+
+    /// Whether it answers HEAD and stands for an answer with a body.
+    pub fn answers_head(&self) -> bool {
+        self.to_head && may_have_body(self.status)
+    }
+
+    /// Tells no length of a body that is not there: the one that GET would get has another.
+    pub fn forget_length(&mut self) {
+        self.length_told = None;
+    }
+
     /// Whether it is interim (1xx) and another head follows.
     pub fn is_interim(&self) -> bool {
         (100..200).contains(&self.status) && self.status != 101

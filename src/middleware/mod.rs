@@ -4,16 +4,31 @@
 //! request, lets it pass, or answers it. What a client sends is data here: it is never read as a template, and it
 //! cannot choose the host of a redirect or of a rewritten request.
 
+mod breaker;
+mod compress;
+mod connlimit;
+mod cors;
+mod encode;
 mod headers;
+mod ratelimit;
 mod redirect;
 mod rewrite;
+mod state;
 mod url;
+mod variable;
 
-use crate::message::{RequestHead, ResponseHead};
-use crate::model::{Middleware, MiddlewareSpec, Scheme};
+pub use breaker::Effect;
+pub use ratelimit::RATES_MAX;
+
+pub use encode::Encoder;
+
+use crate::message::{Fields, RequestHead, ResponseHead};
+use crate::model::{Coding, Middleware, MiddlewareSpec, Scheme};
 use crate::telemetry::Reason;
 use bytes::Bytes;
 use rewrite::Rewritten;
+use smallvec::SmallVec;
+use state::{Hold, State};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,13 +42,15 @@ pub const URL_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Step {
     middleware: Arc<Middleware>,
+    state: State,
 }
 
 impl Step {
     /// A step of a middleware. What it remembers is taken over from `previous`, the same middleware's last step, as far
     /// as the edit between them leaves it a meaning.
-    pub fn compile(middleware: Arc<Middleware>, _previous: Option<&Self>) -> Arc<Self> {
-        Arc::new(Self { middleware })
+    pub fn compile(middleware: Arc<Middleware>, previous: Option<&Self>) -> Arc<Self> {
+        let state = State::compile(&middleware, previous.map(|previous| &previous.state));
+        Arc::new(Self { middleware, state })
     }
 }
 
@@ -65,6 +82,13 @@ pub struct RequestContext<'a> {
 #[derive(Debug, Default)]
 pub struct Visit {
     host: Option<Box<str>>,
+    holds: SmallVec<[Hold; 1]>,
+    /// The page that asks, as its browser says.
+    origin: Option<Box<str>>,
+    /// What the client takes of what a step offers.
+    coding: Option<Coding>,
+    encoder: Option<Encoder>,
+    effect: Option<Box<Effect>>,
 }
 
 impl Visit {
@@ -72,6 +96,11 @@ impl Visit {
     /// chose it.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
+    }
+
+    /// What the body of the answer has to go through, as the step wants it that saw its head; once.
+    pub fn take_encoder(&mut self) -> Option<Encoder> {
+        self.encoder.take()
     }
 }
 
@@ -119,6 +148,25 @@ fn refusal(status: u16) -> Reply {
     Reply::refuse(status, if status == 414 { Reason::HeadTooLarge } else { Reason::BadRequest })
 }
 
+/// Whether a step of this kind looks at answers.
+fn edits_answers(spec: &MiddlewareSpec) -> bool {
+    match spec {
+        MiddlewareSpec::Headers(spec) => !spec.response.is_empty(),
+        MiddlewareSpec::Cors(_) | MiddlewareSpec::Compress(_) => true,
+        _ => false,
+    }
+}
+
+/// Says that the answer depends on a field of the request, where it does not say so already.
+fn add_vary(fields: &mut Fields, name: &'static str) {
+    let members = fields.get_all("Vary").flat_map(|value| value.split(|byte| *byte == b','));
+    let is_it = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes());
+    let is_told = members.map(<[u8]>::trim_ascii).any(is_it);
+    if !is_told {
+        let _ = fields.add("Vary", name.as_bytes());
+    }
+}
+
 /// What one step made of a request.
 enum Outcome {
     Pass,
@@ -144,8 +192,7 @@ impl Chain {
         let mut steps: Box<[Arc<Step>]> = shared_then_own.into();
         steps.sort_by_key(|step| step.middleware.priority);
         let specs = || steps.iter().map(|step| &step.middleware.spec);
-        let edits_answers =
-            specs().any(|spec| matches!(spec, MiddlewareSpec::Headers(spec) if !spec.response.is_empty()));
+        let edits_answers = specs().any(edits_answers);
         let names_parameters = specs()
             .any(|spec| matches!(spec, MiddlewareSpec::Redirect(spec) if redirect::names_parameters(spec)));
         Self(Some(Arc::new(Steps { steps, edits_answers, names_parameters })))
@@ -176,11 +223,14 @@ impl Chain {
 
     /// Lets every step see the head of the answer, be it a server's or one of the proxy itself; the step that saw
     /// the request first has the last word.
-    pub fn on_response(&self, _visit: &mut Visit, _request: &RequestHead, response: &mut ResponseHead) {
+    pub fn on_response(&self, visit: &mut Visit, request: &RequestHead, response: &mut ResponseHead) {
         let Some(steps) = self.0.as_ref().filter(|steps| steps.edits_answers) else { return };
         for step in steps.steps.iter().rev() {
-            if let MiddlewareSpec::Headers(spec) = &step.middleware.spec {
-                headers::on_response(&spec.response, response);
+            match &step.middleware.spec {
+                MiddlewareSpec::Headers(spec) => headers::on_response(&spec.response, response),
+                MiddlewareSpec::Cors(spec) => cors::on_response(spec, visit, request, response),
+                MiddlewareSpec::Compress(spec) => compress::on_response(spec, visit, request, response),
+                _ => {}
             }
         }
     }
@@ -202,6 +252,11 @@ impl Steps {
             };
             let outcome = match &step.middleware.spec {
                 MiddlewareSpec::Headers(spec) => headers::on_request(&spec.request, request),
+                MiddlewareSpec::Cors(spec) => cors::on_request(spec, visit, request),
+                MiddlewareSpec::Compress(spec) => {
+                    compress::on_request(spec, visit, request);
+                    Outcome::Pass
+                }
                 // Neither `*` nor CONNECT's `host:port` is a URL.
                 MiddlewareSpec::Redirect(_) | MiddlewareSpec::Rewrite(_)
                     if !asked.target.starts_with('/') =>
@@ -217,6 +272,9 @@ impl Steps {
                         Err(_) => Outcome::Reply(refusal(400)),
                     },
                 },
+                MiddlewareSpec::RateLimit(_) | MiddlewareSpec::ConnLimit(_) | MiddlewareSpec::Breaker(_) => {
+                    step.state.on_request(visit, request, context)
+                }
             };
             match outcome {
                 Outcome::Pass | Outcome::Changed { host: None } => {}

@@ -1,5 +1,7 @@
 //! What chains make of requests: one line of data each.
 
+mod limits;
+
 use super::*;
 use crate::message::BodyLength;
 use crate::message::{Limits, Method, RequestWrite, ResponseWrite, Scan, Spare};

@@ -6,8 +6,8 @@ use super::id::{BackendId, FrontendId, MiddlewareId};
 use super::middleware::field_name_error;
 use super::retry::{self, Retry};
 use super::split::{self, Split};
-use crate::expr::Route;
-use serde_json::{Map, Value, json};
+use crate::expr::{Predicate, Route};
+use serde_json::{Map, Value};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -54,6 +54,12 @@ pub struct FrontendSettings {
     pub idle_timeout: Option<Duration>,
     /// `Retry` (new): further attempts; default only those that are always safe.
     pub retry: Option<Retry>,
+    /// `FailoverPredicate`: which attempts are followed by another, beyond those that are always safe; then it stands in
+    /// for `On` and `AnyMethod` of `Retry`, whose other fields say how.
+    pub failover: Option<Arc<Predicate>>,
+    /// `Limits.MaxMemBodyBytes`: a body up to this size is kept to be sent again where the predicate asks for it and
+    /// there is no `Retry`; 0 in the store is the default, 1 MiB.
+    pub replay_bytes_max: Option<u64>,
 }
 
 impl FrontendSettings {
@@ -149,8 +155,8 @@ fn read_settings(fields: &mut Fields<'_>) -> FrontendSettings {
         // vulcand writes -1 for "no limit" too.
         let bytes = limits.integer("MaxBodyBytes", -1..=i64::MAX).unwrap_or(0);
         settings.body_bytes_max = u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
-        // Bodies stream, so none is ever held in memory.
-        limits.satisfied(&["MaxMemBodyBytes"]);
+        let bytes = limits.integer("MaxMemBodyBytes", -1..=i64::MAX).unwrap_or(0);
+        settings.replay_bytes_max = u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
     });
     settings.hostname = fields.text("Hostname").map(Into::into);
     if let Some(hostname) = settings.hostname.as_deref().filter(|text| text.chars().any(char::is_control)) {
@@ -178,8 +184,20 @@ fn read_settings(fields: &mut Fields<'_>) -> FrontendSettings {
     });
     fields.satisfied(&["Stream", "StreamFlushIntervalNanoSecs"]);
     settings.retry = retry::read(fields);
-    fields.inert(&["FailoverPredicate", "ErrorPages"]);
+    settings.failover = read_failover(fields);
+    fields.inert(&["ErrorPages"]);
     settings
+}
+
+fn read_failover(fields: &mut Fields<'_>) -> Option<Arc<Predicate>> {
+    let text = fields.text("FailoverPredicate")?;
+    match Predicate::parse(text) {
+        Ok(predicate) => Some(Arc::new(predicate)),
+        Err(error) => {
+            fields.error("FailoverPredicate", format!("is no predicate: {error}"));
+            None
+        }
+    }
 }
 
 impl Frontend {
@@ -227,8 +245,14 @@ impl Frontend {
 impl FrontendSettings {
     fn to_map(&self) -> Map<String, Value> {
         let mut value = Map::new();
-        if let Some(bytes) = self.body_bytes_max {
-            value.insert("Limits".into(), json!({ "MaxBodyBytes": bytes }));
+        let limits = [("MaxBodyBytes", self.body_bytes_max), ("MaxMemBodyBytes", self.replay_bytes_max)];
+        let limits = limits.into_iter().filter_map(|(name, bytes)| Some((name.to_owned(), bytes?.into())));
+        let limits: Map<String, Value> = limits.collect();
+        if !limits.is_empty() {
+            value.insert("Limits".into(), limits.into());
+        }
+        if let Some(predicate) = &self.failover {
+            value.insert("FailoverPredicate".into(), predicate.to_string().into());
         }
         if let Some(hostname) = &self.hostname {
             value.insert("Hostname".into(), (&**hostname).into());

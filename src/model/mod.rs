@@ -25,6 +25,7 @@ pub mod route_order;
 pub mod server;
 pub mod split;
 pub mod template;
+pub mod variable;
 
 pub use access_log::{AccessLogFormat, AccessLogTarget};
 pub use backend::{
@@ -40,8 +41,9 @@ pub use key::{InvalidKey, Kind, ObjectKey};
 pub use key_pair::KeyPairSource;
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
 pub use middleware::{
-    FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec,
-    RedirectSpec, RewriteSpec,
+    AllowedOrigin, BreakerSpec, CONTENT_BYTES_MAX, Coding, CompressSpec, ConnLimitSpec, CorsSpec,
+    FIELD_VALUE_BYTES_MAX, Fallback, FieldList, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware,
+    MiddlewareSpec, RateLimitSpec, RateSpec, RedirectSpec, RewriteSpec, Webhook,
 };
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersions};
@@ -49,6 +51,7 @@ pub use retry::{Retry, RetryOn};
 pub use route_order::RouteOrder;
 pub use server::{Scheme, Server, ServerState, ServerUrl};
 pub use split::{Pin, Split, SplitPart};
+pub use variable::{Variable, VariableSpec};
 
 use fields::{Fields, Report};
 use serde_json::Value;

@@ -9,8 +9,12 @@ use std::time::Duration;
 
 /// Most `Retry.Attempts`.
 pub const ATTEMPTS_MAX: u32 = 10;
-/// Largest `Retry.BodyBytesMax`.
+/// Largest `Retry.BodyBytesMax`; what a larger `Limits.MaxMemBodyBytes` counts as.
 const BODY_BYTES_MAX: i64 = 16 * 1024 * 1024;
+/// Attempts that `FailoverPredicate` can bring about without `Retry`: the first and ten more, as in vulcand.
+const FAILOVER_ATTEMPTS_MAX: u32 = 11;
+/// `Limits.MaxMemBodyBytes` where none is given.
+const FAILOVER_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// `Settings.Retry`: attempts beyond the first, each at another server where there is one. Requests whose method is not
 /// idempotent (RFC 9110 section 9.2.2) are sent again only where no byte of them was written, unless `AnyMethod`. Limits
@@ -106,6 +110,20 @@ fn read_on(fields: &mut Fields<'_>) -> RetryOn {
 }
 
 impl Retry {
+    /// How the attempts are made that a frontend's `FailoverPredicate` asks for, where it has no `Retry`.
+    /// `replay_bytes_max` is its `Limits.MaxMemBodyBytes`.
+    pub fn of_failover(replay_bytes_max: Option<u64>) -> Self {
+        let most =
+            replay_bytes_max.and_then(|most| i64::try_from(most).ok()).map(|most| most.min(BODY_BYTES_MAX));
+        Self {
+            attempts: FAILOVER_ATTEMPTS_MAX,
+            body_bytes_max: most
+                .and_then(|most| usize::try_from(most).ok())
+                .unwrap_or(FAILOVER_BODY_BYTES_MAX),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn to_value(&self) -> Value {
         let (mut value, standard) = (Map::new(), Self::default());
         for (name, number, default) in [

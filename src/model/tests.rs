@@ -2,6 +2,8 @@
 
 mod any;
 mod edge;
+mod limits;
+mod steps;
 
 use super::*;
 
@@ -57,6 +59,18 @@ fn frontends() {
     check_same(
         FRONTEND,
         r#"{"Type":"http","BackendId":"b","Route":"Path(\"/\")","Priority":-5,"Settings":{"Limits":{"MaxBodyBytes":5},"Hostname":"h","TrustForwardHeader":true,"PassHostHeader":true,"Forwarded":true,"RequestId":"X-Request-Id","Middlewares":["a","b"],"Timeouts":{"Response":"1m30s","Idle":"50ms"}}}"#,
+    );
+    check_same(
+        FRONTEND,
+        r#"{"Type":"http","BackendId":"b","Route":"Path(\"/\")","Settings":{"Limits":{"MaxBodyBytes":5,"MaxMemBodyBytes":9},"FailoverPredicate":"IsNetworkError() && RequestMethod() == \"GET\""}}"#,
+    );
+    check(
+        FRONTEND,
+        &format!(r#"{{{route},"BackendId":"blue","Settings":{{"FailoverPredicate":"Attempt() < 2"}}}}"#),
+        None,
+        &[
+            "e Settings.FailoverPredicate: is no predicate: column 1: unknown function `Attempt`; did you mean `Attempts()`?",
+        ],
     );
     // What vulcand itself writes, with everything unset.
     check(
@@ -114,12 +128,11 @@ fn frontends() {
     check(
         FRONTEND,
         &format!(
-            r#"{{{route},"BackendId":"blue","Maintenance":{{"Enabled":true}},"Settings":{{"FailoverPredicate":"IsNetworkError()","ErrorPages":{{"502":"x"}},"Stream":true,"StreamFlushIntervalNanoSecs":5,"Limits":{{"MaxMemBodyBytes":9,"MaxBodyBytes":-1}},"Middlewares":null}}}}"#
+            r#"{{{route},"BackendId":"blue","Maintenance":{{"Enabled":true}},"Settings":{{"ErrorPages":{{"502":"x"}},"Stream":true,"StreamFlushIntervalNanoSecs":5,"Limits":{{"MaxMemBodyBytes":-1,"MaxBodyBytes":-1}},"Middlewares":null}}}}"#
         ),
         Some(MINIMAL),
         &[
             "w Maintenance: is read and kept, but not acted on by this version",
-            "w Settings.FailoverPredicate: is read and kept, but not acted on by this version",
             "w Settings.ErrorPages: is read and kept, but not acted on by this version",
         ],
     );

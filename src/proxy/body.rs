@@ -1,6 +1,7 @@
 //! A message's body on its way through the proxy, wherever it comes from: a client's or a server's HTTP/1.1 connection, an
 //! HTTP/2 stream of either side, or a program that embeds Flipgate.
 
+use super::change::Changed;
 use crate::message::{BodyDecoder, BodyLength, Decoded, Fields, Limits};
 use crate::wire::{BODY_ROOM, Wire};
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub(super) enum Body {
     Hyper(Incoming),
     /// A program that embeds Flipgate.
     Program(UnsyncBoxBody<Bytes, Aborted>),
+    /// Another body, changed by a middleware.
+    Changed(Box<Changed>),
 }
 
 /// The sender of a body gave up.
@@ -69,6 +72,7 @@ impl Body {
             Self::Wire(_, decoder) => decoder.is_end(),
             Self::Hyper(body) => body.is_end_stream(),
             Self::Program(body) => body.is_end_stream(),
+            Self::Changed(changed) => changed.is_done(),
         }
     }
 
@@ -79,6 +83,7 @@ impl Body {
             Self::Wire(_, decoder) => decoder.remaining(),
             Self::Hyper(body) => body.size_hint().exact(),
             Self::Program(body) => body.size_hint().exact(),
+            Self::Changed(_) => None,
         }
     }
 
@@ -86,7 +91,7 @@ impl Body {
     pub(super) fn wire(&self) -> Option<&Rc<Wire>> {
         match self {
             Self::Wire(wire, _) => Some(wire),
-            Self::Empty | Self::Hyper(_) | Self::Program(_) => None,
+            Self::Empty | Self::Hyper(_) | Self::Program(_) | Self::Changed(_) => None,
         }
     }
 
@@ -101,6 +106,7 @@ impl Body {
             Self::Wire(wire, decoder) => poll_wire(wire, decoder, cx),
             Self::Hyper(body) => poll_frames(Pin::new(body), cx, limits),
             Self::Program(body) => poll_frames(Pin::new(body), cx, limits),
+            Self::Changed(changed) => changed.poll_piece(cx, limits),
         }
     }
 }

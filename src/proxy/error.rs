@@ -32,6 +32,7 @@ impl Failure {
             Reason::NoBackend
             | Reason::NoServer
             | Reason::Maintenance
+            | Reason::Tripped
             | Reason::Overload
             | Reason::Draining => 503,
         };

@@ -2,6 +2,7 @@
 //! stream of a shared HTTP/2 connection.
 
 use super::body::{Body, Broken, Piece};
+use super::change::Changed;
 use super::error::Failure;
 use super::over_http1::OverHttp1;
 use super::over_http2::OverHttp2;
@@ -9,6 +10,7 @@ use super::timer::Timer;
 use super::upload::{Untouched, UploadError};
 use super::worker::Worker;
 use crate::message::{BodyLength, Method, ResponseHead};
+use crate::middleware::Encoder;
 use crate::telemetry::Reason;
 use crate::upstream::Server;
 use crate::wire::Wire;
@@ -269,6 +271,12 @@ impl Exchange {
             Carrier::Http1(carrier) => carrier.commit(head, &self.worker.settings().limits),
             Carrier::Http2(carrier) => carrier.commit(),
         };
+    }
+
+    /// Sends the answer's body through an encoder, as a middleware that saw its head wants it.
+    pub(super) fn encode_answer(&mut self, encoder: Encoder) {
+        let source = std::mem::replace(&mut self.answer, Body::Empty);
+        self.answer = Body::Changed(Box::new(Changed::new(source, encoder)));
     }
 
     /// Whether nothing of the answer is left to come.

@@ -2,7 +2,8 @@
 //!
 //! A request runs once. It is sent again only if no byte of it was written, or the server said that it did not run it, or,
 //! once and on a fresh connection, when a reused connection closed without an answer's first byte, the method is idempotent
-//! (RFC 9110 section 9.2.2) and the body was empty or is still whole; or where the frontend's own [`Retry`] asks for more.
+//! (RFC 9110 section 9.2.2) and the body was empty or is still whole; or where the frontend's own [`Retry`] or
+//! [`Predicate`] asks for more. Limits and authentication have let it pass once, and are not asked again.
 
 use super::body::Body;
 use super::choice;
@@ -15,6 +16,7 @@ use super::passage::Passage;
 use super::timer::Timer;
 use super::upload::{Intake, Untouched, WireUpload};
 use super::worker::Worker;
+use crate::expr::{Predicate, Tried};
 use crate::message::RequestWrite;
 use crate::model::Retry;
 use crate::telemetry::Reason;
@@ -32,7 +34,14 @@ const REPLAY_BYTES: usize = 64 * 1024;
 /// What was done for a request so far.
 struct Course<'a> {
     backend: &'a Arc<Backend>,
+    /// How further attempts are made, where the frontend asks for any.
     retry: Option<&'a Retry>,
+    /// Which they are, in place of what `retry` says about that.
+    predicate: Option<&'a Predicate>,
+    /// Whether the frontend may want an attempt repeated that may have run.
+    repeats: bool,
+    /// Whether the next attempt was asked for by the frontend.
+    asked: bool,
     /// No further attempt begins after it.
     until: Instant,
     times: Times,
@@ -64,14 +73,12 @@ pub(super) async fn send(
     let settings = passage.frontend.as_ref().map(|frontend| &*frontend.object.settings);
     let times = choice::times(passage, backend, settings);
     // Few frontends have one; a clone of the frontend would be counted between workers.
-    let retry = settings.and_then(|settings| settings.retry.clone());
-    let mut course = Course {
-        backend,
-        retry: retry.as_ref(),
-        until: passage.started + times.answer,
-        times,
-        tried: Vec::new(),
-    };
+    let predicate = settings.and_then(|settings| settings.failover.clone());
+    let retry = settings.and_then(|settings| match (&settings.retry, &predicate) {
+        (None, Some(_)) => Some(Retry::of_failover(settings.replay_bytes_max)),
+        (retry, _) => retry.clone(),
+    });
+    let mut course = Course::new(backend, retry.as_ref(), predicate.as_deref(), passage, times);
     let mut untouched = Untouched::from(body);
     let mut afresh: Option<Arc<Server>> = None;
     let mut last = Failure::of(Reason::NoServer);
@@ -85,8 +92,9 @@ pub(super) async fn send(
             Err(failure) => {
                 passage.failed(failure.reason);
                 last = failure;
+                let goes_on = course.may_connect_elsewhere(passage, failure);
                 course.tried.push(server);
-                if course.may_connect_elsewhere(failure) {
+                if goes_on {
                     continue;
                 }
                 return Err(last);
@@ -106,18 +114,19 @@ pub(super) async fn send(
         let mut exchange =
             Exchange::new(&worker, server.clone(), carrier, timer.clone(), method, times, client.clone());
         let idempotent = method.is_idempotent();
-        let repeats = match course.retry {
-            Some(retry) => idempotent || retry.any_method,
-            None => idempotent && reused,
-        };
+        let repeats = course.repeats || idempotent && reused;
         let generation = passage.generation;
         let first = exchange.first(repeats, || worker.is_past(generation), || passage.settle()).await;
         let (verdict, failure) = match &first {
-            Ok(Next::Head(head)) if exchange.is_whole() && course.repeats_status(head.status, idempotent) => {
+            Ok(Next::Head(head))
+                if passage.generation.is_some()
+                    && exchange.is_whole()
+                    && course.repeats_status(passage, head.status) =>
+            {
                 (Verdict::Elsewhere, Failure::of(Reason::UpstreamReset))
             }
             Ok(_) => (Verdict::GiveUp, last),
-            Err(lost) => (course.verdict(lost, reused && !fresh, idempotent), failure_of(lost)),
+            Err(lost) => (course.verdict(passage, lost, reused && !fresh), failure_of(lost)),
         };
         match first {
             Ok(next) if verdict == Verdict::GiveUp => return Ok((exchange, next)),
@@ -152,7 +161,38 @@ fn failure_of(lost: &Lost) -> Failure {
     }
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    fn new(
+        backend: &'a Arc<Backend>,
+        retry: Option<&'a Retry>,
+        predicate: Option<&'a Predicate>,
+        passage: &Passage,
+        times: Times,
+    ) -> Self {
+        let repeats = match (predicate, retry) {
+            (Some(predicate), _) => predicate.may_hold(passage.head.method()),
+            (None, Some(retry)) => passage.head.method_kind.is_idempotent() || retry.any_method,
+            (None, None) => false,
+        };
+        // Without a time for each attempt, each that a predicate asks for has the whole one.
+        let longest = match (predicate, retry) {
+            (Some(_), Some(retry)) if retry.per_try_timeout.is_none() => {
+                times.answer.saturating_mul(retry.attempts)
+            }
+            _ => times.answer,
+        };
+        Self {
+            backend,
+            retry,
+            predicate,
+            repeats,
+            asked: false,
+            until: passage.started + longest,
+            times,
+            tried: Vec::new(),
+        }
+    }
+
     /// The next server: one that was not tried; where all were, any, if the frontend asks for more attempts.
     fn pick(&self, worker: &Worker, passage: &Passage) -> Option<Arc<Server>> {
         let mut turn = Turn {
@@ -166,7 +206,8 @@ impl Course<'_> {
         if let Some(server) = self.backend.pick(&turn) {
             return Some(server.clone());
         }
-        if self.tried.is_empty() || self.retry.is_none() {
+        let wanted = self.retry.is_some() && (self.predicate.is_none() || self.asked);
+        if self.tried.is_empty() || !wanted {
             return None;
         }
         turn.tried = &[];
@@ -187,50 +228,76 @@ impl Course<'_> {
     }
 
     /// Nothing was written, so any request may go to another server.
-    fn may_connect_elsewhere(&self, failure: Failure) -> bool {
-        let most = self.retry.map_or(SERVERS_TRIED_MAX, |retry| retry.attempts as usize);
-        let wanted = self.retry.is_none_or(|retry| retry.on.connect);
-        failure.reason != Reason::Overload && wanted && self.tried.len() < most && self.is_in_time()
+    fn may_connect_elsewhere(&mut self, passage: &Passage, failure: Failure) -> bool {
+        if failure.reason == Reason::Overload || !self.is_in_time() {
+            return false;
+        }
+        let tried = self.tried.len() + 1;
+        match (self.predicate, self.retry) {
+            (Some(_), _) => {
+                self.asked = self.is_asked_for(passage, failure.status);
+                self.asked || tried < SERVERS_TRIED_MAX
+            }
+            (None, Some(retry)) => retry.on.connect && tried < retry.attempts as usize,
+            (None, None) => tried < SERVERS_TRIED_MAX,
+        }
     }
 
     fn is_in_time(&self) -> bool {
         Instant::now() < self.until
     }
 
-    /// Whether the frontend's settings allow one more attempt of a request that may have run; takes it from the budget.
-    fn may_repeat(&self, idempotent: bool) -> Option<&Retry> {
+    /// Whether the frontend's settings allow one more attempt of a request that may have run.
+    fn may_repeat(&self) -> Option<&'a Retry> {
         let retry = self.retry?;
-        let allowed = (idempotent || retry.any_method)
-            && self.tried.len() + 1 < retry.attempts as usize
-            && self.is_in_time();
+        let allowed = self.repeats && self.tried.len() + 1 < retry.attempts as usize && self.is_in_time();
         Some(retry).filter(|_| allowed)
     }
 
-    fn repeats_status(&self, status: u16, idempotent: bool) -> bool {
-        self.may_repeat(idempotent).is_some_and(|retry| {
-            retry.on.statuses.contains(status) && self.backend.may_retry(retry, Instant::now())
-        })
+    /// Whether the predicate wants one more attempt after one that ended with `status`; takes it from the budget.
+    fn is_asked_for(&self, passage: &Passage, status: u16) -> bool {
+        let Some((predicate, retry)) = self.predicate.zip(self.may_repeat()) else { return false };
+        let attempts = u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(1);
+        predicate.holds(&Tried { method: passage.head.method(), attempts, status })
+            && self.backend.may_retry(retry, Instant::now())
     }
 
-    fn verdict(&self, lost: &Lost, reused: bool, idempotent: bool) -> Verdict {
+    fn repeats_status(&mut self, passage: &Passage, status: u16) -> bool {
+        if status < 200 {
+            return false;
+        }
+        self.asked = match self.predicate {
+            Some(_) => self.is_asked_for(passage, status),
+            None => self.may_repeat().is_some_and(|retry| {
+                retry.on.statuses.contains(status) && self.backend.may_retry(retry, Instant::now())
+            }),
+        };
+        self.asked
+    }
+
+    fn verdict(&mut self, passage: &Passage, lost: &Lost, reused: bool) -> Verdict {
+        let idempotent = passage.head.method_kind.is_idempotent();
         let failure = match lost {
             Lost::Final(_) => return Verdict::GiveUp,
             Lost::Unsent if reused => return Verdict::Afresh,
             Lost::StaleConnection if reused && idempotent => return Verdict::Afresh,
             Lost::Unsent if self.tried.len() + 1 < SERVERS_TRIED_MAX => return Verdict::Elsewhere,
-            Lost::Unsent => return Verdict::GiveUp,
-            Lost::StaleConnection => Failure::of(Reason::UpstreamReset),
+            Lost::Unsent | Lost::StaleConnection => Failure::of(Reason::UpstreamReset),
             Lost::Failed(failure) => *failure,
         };
-        let repeats = self.may_repeat(idempotent).is_some_and(|retry| {
-            let wanted = match failure.reason {
-                Reason::UpstreamTimeout => retry.on.timeout,
-                Reason::UpstreamReset | Reason::BadAnswer => retry.on.reset,
-                _ => false,
-            };
-            wanted && self.backend.may_retry(retry, Instant::now())
-        });
-        if repeats { Verdict::Elsewhere } else { Verdict::GiveUp }
+        self.asked = match self.predicate {
+            Some(_) => self.is_asked_for(passage, failure.status),
+            None if matches!(lost, Lost::Unsent) => false,
+            None => self.may_repeat().is_some_and(|retry| {
+                let wanted = match failure.reason {
+                    Reason::UpstreamTimeout => retry.on.timeout,
+                    Reason::UpstreamReset | Reason::BadAnswer => retry.on.reset,
+                    _ => false,
+                };
+                wanted && self.backend.may_retry(retry, Instant::now())
+            }),
+        };
+        if self.asked { Verdict::Elsewhere } else { Verdict::GiveUp }
     }
 
     /// Serialises the head and lines the body up behind it.
@@ -253,10 +320,8 @@ impl Course<'_> {
         let expect_continue = head.expect_continue && !untouched.body.is_empty() && untouched.kept.is_empty();
         let bytes_max = settings.and_then(|settings| settings.body_bytes_max);
         let replay = match (&way, self.retry) {
-            (_, Some(retry)) if head.method_kind.is_idempotent() || retry.any_method => {
-                Some(retry.body_bytes_max)
-            }
-            (Way::Wire(_, true), None) if head.method_kind.is_idempotent() => Some(REPLAY_BYTES),
+            (_, Some(retry)) if self.repeats => Some(retry.body_bytes_max),
+            (Way::Wire(_, true), _) if head.method_kind.is_idempotent() => Some(REPLAY_BYTES),
             _ => None,
         };
         let intake = Intake::new(untouched, head.body, bytes_max, replay);

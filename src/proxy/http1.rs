@@ -266,6 +266,9 @@ async fn deliver(
     head.fields.remove_hop_by_hop();
     choice::bind(&passage, &mut head);
     passage.on_response(&mut head);
+    if let Some(encoder) = passage.visit.take_encoder() {
+        exchange.encode_answer(encoder);
+    }
     let (length, chunked) = outward(&head, passage.head.version);
     let request_keeps = headers::may_stay_open(&passage.head) && length != BodyLength::UntilClose;
     let close = !request_keeps || !exchange.is_sent() || passage.worker.is_draining();

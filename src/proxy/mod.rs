@@ -6,6 +6,7 @@
 
 mod bind;
 mod body;
+mod change;
 mod choice;
 mod client;
 mod client_auth;
@@ -35,6 +36,7 @@ mod stream;
 mod timer;
 mod tunnel;
 mod upload;
+mod webhooks;
 mod worker;
 
 pub use body::Aborted;
@@ -87,6 +89,7 @@ impl Proxy {
     ) -> io::Result<Self> {
         let (draining, watching) = watch::channel(false);
         let workers = inboxes.len();
+        let (effects, calls) = webhooks::queue();
         let shared = Arc::new(Shared {
             board,
             settings,
@@ -97,6 +100,7 @@ impl Proxy {
             open: AtomicUsize::new(0),
             draining: watching,
             cut: CancellationToken::new(),
+            effects,
         });
         let mut commands = Vec::new();
         let mut threads = Vec::new();
@@ -135,6 +139,7 @@ impl Proxy {
         shared.board.await_listeners();
         tokio::spawn(coordinator.run());
         tokio::spawn(turn_tickets(tickets, shared.draining.clone()));
+        tokio::spawn(calls.run());
         Ok(Self { shared, bound, commands, threads, draining })
     }
 

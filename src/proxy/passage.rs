@@ -94,8 +94,24 @@ impl Passage {
 
     /// Lets the chain see the answer's head.
     pub(super) fn on_response(&mut self, head: &mut ResponseHead) {
+        if self.visit.is_watched() {
+            self.end_visit(head.status, Instant::now());
+        }
         if let Some(frontend) = &self.frontend {
             frontend.chain.on_response(&mut self.visit, &self.head, head);
+        }
+    }
+
+    /// Tells the steps that wait for it how the request was answered.
+    fn end_visit(&mut self, status: u16, now: Instant) {
+        self.visit.end(status, now, self.worker.index);
+        self.pass_effect();
+    }
+
+    /// Hands on what a step wants done.
+    pub(super) fn pass_effect(&mut self) {
+        if let Some(effect) = self.visit.take_effect() {
+            self.worker.shared.effects.send(effect);
         }
     }
 
@@ -190,11 +206,6 @@ impl Drop for Passage {
     fn drop(&mut self) {
         self.settle();
         let duration_us = self.started.elapsed().as_micros() as u64;
-        let worker = &self.worker;
-        let counters = match &self.frontend {
-            Some(frontend) => frontend.counters.at(worker.index),
-            None => worker.shared.unmatched.at(worker.index),
-        };
         if self.status == 0 && self.reason.is_none() {
             self.reason = Some(Reason::ClientGone);
         }
@@ -202,6 +213,17 @@ impl Drop for Passage {
             // Nobody was told anything.
             self.status = 499;
         }
+        if self.visit.is_watched() {
+            // Without an answer's head of HTTP: nobody was told anything, or the connection changed protocols.
+            let answered = self.upstream_us.map(Duration::from_micros).zip(self.attempt_started);
+            let now = answered.map_or_else(Instant::now, |(latency, started)| started + latency);
+            self.end_visit(self.status, now);
+        }
+        let worker = &self.worker;
+        let counters = match &self.frontend {
+            Some(frontend) => frontend.counters.at(worker.index),
+            None => worker.shared.unmatched.at(worker.index),
+        };
         counters.record(self.status, duration_us);
         if let Some(reason) = self.reason {
             worker.shared.refused.at(worker.index).record(reason);

@@ -97,6 +97,7 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
         if path != passage.head.path() {
             passage.path = PathAsSent::Was(path.into());
         }
+        passage.pass_effect();
         match verdict {
             Verdict::Continue => {}
             Verdict::Reply(reply) => return Decision::Reply(reply),

@@ -147,6 +147,9 @@ fn forwarded(
     head.fields.remove_hop_by_hop();
     choice::bind(&passage, &mut head);
     passage.on_response(&mut head);
+    if let Some(encoder) = passage.visit.take_encoder() {
+        exchange.encode_answer(encoder);
+    }
     let worker = passage.worker.clone();
     let mut response = head.to_http();
     if !response.headers().contains_key(http::header::DATE)

@@ -10,6 +10,7 @@ use super::settings::Settings;
 use super::stream::Held;
 use super::timer::{Timer, Timers};
 use super::upload::StreamUpload;
+use super::webhooks::Effects;
 use crate::message::Spare;
 use crate::model::BackendSettings;
 use crate::table::{Board, Inbox, NOBODY_LIVE, Note, Table, Warm};
@@ -73,6 +74,8 @@ pub(super) struct Shared {
     pub draining: watch::Receiver<bool>,
     /// Cancelled once what is still open is to be cut off.
     pub cut: CancellationToken,
+    /// What steps want done that no request waits for.
+    pub effects: Effects,
 }
 
 type TableCache = arc_swap::Cache<BoardPointer, Arc<Table>>;

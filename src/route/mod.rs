@@ -25,3 +25,4 @@ pub use query::{Lookup, NoLookup, Params, Query};
 pub use rank::{HostRank, PathRank, Rank};
 pub use router::Router;
 pub use sharded::ShardedMap;
+pub use vulcand::{is_vulcands, lost_by_vulcand};

@@ -94,6 +94,22 @@ impl Trie {
     }
 }
 
+impl Trie {
+    /// A parameter at the end of a part goes on into the next one: up to the first separator of that, which a path begins
+    /// with, and the rest of everything takes all.
+    fn is_swallowed(&self) -> bool {
+        let mut part = 0;
+        self.tokens.windows(2).any(|pair| match pair {
+            [before, Token::Next] => {
+                part += 1;
+                let next_is_path = self.parts.get(part) == Some(&Part::Path);
+                matches!(before, Token::Parameter(kind, _) if *kind == shape::REST || !next_is_path)
+            }
+            _ => false,
+        })
+    }
+}
+
 fn push_shape(tokens: &mut Vec<Token>, shape: &str, names: &Names, part: Part) -> Part {
     let mut names = names.iter().flat_map(|names| names.iter());
     tokens.extend(shape.bytes().map(|byte| match byte {
@@ -120,32 +136,73 @@ fn merged<'w>(left: &'w [Part], right: &'w [Part]) -> Option<&'w [Part]> {
     }
 }
 
+/// Neighbours in the order of the texts, merged into one trie; or one that is tried by itself.
+struct Run<'w> {
+    members: Vec<(&'w FrontendId, &'w Trie)>,
+    /// What the trie takes its parts for: those of the longest, or of the last among the longest.
+    parts: &'w [Part],
+    alone: Option<&'w FrontendId>,
+}
+
+fn runs<'w>(written: impl Iterator<Item = (&'w FrontendId, &'w Written)>) -> Vec<Run<'w>> {
+    let mut all: Vec<(&FrontendId, &Written)> = written.collect();
+    all.sort_unstable_by(|(a_id, a), (b_id, b)| b.text.cmp(&a.text).then_with(|| a_id.cmp(b_id)));
+    let mut runs: Vec<Run<'w>> = Vec::new();
+    for (id, written) in all {
+        let Some(trie) = &written.trie else {
+            runs.push(Run { members: Vec::new(), parts: &[], alone: Some(id) });
+            continue;
+        };
+        let last = runs.last_mut().filter(|run| run.alone.is_none());
+        match last.and_then(|run| merged(run.parts, &trie.parts).map(|both| (run, both))) {
+            Some((run, both)) => {
+                run.parts = both;
+                run.members.push((id, trie));
+            }
+            None => runs.push(Run { members: vec![(id, trie)], parts: &trie.parts, alone: None }),
+        }
+    }
+    runs
+}
+
+/// Whether vulcand has such an expression: a conjunction of the matchers that it knows, none of them negated.
+pub fn is_vulcands(route: &Route) -> bool {
+    Written::new(route).is_some()
+}
+
+/// The routes that vulcand never finds, each with why, although its router takes them. Expressions that it does not have
+/// are passed over.
+pub fn lost_by_vulcand<'r>(
+    routes: impl Iterator<Item = (&'r FrontendId, &'r Route)>,
+) -> Vec<(&'r FrontendId, &'static str)> {
+    let written: Vec<(&FrontendId, Written)> =
+        routes.filter_map(|(id, route)| Some((id, Written::new(route)?))).collect();
+    let mut lost = Vec::new();
+    for run in runs(written.iter().map(|(id, written)| (*id, written))) {
+        for (id, trie) in &run.members {
+            if !run.parts.starts_with(&trie.parts) {
+                let why = "is merged with its neighbours, and its last matcher then looks at another part of a request";
+                lost.push((*id, why));
+            } else if trie.is_swallowed() {
+                lost.push((*id, "has a parameter that swallows what the next matcher looks at"));
+            }
+        }
+    }
+    let lost: HashMap<FrontendId, &'static str> =
+        lost.into_iter().map(|(id, why)| (id.clone(), why)).collect();
+    written.into_iter().filter_map(|(id, _)| Some((id, *lost.get(id)?))).collect()
+}
+
 /// Where each route stands in vulcand's order, from 0. Costs time in proportion to the length of all expressions, and
 /// to sort them.
 pub(super) fn positions<'w>(
     written: impl Iterator<Item = (&'w FrontendId, &'w Arc<Written>)>,
 ) -> HashMap<FrontendId, u32> {
-    let mut all: Vec<(&FrontendId, &Written)> = written.map(|(id, written)| (id, &**written)).collect();
-    all.sort_unstable_by(|(a_id, a), (b_id, b)| b.text.cmp(&a.text).then_with(|| a_id.cmp(b_id)));
-    let mut order = Vec::with_capacity(all.len());
-    let mut run: Vec<(&FrontendId, &Trie)> = Vec::new();
-    let mut parts: &[Part] = &[];
-    for (id, written) in all {
-        let Some(trie) = &written.trie else {
-            in_trie(std::mem::take(&mut run), &mut order);
-            order.push(id);
-            continue;
-        };
-        match merged(parts, &trie.parts) {
-            Some(both) if !run.is_empty() => parts = both,
-            _ => {
-                in_trie(std::mem::take(&mut run), &mut order);
-                parts = &trie.parts;
-            }
-        }
-        run.push((id, trie));
+    let mut order = Vec::new();
+    for run in runs(written.map(|(id, written)| (id, &**written))) {
+        order.extend(run.alone);
+        in_trie(run.members, &mut order);
     }
-    in_trie(run, &mut order);
     order.into_iter().cloned().zip(0..).collect()
 }
 

@@ -38,6 +38,8 @@ reasons! {
     Maintenance = "maintenance",
     /// A limit of requests or connections was reached.
     Limited = "limited",
+    /// A circuit breaker has tripped.
+    Tripped = "tripped",
     /// Credentials are missing or wrong.
     Auth = "auth",
     /// The request is malformed or ambiguous.
@@ -83,7 +85,7 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
-        assert_eq!(Reason::COUNT, 19);
+        assert_eq!(Reason::COUNT, 20);
         assert_eq!(Reason::UpstreamTruncated.to_string(), "upstream_truncated");
     }
 }

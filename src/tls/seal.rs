@@ -37,7 +37,7 @@ pub enum SealError {
     },
     /// The text is not a key.
     #[error(
-        "{origin} is not a seal key: it holds {found}, and 64 hexadecimal digits are expected (`openssl rand -hex 32`)"
+        "{origin} is not a seal key: it holds {found}, and 64 hexadecimal digits are expected (`flipgate secret new-key`)"
     )]
     NotAKey {
         /// The file, or the place of the key in its list.
@@ -104,6 +104,41 @@ impl SealKeys {
             );
         }
         Ok(Self { keys })
+    }
+
+    /// Keys given as texts, and behind them those of files.
+    ///
+    /// # Errors
+    /// One of them is no key, or a file cannot be read.
+    pub fn gather<P: AsRef<Path>>(texts: &[&str], paths: &[P]) -> Result<Self, SealError> {
+        let mut all = Self::parse(texts)?;
+        all.keys.extend(Self::read(paths)?.keys);
+        Ok(all)
+    }
+
+    /// A new key: 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// The system has no randomness to offer.
+    pub fn new_key() -> Result<Zeroizing<String>, SealError> {
+        let mut key = Zeroizing::new([0; SEAL_KEY_BYTES]);
+        aws_lc_rs::rand::fill(&mut key[..]).map_err(|_| SealError::CannotSeal)?;
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+        let digits = key.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+        Ok(Zeroizing::new(digits.collect()))
+    }
+
+    /// The first key alone, which seals.
+    pub fn first(&self) -> Self {
+        Self { keys: self.keys.iter().take(1).cloned().collect() }
+    }
+
+    /// Seals anew, with the first key, what any of them opens.
+    ///
+    /// # Errors
+    /// None opens it.
+    pub fn seal_again(&self, val: &[u8], nonce: &[u8; NONCE_BYTES]) -> Result<Sealed, SealError> {
+        self.seal(&self.open(val, nonce)?)
     }
 
     /// A secret for another purpose, the same in every process with the same first key; `None`: there is no key.

@@ -9,7 +9,9 @@
 mod edge;
 mod embed;
 mod flip;
+mod frontends;
 mod house;
+mod middlewares;
 mod program;
 mod readme;
 mod spine;

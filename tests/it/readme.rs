@@ -361,7 +361,14 @@ fn every_verb_and_flag_exists() {
     let known = known.filter(|verb| *verb != "help").collect::<BTreeSet<_>>();
     assert_eq!(verbs.iter().copied().collect::<BTreeSet<_>>(), known);
 
-    let all = verbs.iter().map(|verb| help(&["help", verb])).collect::<String>();
+    let nested = |verb: &str| {
+        let all = help(&["help", verb]);
+        let commands = all.lines().skip_while(|line| *line != "Commands:").skip(1);
+        let names =
+            commands.take_while(|line| line.starts_with("  ")).filter_map(|l| l.split_whitespace().next());
+        names.map(|name| help(&["help", verb, name])).collect::<String>() + &all
+    };
+    let all = verbs.iter().map(|verb| nested(verb)).collect::<String>();
     let words = |text: &str| -> Vec<String> {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         words.filter(|word| word.starts_with("--") && word.len() > 2).map(str::to_owned).collect()

@@ -81,7 +81,7 @@ fn read_edit_values(
 }
 
 /// What is wrong with the value of a field; it may be a secret and is not shown.
-fn edit_value_error(name: &str, text: &str) -> Option<String> {
+pub(super) fn edit_value_error(name: &str, text: &str) -> Option<String> {
     if text.chars().any(|c| c.is_control() && c != '\t') {
         Some("has a control character, which a field value cannot carry".to_owned())
     } else if text.len() > FIELD_VALUE_BYTES_MAX {

@@ -1,12 +1,26 @@
 //! A middleware: one step that sees a request or an answer. One file a type.
 
+mod cbreaker;
+mod compress;
+mod connlimit;
+mod content;
+mod cors;
 mod headers;
+mod ratelimit;
 mod redirect;
 mod rewrite;
+mod webhook;
 
+pub use cbreaker::{BreakerSpec, Fallback};
+pub use compress::{Coding, CompressSpec, DEFAULT_TYPES};
+pub use connlimit::ConnLimitSpec;
+pub use content::{CONTENT_BYTES_MAX, FieldList};
+pub use cors::{AllowedOrigin, CorsSpec};
 pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
+pub use ratelimit::{RateLimitSpec, RateSpec};
 pub use redirect::RedirectSpec;
 pub use rewrite::RewriteSpec;
+pub use webhook::Webhook;
 
 use super::fields::{Fields, not_one_of};
 use super::id::MiddlewareId;
@@ -29,20 +43,8 @@ const OWN_FIELDS: [&str; 12] = [
 ];
 
 /// The types that are known and refused until they are offered: without them a request would pass that should not.
-const TYPES_TO_COME: [&str; 12] = [
-    "ratelimit",
-    "connlimit",
-    "cbreaker",
-    "trace",
-    "auth",
-    "ipfilter",
-    "cors",
-    "compress",
-    "respond",
-    "mirror",
-    "basicauth",
-    "forwardauth",
-];
+const TYPES_TO_COME: &[&str] =
+    &["trace", "auth", "ipfilter", "respond", "mirror", "basicauth", "forwardauth"];
 
 /// A middleware's envelope: `{"Id","Priority","Type","Middleware":{...}}`.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +100,16 @@ types! {
     Redirect(RedirectSpec) = "redirect" in redirect,
     /// `headers` (new).
     Headers(HeadersSpec) = "headers" in headers,
+    /// `ratelimit`, vulcand's.
+    RateLimit(RateLimitSpec) = "ratelimit" in ratelimit,
+    /// `connlimit`, vulcand's.
+    ConnLimit(ConnLimitSpec) = "connlimit" in connlimit,
+    /// `cors` (new).
+    Cors(CorsSpec) = "cors" in cors,
+    /// `compress` (new).
+    Compress(CompressSpec) = "compress" in compress,
+    /// `cbreaker`, vulcand's.
+    Breaker(BreakerSpec) = "cbreaker" in cbreaker,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {

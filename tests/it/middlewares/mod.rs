@@ -1,0 +1,7 @@
+//! Middlewares with real clients and servers, over HTTP/1.1 and HTTP/2.
+
+mod breaker;
+mod compress;
+mod cors;
+mod limits;
+mod way;
