@@ -5,10 +5,12 @@
 //! A meter has one writer, and any number of readers on other threads: plain relaxed loads and stores count exactly then.
 //! With several writers a count may be lost now and then, and nothing worse.
 
+mod anomaly;
 mod quantiles;
 mod rolling;
 mod trips;
 
+pub use anomaly::stand_out;
 pub use quantiles::{Latencies, MICROS_MAX, Quantiles};
 pub use rolling::{Rolling, SECONDS};
 pub use trips::{CODES_MAX, RoundTrips, Trips};

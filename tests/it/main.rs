@@ -14,5 +14,7 @@ mod readme;
 mod spine;
 mod store;
 mod support;
+mod top;
 mod upstreams;
+mod vulcand;
 mod wire;
