@@ -68,7 +68,8 @@ pub struct Stats {
     pub codes: Vec<(u16, u64)>,
     /// Microseconds that 50, 75, 95, 99 and 99.9 % do not exceed.
     pub quantiles: [u64; QUANTILES.len()],
-    /// Answers of 500 for each of 200 to 299.
+    /// Share of the round trips that a server answered with 500 or above. (vulcand divides the answers of 500 by those of
+    /// 200 to 299, so that a server that only fails looks well.)
     pub app_error_ratio: f64,
 }
 
@@ -95,12 +96,16 @@ impl Stats {
 
 impl From<&Trips> for Stats {
     fn from(trips: &Trips) -> Self {
+        let app_errors = trips.with_status(500, 600).saturating_sub(trips.network_errors());
         Self {
             total: trips.total(),
             network_errors: trips.network_errors(),
             codes: trips.codes().to_vec(),
             quantiles: QUANTILES.map(|percent| trips.latency_at_quantile(percent)),
-            app_error_ratio: trips.response_code_ratio(500, 501, 200, 300),
+            app_error_ratio: match trips.total() {
+                0 => 0.0,
+                total => app_errors as f64 / total as f64,
+            },
         }
     }
 }
@@ -112,7 +117,7 @@ pub struct Verdict {
     pub latency: bool,
     /// Its share of network errors does.
     pub network: bool,
-    /// Its share of answers of 500 does.
+    /// Its share of answers of 500 and above does.
     pub app: bool,
 }
 

@@ -34,7 +34,7 @@ Examples:
   flipgate top --once --output json        once, for programs
 
 Counts are of the last 10 seconds, latencies of the last minute. The worst come first: network errors, then answers of
-500, then load. Servers are timed to their answer's head, frontends to its last byte.")]
+500 and above, then load. Servers are timed to their answer's head, frontends to its last byte.")]
 pub(super) struct Top {
     /// Only this backend, its servers and the frontends that lead to it, through aliases too
     #[arg(long, value_name = "BACKEND")]

@@ -347,7 +347,8 @@ async fn from_another_address_a_network_has_to_be_trusted() {
         (process, Side::at(&vctl, address))
     };
     let (_trusting, side) = start(&format!("{own}/32"), "trusting");
-    for (line, expected) in [("backend upsert -id b1", "OK: Backend(id=b1) upserted"), ("backend ls", "b1     http")]
+    for (line, expected) in
+        [("backend upsert -id b1", "OK: Backend(id=b1) upserted"), ("backend ls", "b1     http")]
     {
         let ran = side.run(line);
         assert!(ran.out.contains(expected), "vctl {line}: {}", ran.out);
