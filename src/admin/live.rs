@@ -9,6 +9,7 @@ use crate::model::{self, BackendId, FrontendId, InForce, Problem, Revision, Seve
 use crate::proxy::Bound;
 use crate::store::{Area, LeaseChoice, Operation, Transaction};
 use crate::table::{ListedRoute, ListedServer, Table, Topic};
+use crate::telemetry::counters::listener_connections;
 use crate::telemetry::{FrontendLabels, Scrape};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -136,6 +137,17 @@ impl Running for Live {
             })
         });
         Top { frontends: frontends.collect(), servers: servers.collect() }
+    }
+
+    fn connections(&self) -> Vec<(String, u64)> {
+        let addresses = self.bound.addresses();
+        let mut connections = Vec::new();
+        self.bound.for_each_counters(|id, slots| {
+            if let Some(at) = addresses.get(id).map(ToString::to_string) {
+                connections.push((at, listener_connections(slots).1));
+            }
+        });
+        connections
     }
 
     fn scrape(&self, scrape: &mut Scrape, labels: &mut FrontendLabels) {

@@ -18,6 +18,7 @@ mod openapi;
 mod running;
 mod secrets;
 mod serve;
+mod statsd;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -30,6 +31,7 @@ pub use live::{Live, MoreMetrics};
 pub use observe::{ROUTES_MAX, WAIT_MAX};
 pub use running::{ConfirmError, ListenerView, RouteView, Routes, Running, ServerView, State};
 pub use serve::{CONNECTIONS_MAX, serve};
+pub use statsd::{FRONTENDS_MAX, report};
 pub use top::{FrontendTop, ServerTop, Stats, Top, Verdict};
 
 use crate::store::Store;

@@ -23,6 +23,8 @@ pub trait Running: Send + Sync + 'static {
     /// What frontends and servers did of late, those that did anything: all of them, or those of one backend and of the
     /// aliases that lead to it. In no order.
     fn top(&self, backend: Option<&BackendId>) -> Top;
+    /// Connections that are open, by the listener's bound address.
+    fn connections(&self) -> Vec<(String, u64)>;
     /// Adds every counter and gauge.
     fn scrape(&self, scrape: &mut Scrape, labels: &mut FrontendLabels);
 }

@@ -122,6 +122,10 @@ impl Running for Fake {
         }
     }
 
+    fn connections(&self) -> Vec<(String, u64)> {
+        vec![("127.0.0.1:8080".into(), 3)]
+    }
+
     fn scrape(&self, scrape: &mut Scrape, labels: &mut FrontendLabels) {
         scrape.frontend("shop", &self.requests, labels);
     }
@@ -134,6 +138,11 @@ pub(super) struct Setup {
 }
 
 pub(super) const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// A process that answers.
+pub(super) fn fake() -> impl Running {
+    Fake { served: watch::Sender::new(5), not_ready: None, requests: WorkerSlots::new(1) }
+}
 
 pub(super) fn setup_with(seal: SealKeys, not_ready: Option<&str>) -> Setup {
     let store = MemoryStore::new();

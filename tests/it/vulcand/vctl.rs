@@ -2,7 +2,9 @@
 
 use super::{vctl_program, vulcand_program};
 use crate::support::etcd::Etcd;
-use crate::support::{Flipgate, Pod, Process, TestCertificate, flipgate, free_port, get, shared, until};
+use crate::support::{
+    Directory, Flipgate, Pod, Process, TestCertificate, flipgate, free_port, get, shared, until,
+};
 use ::flipgate::model::{Object, ObjectKey, Strictness};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,6 +15,11 @@ use std::time::Duration;
 
 /// Seals nothing but these tests' key pairs.
 const SEAL_KEY: &str = "1b727a055500edd9ab826840ce9428dc8bace1c04addc67bbac6b096e25ede4b";
+
+/// Waits on a thread that may hold a lock.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(future)
+}
 
 /// Where `vctl` finds an API.
 struct Side {
@@ -90,11 +97,10 @@ fn flipgate_on(etcd: &Etcd, prefix: &str, seal: &str) -> Flipgate {
 }
 
 /// Every value below a prefix. Sealed key pairs differ each time; that there is one is compared.
-async fn values(etcd: &Etcd, prefix: &str) -> BTreeMap<String, Value> {
+fn values(etcd: &Etcd, prefix: &str) -> BTreeMap<String, Value> {
     let options = etcd_client::GetOptions::new().with_prefix();
     let prefix = format!("{prefix}/");
-    let mut client = etcd.client().await;
-    let found = client.get(prefix.as_str(), Some(options)).await.unwrap();
+    let found = now(async { etcd.client().await.get(prefix.as_str(), Some(options)).await.unwrap() });
     let one = |kv: &etcd_client::KeyValue| {
         let key = kv.key_str().unwrap().strip_prefix(&prefix).unwrap().to_owned();
         let mut value: Value = serde_json::from_slice(kv.value()).unwrap();
@@ -189,11 +195,11 @@ const MIDDLEWARES: [(&str, &str); 6] = [
     ("trace", "-addr syslog://127.0.0.1:514?f=MAIL&sev=INFO -reqHeader X-A -respHeader X-B"),
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_command_gives_the_same() {
+#[test]
+fn every_command_gives_the_same() {
     let _shared = shared();
     let (Some(vctl), Some(program)) = (vctl_program(), vulcand_program()) else { return };
-    let etcd = Etcd::start().await;
+    let etcd = now(Etcd::start());
     let dir = tempfile::tempdir().unwrap();
     let seal = seal_key_file(dir.path());
     let vulcand = Vulcand::start(&program, &etcd, "theirs", dir.path());
@@ -216,7 +222,7 @@ async fn every_command_gives_the_same() {
     assert!(wanted.out.contains("can not delete backend 'b1', it is in use by [{f1 "), "{}", wanted.out);
     assert!(refused.out.contains("can not delete backend 'b1', it is in use by [f1]"), "{}", refused.out);
     assert_eq!(refused.code, wanted.code);
-    assert_eq!(values(&etcd, "ours").await, values(&etcd, "theirs").await);
+    assert_eq!(values(&etcd, "ours"), values(&etcd, "theirs"));
 
     for (number, (kind, settings)) in MIDDLEWARES.iter().enumerate() {
         let id = format!("m{number}");
@@ -227,7 +233,7 @@ async fn every_command_gives_the_same() {
             continue;
         }
         assert_eq!(ours.run(&upsert), theirs.run(&upsert), "vctl {upsert}");
-        assert_eq!(values(&etcd, "ours").await, values(&etcd, "theirs").await, "after {upsert}");
+        assert_eq!(values(&etcd, "ours"), values(&etcd, "theirs"), "after {upsert}");
         for line in ["frontend show -id f1".to_owned(), format!("{kind} upsert -f zz -id {id} {settings}")] {
             assert_eq!(ours.run(&line), theirs.run(&line), "vctl {line}");
         }
@@ -241,15 +247,15 @@ async fn every_command_gives_the_same() {
     {
         assert_eq!(ours.run(line), theirs.run(line), "vctl {line}");
     }
-    assert_eq!(values(&etcd, "ours").await, values(&etcd, "theirs").await);
+    assert_eq!(values(&etcd, "ours"), values(&etcd, "theirs"));
 }
 
 /// Either writes, both read; either serves what the other wrote.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_either_writes_the_other_reads() {
+#[test]
+fn what_either_writes_the_other_reads() {
     let _shared = shared();
     let (Some(vctl), Some(program)) = (vctl_program(), vulcand_program()) else { return };
-    let etcd = Etcd::start().await;
+    let etcd = now(Etcd::start());
     let dir = tempfile::tempdir().unwrap();
     let seal = seal_key_file(dir.path());
     let vulcand = Vulcand::start(&program, &etcd, "/vulcand", dir.path());
@@ -323,12 +329,39 @@ async fn what_either_writes_the_other_reads() {
     assert_eq!(ours.run("frontend ls"), theirs.run("frontend ls"));
 }
 
-/// `vctl` has no token to give: a network that is trusted needs none.
-#[tokio::test(flavor = "multi_thread")]
-async fn from_another_address_a_network_has_to_be_trusted() {
+/// What the proxy did is in `vctl top`, servers as well: vulcand has none there.
+#[test]
+fn top_shows_what_the_proxy_did() {
     let _shared = shared();
     let Some(vctl) = vctl_program() else { return };
-    let etcd = Etcd::start().await;
+    let directory = Directory::with_listener();
+    let pod = Pod::start("one");
+    directory.put_way("shop", "Host(`shop.example`)", pod.address());
+    directory.put_way("gone", "Host(`gone.example`)", ([127, 0, 0, 1], 1).into());
+    let flipgate = Flipgate::on(&directory.url()).ready();
+    for host in ["shop.example", "shop.example", "gone.example"] {
+        get(flipgate.address("http"), host, "/");
+    }
+    let side = Side::at(&vctl, flipgate.admin().address());
+    let top = until("all is counted", Duration::from_secs(5), || {
+        let ran = side.run("top -refresh 0");
+        (ran.out.contains("200: 100.00") && ran.out.contains("502: 100.00")).then_some(ran.out)
+    });
+    let lines: Vec<Vec<&str>> = top.lines().map(|line| line.split_whitespace().collect()).collect();
+    let begins = |words: &[&str]| lines.iter().any(|line| line.starts_with(words));
+    assert!(begins(&["shop", "Host(`shop.example`)", "0.2"]), "{top}");
+    assert!(begins(&["gone", "Host(`gone.example`)", "0.1"]), "{top}");
+    assert!(begins(&["a", &format!("http://{}", pod.address()), "0.2"]), "{top}");
+    let one = side.run("top -refresh 0 -b shop").out;
+    assert!(!one.contains("gone.example") && one.contains("shop.example"), "{one}");
+}
+
+/// `vctl` has no token to give: a network that is trusted needs none.
+#[test]
+fn from_another_address_a_network_has_to_be_trusted() {
+    let _shared = shared();
+    let Some(vctl) = vctl_program() else { return };
+    let etcd = now(Etcd::start());
     let dir = tempfile::tempdir().unwrap();
     // The machine's own address, as a neighbour would see it.
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -361,11 +394,11 @@ async fn from_another_address_a_network_has_to_be_trusted() {
 }
 
 /// `vctl secret` needs no server; what it makes is read here.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_vctl_seals_is_opened() {
+#[test]
+fn what_vctl_seals_is_opened() {
     let _shared = shared();
     let (Some(vctl), Some(_)) = (vctl_program(), vulcand_program()) else { return };
-    let etcd = Etcd::start().await;
+    let etcd = now(Etcd::start());
     let dir = tempfile::tempdir().unwrap();
     let local = Side { vctl, url: "http://127.0.0.1:1".to_owned(), port: "PORT".to_owned() };
     let key_file = dir.path().join("seal-key");
@@ -386,7 +419,7 @@ async fn what_vctl_seals_is_opened() {
     assert_eq!(sealed.code, Some(0), "{}", sealed.out);
     let sealed = std::fs::read_to_string(&sealed_file).unwrap();
     let host = json!({ "Settings": { "KeyPair": sealed.trim() } }).to_string();
-    etcd.client().await.put("/p/hosts/a.example/host", host, None).await.unwrap();
+    now(async { etcd.client().await.put("/p/hosts/a.example/host", host, None).await.unwrap() });
     let flipgate = flipgate_on(&etcd, "/p", &key_file.display().to_string());
     let told = flipgate.admin().json("/v2/hosts/a.example");
     assert!(told["Settings"]["KeyPair"]["Cert"].is_string(), "{told}");
