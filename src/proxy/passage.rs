@@ -9,7 +9,7 @@ use crate::model::Revision;
 use crate::table::Frontend;
 use crate::telemetry::counters::Outcome;
 use crate::telemetry::{AccessRecord, Reason};
-use crate::upstream::{Backend, BackendGuard, Observation, Server, ServerGuard};
+use crate::upstream::{Backend, BackendGuard, Observation, Server, ServerGuard, millis};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,21 +130,24 @@ impl Passage {
     fn count_attempt(&self, outcome: Outcome, latency: Option<Duration>) {
         let Some((backend, _)) = &self.backend else { return };
         let latency = latency.unwrap_or_default();
-        backend.counters().at(self.worker.index).record(outcome, latency.as_micros() as u64);
+        let (index, micros) = (self.worker.index, latency.as_micros() as u64);
+        backend.counters().at(index).record(outcome, micros);
         let observed = match outcome {
             Outcome::Status(status) => Observation::Answered(status),
             Outcome::Failed(Reason::ConnectFailed | Reason::ConnectTimeout) => Observation::ConnectFailed,
-            Outcome::Failed(
-                Reason::UpstreamTimeout
-                | Reason::UpstreamReset
-                | Reason::UpstreamTruncated
-                | Reason::BadAnswer,
-            ) => Observation::Failed,
+            Outcome::Failed(reason) if reason.is_network_error() => Observation::Failed,
             // Not the server's fault.
             Outcome::Failed(_) => return,
         };
         if let Some((server, _)) = &self.server {
-            backend.observe(server, self.worker.now(), observed, latency);
+            let now = self.worker.now();
+            backend.observe(server, now, observed, latency);
+            let (status, failed) = match outcome {
+                Outcome::Status(status) => (status, false),
+                Outcome::Failed(Reason::ConnectTimeout | Reason::UpstreamTimeout) => (504, true),
+                Outcome::Failed(_) => (502, true),
+            };
+            server.trips().at(index).record(millis(now), status, failed, micros);
         }
     }
 
@@ -225,6 +228,11 @@ impl Drop for Passage {
             None => worker.shared.unmatched.at(worker.index),
         };
         counters.record(self.status, duration_us);
+        if let Some(frontend) = &self.frontend {
+            let failed = self.reason.is_some_and(Reason::is_network_error);
+            let trips = frontend.trips.at(worker.index);
+            trips.record(millis(worker.now()), self.status, failed, duration_us);
+        }
         if let Some(reason) = self.reason {
             worker.shared.refused.at(worker.index).record(reason);
         }

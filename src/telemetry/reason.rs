@@ -70,6 +70,21 @@ reasons! {
     Draining = "draining",
 }
 
+impl Reason {
+    /// Whether a request ended by it because no server answered as it should.
+    pub const fn is_network_error(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::UpstreamTimeout
+                | Self::UpstreamReset
+                | Self::UpstreamTruncated
+                | Self::BadAnswer
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
