@@ -53,6 +53,10 @@ pub struct Config {
     pub admin: AdminSettings,
     /// Answers only `/healthz`, `/readyz` and `/metrics`.
     pub health: Option<SocketAddr>,
+    /// Directory with error pages.
+    pub error_pages: Option<PathBuf>,
+    /// Proxies before this one, which are believed what they say of their clients.
+    pub trusted_proxies: Vec<IpNet>,
     /// What a client may cost.
     pub limits: LimitSettings,
     /// The access log.
@@ -288,6 +292,8 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
                 hosts: self.many("admin-host", |text| Ok(text.to_ascii_lowercase())),
             },
             health: self.value("health", address_or_off),
+            error_pages: self.optional("error-pages", path),
+            trusted_proxies: self.many("trusted-proxies", network),
             limits: self.limits(),
             access_log: AccessLogSettings {
                 target: self.value("access-log", |text| {

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 pub const PATH_PARTS_MAX: usize = 16;
 
 /// Vulcand's spelling of every field, for those that a path brings anew.
-pub(in crate::model) const NAMES: [&str; 125] = [
+pub(in crate::model) const NAMES: [&str; 133] = [
     "Add",
     "Address",
+    "Allow",
     "AnyMethod",
     "Attempts",
     "AutoCert",
@@ -29,6 +30,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "ConnectFailures",
     "Connections",
     "ConsecutiveFailures",
+    "ContentType",
     "Cookie",
     "Default",
     "Dial",
@@ -45,6 +47,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "ErrorPercent",
     "FailoverPredicate",
     "Fall",
+    "File",
     "Forwarded",
     "H2C",
     "Header",
@@ -54,6 +57,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Id",
     "Idle",
     "InsecureSkipVerify",
+    "Intercept",
     "Interval",
     "KeepAlive",
     "Key",
@@ -76,6 +80,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "OCSP",
     "On",
     "Outlier",
+    "Page",
     "PanicPercent",
     "PassHostHeader",
     "Path",
@@ -101,6 +106,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "RequestId",
     "Response",
     "Retry",
+    "RetryAfter",
     "RewriteBody",
     "Rise",
     "Route",
@@ -118,6 +124,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Split",
     "SplitBy",
     "State",
+    "Status",
     "Statuses",
     "Sticky",
     "Stream",
@@ -128,6 +135,7 @@ pub(in crate::model) const NAMES: [&str; 125] = [
     "Timeout",
     "Timeouts",
     "TrustForwardHeader",
+    "TrustedProxies",
     "Type",
     "URL",
     "Val",

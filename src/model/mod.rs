@@ -16,7 +16,9 @@ pub mod id;
 pub mod key;
 pub mod listener;
 pub mod middleware;
-pub mod problem;
+mod network;
+pub mod pages;
+mod problem;
 pub mod retry;
 pub mod server;
 pub mod split;
@@ -37,6 +39,7 @@ pub use middleware::{
     FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec,
     RedirectSpec, RewriteSpec,
 };
+pub use pages::{ErrorPages, Maintenance, PAGE_BYTES_MAX, PAGE_NAME_BYTES_MAX, Page, PageContent};
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use retry::{Retry, RetryOn};
 pub use server::{Scheme, Server, ServerState, ServerUrl};
