@@ -58,7 +58,7 @@ fn routes_balance_and_log_see_the_client_behind_listed_proxies() {
     let log = log.path().join("access.log");
     let arguments = ["--trusted-proxies", "127.0.0.1", "--access-log", log.to_str().unwrap()];
     let scene = Scene::with(&[first, second], json!({}), &arguments);
-    let hash = json!({"Type": "http", "Settings": {"Balance": {"Policy": "hash", "Key": "ip"}}});
+    let hash = json!({"Type": "http", "Settings": {"Balance": {"Policy": "hash", "Key": "client_ip"}}});
     scene.directory.put("backends/b/backend", &hash);
     let office = json!({"Type": "http", "BackendId": "none", "Route": "PathPrefix(`/`) && ClientIP(`198.51.100.0/24`)"});
     scene.directory.put("backends/none/backend", &json!({"Type": "http"}));
