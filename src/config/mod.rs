@@ -59,6 +59,10 @@ pub struct Config {
     pub statsd: Option<String>,
     /// What their names begin with.
     pub statsd_prefix: String,
+    /// Directory with error pages.
+    pub error_pages: Option<PathBuf>,
+    /// Proxies before this one, which are believed what they say of their clients.
+    pub trusted_proxies: Vec<IpNet>,
     /// What a client may cost.
     pub limits: LimitSettings,
     /// The access log.
@@ -323,6 +327,8 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             health: self.value("health", address_or_off),
             statsd: self.value("statsd", host_and_port_or_off),
             statsd_prefix: self.optional("statsd-prefix", |text| Ok(text.to_owned())).unwrap_or_default(),
+            error_pages: self.optional("error-pages", path),
+            trusted_proxies: self.many("trusted-proxies", network),
             limits: self.limits(),
             access_log: AccessLogSettings {
                 target: self.value("access-log", |text| {

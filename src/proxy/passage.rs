@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::error::Failure;
+use super::trust::Trust;
 use super::worker::Worker;
 use crate::message::{RequestHead, ResponseHead, Version};
 use crate::middleware::Visit;
@@ -10,6 +11,7 @@ use crate::table::Frontend;
 use crate::telemetry::counters::Outcome;
 use crate::telemetry::{AccessRecord, Reason};
 use crate::upstream::{Backend, BackendGuard, Observation, Server, ServerGuard, millis};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +20,10 @@ use std::time::{Duration, Instant};
 pub(super) struct Passage {
     pub worker: Rc<Worker>,
     pub client: Rc<Client>,
+    /// Who is at the other end, as far as proxies between are to be believed. None over a Unix socket.
+    pub client_ip: Option<IpAddr>,
+    /// What the head's forwarding fields are worth; settled once the frontend is known.
+    pub trust: Trust,
     pub head: RequestHead,
     /// The path as the client sent it: the log tells it also after a rewrite.
     pub path: PathAsSent,
@@ -55,7 +61,9 @@ impl Passage {
         Self {
             id: worker.next_request_id(),
             worker,
+            client_ip: client.ip(),
             client,
+            trust: Trust::Nobody,
             head,
             path: PathAsSent::Unchanged,
             visit: Visit::default(),
@@ -243,7 +251,7 @@ impl Drop for Passage {
         log.record(&AccessRecord {
             time_unix_micros: worker.unix_micros(self.started),
             id: self.id_text().as_str(),
-            client: self.client.ip(),
+            client: self.client_ip,
             listener: self.client.listener.id.as_str(),
             protocol: match self.head.version {
                 Version::H10 => "HTTP/1.0",
