@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 pub const PATH_PARTS_MAX: usize = 16;
 
 /// Vulcand's spelling of every field, for those that a path brings anew.
-pub(in crate::model) const NAMES: [&str; 144] = [
+pub(in crate::model) const NAMES: [&str; 152] = [
     "Action",
     "Add",
     "Address",
+    "Allow",
     "AnyMethod",
     "Attempts",
     "AutoCert",
@@ -36,6 +37,7 @@ pub(in crate::model) const NAMES: [&str; 144] = [
     "ContentType",
     "Cookie",
     "Default",
+    "Deny",
     "Dial",
     "DirectoryURL",
     "Drain",
@@ -89,7 +91,9 @@ pub(in crate::model) const NAMES: [&str; 144] = [
     "OnTripped",
     "Outlier",
     "PanicPercent",
+    "PassAuthorization",
     "PassHostHeader",
+    "Password",
     "Path",
     "Pending",
     "PendingTimeout",
@@ -108,6 +112,7 @@ pub(in crate::model) const NAMES: [&str; 144] = [
     "ProxyProtocol",
     "RateVar",
     "Read",
+    "Realm",
     "RecoveryDuration",
     "Redirect",
     "Regexp",
@@ -135,6 +140,7 @@ pub(in crate::model) const NAMES: [&str; 144] = [
     "Split",
     "SplitBy",
     "State",
+    "Status",
     "StatusCode",
     "Statuses",
     "Sticky",
@@ -148,6 +154,8 @@ pub(in crate::model) const NAMES: [&str; 144] = [
     "TrustForwardHeader",
     "Type",
     "URL",
+    "Username",
+    "Users",
     "Val",
     "Value",
     "Variable",

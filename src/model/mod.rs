@@ -35,9 +35,9 @@ pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
 pub use middleware::{
-    BreakerSpec, CONTENT_BYTES_MAX, ConnLimitSpec, FIELD_VALUE_BYTES_MAX, Fallback, FieldList, HeaderEdits,
-    HeadersSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec, RateLimitSpec, RateSpec, RedirectSpec,
-    RewriteSpec, Webhook,
+    BasicAuthSpec, BreakerSpec, CONTENT_BYTES_MAX, ConnLimitSpec, FIELD_VALUE_BYTES_MAX, Fallback, FieldList,
+    HeaderEdits, HeadersSpec, IpFilterSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec, RateLimitSpec,
+    RateSpec, RedirectSpec, RespondSpec, RewriteSpec, Secret, Webhook,
 };
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use retry::{Retry, RetryOn};

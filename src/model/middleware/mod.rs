@@ -1,20 +1,26 @@
 //! A middleware: one step that sees a request or an answer. One file a type.
 
+mod basicauth;
 mod cbreaker;
 mod connlimit;
 mod content;
 mod headers;
+mod ipfilter;
 mod ratelimit;
 mod redirect;
+mod respond;
 mod rewrite;
 mod webhook;
 
+pub use basicauth::{BasicAuthSpec, Secret};
 pub use cbreaker::{BreakerSpec, Fallback};
 pub use connlimit::ConnLimitSpec;
 pub use content::{CONTENT_BYTES_MAX, FieldList};
 pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
+pub use ipfilter::IpFilterSpec;
 pub use ratelimit::{RateLimitSpec, RateSpec};
 pub use redirect::RedirectSpec;
+pub use respond::RespondSpec;
 pub use rewrite::RewriteSpec;
 pub use webhook::Webhook;
 
@@ -39,8 +45,7 @@ const OWN_FIELDS: [&str; 12] = [
 ];
 
 /// The types that are known and refused until they are offered: without them a request would pass that should not.
-const TYPES_TO_COME: [&str; 9] =
-    ["trace", "auth", "ipfilter", "cors", "compress", "respond", "mirror", "basicauth", "forwardauth"];
+const TYPES_TO_COME: [&str; 5] = ["trace", "cors", "compress", "mirror", "forwardauth"];
 
 /// A middleware's envelope: `{"Id","Priority","Type","Middleware":{...}}`.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +107,14 @@ types! {
     ConnLimit(ConnLimitSpec) = "connlimit" in connlimit,
     /// `cbreaker`, vulcand's.
     Breaker(BreakerSpec) = "cbreaker" in cbreaker,
+    /// `auth`, as vulcand's sample has it.
+    Auth(BasicAuthSpec) = "auth" in basicauth,
+    /// `basicauth` (new), the same.
+    BasicAuth(BasicAuthSpec) = "basicauth" in basicauth,
+    /// `ipfilter` (new).
+    IpFilter(IpFilterSpec) = "ipfilter" in ipfilter,
+    /// `respond` (new).
+    Respond(RespondSpec) = "respond" in respond,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {
