@@ -51,7 +51,8 @@ impl Scene {
 #[test]
 fn a_name_and_its_password_are_asked_for() {
     let _shared = shared();
-    let scene = Scene::new("basicauth", &json!({"Username": "ann", "Password": "a b", "Users": {"bob": HASH}}));
+    let scene =
+        Scene::new("basicauth", &json!({"Username": "ann", "Password": "a b", "Users": {"bob": HASH}}));
     let refused = scene.ask("");
     assert_eq!(refused.status, 401);
     assert_eq!(refused.field("WWW-Authenticate"), Some("Basic realm=\"Restricted\", charset=\"UTF-8\""));
@@ -103,7 +104,9 @@ fn addresses_are_let_in_or_not() {
     assert_eq!(scene.ask("").status, 200);
     let filter = json!({"Type": "ipfilter", "Middleware": {"Allow": ["127.0.0.0/8"], "Deny": ["127.0.0.1"]}});
     scene.directory.put("frontends/shop/middlewares/m", &filter);
-    let refused = until("the edit is served", Duration::from_secs(5), || Some(scene.ask("")).filter(|a| a.status != 200));
+    let refused = until("the edit is served", Duration::from_secs(5), || {
+        Some(scene.ask("")).filter(|a| a.status != 200)
+    });
     assert_eq!(refused.status, 403);
     let metrics = scene.flipgate.admin().ask("GET", "/metrics").text();
     assert!(metrics.contains(r#"flipgate_refused_total{reason="forbidden"}"#), "{metrics}");
