@@ -14,6 +14,7 @@ mod live;
 mod objects;
 mod observe;
 mod openapi;
+mod passwords;
 mod running;
 mod secrets;
 mod serve;
