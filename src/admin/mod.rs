@@ -15,6 +15,7 @@ mod live;
 mod objects;
 mod observe;
 mod openapi;
+mod passwords;
 mod running;
 mod secrets;
 mod serve;

@@ -451,7 +451,7 @@ fn object_schemas() -> Value {
             ("Settings", frontend_settings),
         ]),
         "Middleware": object([
-            ("Type!", one_of(&["rewrite", "redirect", "headers"])),
+            ("Type!", one_of(crate::model::MIDDLEWARE_TYPES)),
             ("Priority", number.clone()),
             ("Middleware!", any()),
         ]),

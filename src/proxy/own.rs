@@ -28,7 +28,7 @@ pub(super) fn answer(passage: &mut Passage, own: Own) -> (ResponseHead, Bytes) {
             Reply { reason: Some(reason), ..Reply::of(if status == 0 { 499 } else { status }) }
         }
     };
-    let Reply { status, reason, fields, body } = reply;
+    let Reply { status, reason, fields, passed, body } = reply;
     let told = match (body, reason) {
         (Some((content_type, body)), _) => Some(Told { status, content_type, body }),
         (None, Some(reason)) => Some(pages::of_failure(passage, Failure::with_status(reason, status))),
@@ -43,6 +43,10 @@ pub(super) fn answer(passage: &mut Passage, own: Own) -> (ResponseHead, Bytes) {
     });
     for (name, value) in &fields {
         head.fields.set_with(name, |out| out.extend_from_slice(value.as_bytes()));
+    }
+    for (name, value) in &passed {
+        // They were read as fields.
+        let _ = head.fields.add(name, value);
     }
     if reason == Some(Reason::Maintenance) {
         retry_after(passage, &mut head);

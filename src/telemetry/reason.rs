@@ -42,6 +42,8 @@ reasons! {
     Tripped = "tripped",
     /// Credentials are missing or wrong.
     Auth = "auth",
+    /// The client's address is not one that is let in.
+    Forbidden = "forbidden",
     /// The request is malformed or ambiguous.
     BadRequest = "bad_request",
     /// The request's head is larger than allowed.
@@ -100,7 +102,7 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
-        assert_eq!(Reason::COUNT, 20);
+        assert_eq!(Reason::COUNT, 21);
         assert_eq!(Reason::UpstreamTruncated.to_string(), "upstream_truncated");
     }
 }
