@@ -24,6 +24,7 @@ pub mod retry;
 pub mod server;
 pub mod split;
 pub mod template;
+pub mod tls;
 
 pub use access_log::{AccessLogFormat, AccessLogTarget};
 pub use backend::{
@@ -37,13 +38,14 @@ pub use host::Host;
 pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use key_pair::KeyPairSource;
-pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
+pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls};
 pub use middleware::{HeaderEdits, HeadersSpec, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec};
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersions};
 pub use retry::{Retry, RetryOn};
 pub use server::{Scheme, Server, ServerState, ServerUrl};
 pub use split::{Pin, Split, SplitPart};
+pub use tls::{CipherSuite, TlsVersion};
 
 use fields::{Fields, Report};
 use serde_json::Value;
