@@ -127,9 +127,8 @@ impl Admin {
     /// What may be shown of a value.
     fn shown(&self, key: &ObjectKey, value: Value) -> Value {
         match key {
-            ObjectKey::Host(_) => self.secrets.redact(key, &value),
             ObjectKey::OwnMiddleware(..) | ObjectKey::SharedMiddleware(_) => passwords::redact(value),
-            _ => value,
+            _ => self.secrets.redact(key, value),
         }
     }
 
@@ -200,7 +199,9 @@ impl Admin {
         stored: Option<&Entry>,
     ) -> Result<Admitted, Failure> {
         let mut bytes = body.clone();
-        if let (ObjectKey::Host(_), Ok(mut value)) = (key, serde_json::from_slice(body)) {
+        if key.key_pair_field().is_some()
+            && let Ok(mut value) = serde_json::from_slice(body)
+        {
             let stored = stored.and_then(|entry| serde_json::from_slice(&entry.value).ok());
             self.secrets.admit(key, &mut value, stored.as_ref())?;
             bytes = value.to_string().into();

@@ -417,6 +417,29 @@ fn object_schemas() -> Value {
         ("MinVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
         ("MaxVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
         ("SessionTicketsDisabled", yes.clone()),
+        ("CipherSuites", list(text.clone())),
+        ("PreferServerCipherSuites", yes.clone()),
+    ]);
+    let key_pair = json!({
+        "description": "Written as `Cert` and `Key` (base64 of PEM), `CertFile` and `KeyFile`, or sealed. Never read: an \
+            object with `Redacted`, and `Names`, `NotAfter` and `Fingerprint` where they are known, stands for it. \
+            Written back, that keeps what is stored.",
+    });
+    let client_auth = object([
+        ("Mode!", one_of(&["off", "optional", "required"])),
+        ("CA", text.clone()),
+        ("CAFile", text.clone()),
+        ("Forward", yes.clone()),
+    ]);
+    let upstream_tls = object([
+        ("InsecureSkipVerify", yes.clone()),
+        ("CA", text.clone()),
+        ("ServerName", text.clone()),
+        ("KeyPair", key_pair.clone()),
+        ("MinVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
+        ("MaxVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
+        ("SessionTicketsDisabled", yes.clone()),
+        ("CipherSuites", list(text.clone())),
     ]);
     let frontend_settings = object([
         ("Limits", object([("MaxBodyBytes", number.clone()), ("MaxMemBodyBytes", number.clone())])),
@@ -436,13 +459,14 @@ fn object_schemas() -> Value {
             ("Protocol!", one_of(&["http", "https"])),
             ("Address!", address),
             ("Scope", text.clone()),
+            ("ProxyProtocol", one_of(&["NONE", "PROXY_V1", "PROXY_V2", "PROXY"])),
+            ("ProxyProtocolFrom", list(text.clone())),
             ("Settings", object([("TLS", tls), ("H2C", yes.clone())])),
         ]),
-        "Host": object([("Settings", object([("Default", yes), ("KeyPair", json!({
-            "description": "Written as `Cert` and `Key` (base64 of PEM), `CertFile` and `KeyFile`, or sealed. Never \
-                read: an object with `Redacted`, and `Names`, `NotAfter` and `Fingerprint` where they are known, stands \
-                for it. Written back, that keeps what is stored.",
-        }))]))]),
+        "Host": object([(
+            "Settings",
+            object([("Default", yes), ("KeyPair", key_pair), ("ClientAuth", client_auth)]),
+        )]),
         "Frontend": object([
             ("Type", one_of(&["http"])),
             ("Route!", json!({ "type": "string", "examples": ["Host(\"shop.example.com\") && PathPrefix(\"/api\")"] })),
@@ -458,7 +482,7 @@ fn object_schemas() -> Value {
         "Backend": object([
             ("Type", one_of(&["http", "alias"])),
             ("Target", text.clone()),
-            ("Settings", object([("Timeouts", timeouts), ("KeepAlive", keep_alive)])),
+            ("Settings", object([("Timeouts", timeouts), ("KeepAlive", keep_alive), ("TLS", upstream_tls)])),
         ]),
         "Server": object([
             ("URL!", json!({ "type": "string", "examples": ["http://10.2.3.4:8080"] })),

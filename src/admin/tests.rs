@@ -481,9 +481,10 @@ async fn keys_go_in_and_never_come_out() {
         let sealed = !seal.is_empty();
         let setup = setup_with(seal, None);
         let (_, pair) = key_pair();
+        keys_of_a_backend(&setup, &pair).await;
         let host = json!({ "Settings": { "Default": true, "KeyPair": pair } });
         let path = "/v3/hosts/shop.example";
-        assert_eq!(setup.put(path, &[], host).await.json(), json!({ "revision": 2 }));
+        let revision = setup.put(path, &[], host).await.json()["revision"].to_string();
         let stored = setup.store.backup();
         let stored = format!("{stored:?}");
         assert_eq!(stored.contains(pair["Key"].as_str().unwrap()), !sealed);
@@ -504,13 +505,33 @@ async fn keys_go_in_and_never_come_out() {
 
         let mut edited = read.json();
         edited["Settings"]["Default"] = false.into();
-        assert_eq!(setup.put(path, &[("if-match", "2")], edited).await.status, 200);
+        assert_eq!(setup.put(path, &[("if-match", &revision)], edited).await.status, 200);
         let after = setup.get(path).await.json();
         assert_eq!(after["Settings"]["KeyPair"], shown);
         assert_eq!(after["Settings"]["Default"], false);
         let stranger = setup.put("/v3/hosts/other.example", &[], read.json()).await;
         assert_eq!(stranger.status, 422, "{}", stranger.text);
     }
+}
+
+async fn keys_of_a_backend(setup: &Setup, pair: &Value) {
+    let backend =
+        json!({ "Type": "http", "Settings": { "TLS": { "KeyPair": pair, "ServerName": "a.example" } } });
+    let path = "/v3/backends/shop-tls";
+    assert_eq!(setup.put(path, &[], backend).await.status, 200);
+    let mut read = setup.get(path).await.json();
+    let shown = read["Settings"]["TLS"].clone();
+    assert_eq!(shown["ServerName"], "a.example");
+    assert_eq!(shown["KeyPair"]["Names"], json!(["shop.example"]));
+    for answer in [setup.get(path).await, setup.get("/v3/backends").await] {
+        assert!(!answer.text.contains(pair["Key"].as_str().unwrap()) && !answer.text.contains("Val"));
+    }
+    read["Settings"]["TLS"]["ServerName"] = "b.example".into();
+    assert_eq!(setup.put(path, &[], read.clone()).await.status, 200);
+    let after = setup.get(path).await.json();
+    assert_eq!((&after["Settings"]["TLS"]["KeyPair"], &after), (&shown["KeyPair"], &read));
+    let stranger = setup.put("/v3/backends/other", &[], read).await;
+    assert!(stranger.status == 422 && stranger.text.contains("Settings.TLS.KeyPair"), "{}", stranger.text);
 }
 
 #[tokio::test]
@@ -532,6 +553,33 @@ async fn what_may_be_a_secret_is_hidden() {
         assert!(!answer.text.contains("SECRET"), "{}", answer.text);
     }
     assert!(!setup.get("/v2/hosts").await.text.contains("SECRET"));
+    let backends: &[&str] = &[
+        r#"{"Settings":{"TLS":{"KeyPair":{"Cert":"SECRET","Key":"SECRET"}}}}"#,
+        r#"{"settings":{"tls":{"keypair":"SECRET","KeyPair":["SECRET"],"Key":"SECRET","KeyPiar":"SECRET"}}}"#,
+        r#"{"Settings":{"TLS":{"CA":"-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nSECRET"}}}"#,
+        r#"{"Settings":{"TLS":"SECRET"}}"#,
+        r#""SECRET""#,
+        "{SECRET",
+    ];
+    for (place, value) in backends.iter().enumerate() {
+        setup.store.put(Area::Routing, &format!("backends/b{place}/backend"), (*value).to_owned()).unwrap();
+        let answer = setup.get(&format!("/v3/backends/b{place}")).await;
+        assert!(!answer.text.contains("SECRET"), "{}", answer.text);
+    }
+    for list in ["/v3/backends", "/v3/objects"] {
+        let list = setup.get(list).await;
+        assert!(list.status == 200 && !list.text.contains("SECRET"), "{}", list.text);
+    }
+    let ca = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let auth = json!({ "Settings": { "ClientAuth": { "Mode": "off", "CA": ca, "Forward": true } } });
+    setup.store.put(Area::Routing, "hosts/f.example/host", auth.to_string()).unwrap();
+    assert_eq!(setup.get("/v3/hosts/f.example").await.json(), auth);
+    let ca = format!("{ca}-----BEGIN PRIVATE KEY-----\nSECRET");
+    let auth = json!({ "Settings": { "ClientAuth": { "Mode": "off", "CA": ca, "Key": "SECRET" } } });
+    setup.store.put(Area::Routing, "hosts/f.example/host", auth.to_string()).unwrap();
+    let answer = setup.get("/v3/hosts/f.example").await;
+    assert!(answer.status == 200 && !answer.text.contains("SECRET"), "{}", answer.text);
+    setup.store.delete(Area::Routing, "hosts/f.example/host").unwrap();
     let list = setup.get("/v3/hosts").await;
     assert_eq!(list.json()["objects"].as_array().unwrap().len(), stored.len());
     assert!(!list.text.contains("SECRET"), "{}", list.text);

@@ -27,6 +27,7 @@ pub mod route_order;
 pub mod server;
 pub mod split;
 pub mod template;
+pub mod tls;
 pub mod variable;
 
 pub use access_log::{AccessLogFormat, AccessLogTarget};
@@ -41,7 +42,7 @@ pub use host::Host;
 pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use key_pair::KeyPairSource;
-pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
+pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls};
 pub use middleware::{
     AllowedOrigin, BasicAuthSpec, BreakerSpec, CONTENT_BYTES_MAX, Coding, CompressSpec, ConnLimitSpec,
     CorsSpec, FIELD_VALUE_BYTES_MAX, Fallback, FieldList, HeaderEdits, HeadersSpec, IpFilterSpec,
@@ -55,6 +56,7 @@ pub use retry::{Retry, RetryOn};
 pub use route_order::RouteOrder;
 pub use server::{Scheme, Server, ServerState, ServerUrl};
 pub use split::{Pin, Split, SplitPart};
+pub use tls::{CipherSuite, TlsVersion};
 pub use variable::{Variable, VariableSpec};
 
 use fields::{Fields, Report};

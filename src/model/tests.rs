@@ -284,6 +284,26 @@ fn backends() {
         r#"{"Type":"http","Settings":{"Protocol":"auto","Balance":"peak_ewma","Health":{"Protocol":"grpc","Service":"a.B"}}}"#,
     );
     check_same(key, r#"{"Type":"http","Settings":{"Health":{"Protocol":"probe","Path":"/health"}}}"#);
+    check_same(
+        key,
+        r#"{"Type":"http","Settings":{"TLS":{"KeyPair":{"CertFile":"c","KeyFile":"k"},"MinVersion":"VersionTLS13","CipherSuites":["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"],"SessionTicketsDisabled":true}}}"#,
+    );
+    check_same(
+        key,
+        r#"{"Type":"http","Settings":{"TLS":{"KeyPair":{"Cert":"LS0tLS1CRUdJTiBD","Key":"LS0tLS1CRUdJTiBL"},"MaxVersion":"VersionTLS12"}}}"#,
+    );
+    check(
+        key,
+        r#"{"Settings":{"TLS":{"MinVersion":"VersionTLS10","PreferServerCipherSuites":true,"SessionCache":{"Type":"LRU"},"CipherSuites":null}}}"#,
+        Some(r#"{"Type":"http"}"#),
+        &["w Settings.TLS.MinVersion: is VersionTLS10, which is broken; VersionTLS12 is used"],
+    );
+    check(
+        key,
+        r#"{"Settings":{"TLS":{"KeyPair":{"Cert":"LS0tLS1CRUdJTiBD"},"Key":"x"}}}"#,
+        None,
+        &["e Settings.TLS.KeyPair.Key: is missing", "w Settings.TLS.Key: is not a known field"],
+    );
     check(
         key,
         r#"{"Settings":{"Balance":{"Policy":"least","Key":"header:"},"Sticky":{"Cookie":"a;b","SameSite":"no"},"Health":{"Protocol":"udp","Interval":"1ms","Port":0},"Outlier":{"PanicPercent":101},"TLS":{"CA":"x","ServerName":"a b"}}}"#,

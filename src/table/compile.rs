@@ -6,7 +6,7 @@ use crate::middleware::{Chain, Step};
 use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 use crate::route::Router;
 use crate::telemetry::WorkerSlots;
-use crate::tls::{Certificates, ClientPolicies, HostTls};
+use crate::tls::{Certificate, Certificates, ClientPolicies, HostTls};
 use crate::upstream;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub enum Change {
     OwnMiddleware(FrontendId, MiddlewareId, Option<Arc<model::Middleware>>),
     /// A shared middleware; it may come after frontends that name it.
     SharedMiddleware(MiddlewareId, Option<Arc<model::Middleware>>),
-    /// A backend or alias; it may come before or after its servers.
-    Backend(BackendId, Option<Arc<model::Backend>>),
+    /// A backend or alias, with the certificate that goes with its key pair; it may come before or after its servers.
+    Backend(BackendId, Option<(Arc<model::Backend>, Option<Arc<Certificate>>)>),
     /// A server; one whose backend has no object makes a plain http backend.
     Server(BackendId, ServerId, Option<Arc<model::Server>>),
 }
@@ -95,7 +95,12 @@ impl Next {
                 self.frontends.extend(entry.users.iter().cloned());
                 self.forget_unused(id);
             }
-            Change::Backend(id, object) => self.entry(id, |entry| entry.object = object.clone()),
+            Change::Backend(id, object) => self.entry(id, |entry| {
+                (entry.object, entry.certificate) = match object.clone() {
+                    Some((object, certificate)) => (Some(object), certificate),
+                    None => (None, None),
+                };
+            }),
             Change::Server(backend, id, object) => self.entry(backend, |entry| match object {
                 Some(object) => {
                     entry.servers.insert(id.clone(), object.clone());
@@ -220,6 +225,7 @@ impl Next {
             Arc::new(upstream::Backend::compile(
                 id,
                 settings,
+                entry.certificate.as_ref(),
                 servers,
                 entry.compiled.as_deref(),
                 self.table.workers,

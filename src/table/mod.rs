@@ -74,6 +74,7 @@ pub struct Frontend {
 #[derive(Clone, Default)]
 struct BackendEntry {
     object: Option<Arc<model::Backend>>,
+    certificate: Option<Arc<Certificate>>,
     servers: BTreeMap<ServerId, Arc<model::Server>>,
     compiled: Option<Arc<upstream::Backend>>,
 }
