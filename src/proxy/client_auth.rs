@@ -5,13 +5,14 @@ use super::error::Failure;
 use super::passage::Passage;
 use crate::model::ClientAuthMode;
 use crate::telemetry::Reason;
-use crate::tls::{ClientPolicy, describe_client};
+use crate::tls::{ClientPolicies, ClientPolicy, describe_client};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{HandshakeKind, ServerConnection};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Fields that tell the server of the client's certificate. They are ours alone wherever a host has a policy.
+/// Fields that tell the server of the client's certificate. They are ours alone wherever a host has a policy, and
+/// everywhere once servers may believe them.
 const FIELDS: [&str; 3] = ["X-Client-Cert-Verified", "X-Client-Cert-Subject", "X-Client-Cert-Fingerprint"];
 
 /// What a client showed when it was asked for a certificate.
@@ -74,7 +75,13 @@ fn judge(client: &Client, policy: &Arc<ClientPolicy>) -> Option<bool> {
 ///
 /// # Errors
 /// The connection does not do for the host; it is to be closed, so that the client makes another.
-pub(super) fn admit(passage: &mut Passage, policy: &Arc<ClientPolicy>) -> Result<(), Failure> {
+pub(super) fn admit(passage: &mut Passage, policies: &ClientPolicies) -> Result<(), Failure> {
+    let Some(policy) = policies.of(Some(passage.head.host())) else {
+        if policies.forwards() {
+            FIELDS.into_iter().for_each(|name| passage.head.fields.remove(name));
+        }
+        return Ok(());
+    };
     let Some(verified) = judge(&passage.client, policy) else {
         passage.client.misdirected.notify_one();
         return Err(Failure::of(Reason::Misdirected));

@@ -46,12 +46,11 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     passage.revision = table.revision;
     passage.worker.enter(table.generation);
     passage.generation = Some(table.generation);
-    if let Some(policy) = table.client_policies().and_then(|policies| policies.of(Some(passage.head.host())))
+    // Before the routes: they may look at what it tells.
+    if let Some(policies) = table.client_policies()
+        && let Err(failure) = client_auth::admit(passage, policies)
     {
-        // Before the routes: they may look at what it tells.
-        if let Err(failure) = client_auth::admit(passage, policy) {
-            return Decision::Fail(failure);
-        }
+        return Decision::Fail(failure);
     }
     let mut params = Params::default();
     let frontend = {

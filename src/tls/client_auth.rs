@@ -121,6 +121,7 @@ pub struct ClientPolicies {
     hosts: Names<Option<Arc<ClientPolicy>>>,
     held: Names<Option<Arc<ClientPolicy>>>,
     fallback: Option<Arc<ClientPolicy>>,
+    forwards: bool,
 }
 
 impl ClientPolicies {
@@ -131,7 +132,9 @@ impl ClientPolicies {
             return None;
         }
         hosts.sort_unstable_by_key(|(name, _, _)| *name);
-        let mut set = Self { hosts: Names::default(), held: Names::default(), fallback: None };
+        let tells = |tls: &HostTls| tls.client_policy.as_ref().is_some_and(|policy| policy.forward);
+        let forwards = hosts.iter().any(|(_, _, tls)| tells(tls));
+        let mut set = Self { hosts: Names::default(), held: Names::default(), fallback: None, forwards };
         for (name, _, tls) in &hosts {
             set.hosts.add(&super::certificate::normalised(name.as_str()).into(), &tls.client_policy);
         }
@@ -148,6 +151,11 @@ impl ClientPolicies {
             }
         }
         Some(set)
+    }
+
+    /// Whether servers are told of the clients of any host.
+    pub fn forwards(&self) -> bool {
+        self.forwards
     }
 
     /// The policy for a name, in any case: that of the host of the name, or else of the host whose certificate a

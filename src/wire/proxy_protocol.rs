@@ -252,4 +252,28 @@ mod tests {
         bad(b"\r\n\r\nGET", V2, InvalidProxyHeader::Signature);
         bad(&v2(0x21, 0x11, &v4), V1, InvalidProxyHeader::Signature);
     }
+    proptest::proptest! {
+        /// What follows a header decides nothing about it, and nothing is claimed that is not there.
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            start in 0..4_usize,
+            rest in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+        ) {
+            let starts: [&[u8]; 4] = [b"", b"PROXY ", b"PROXY TCP4 10.0.0.1 ", V2_SIGNATURE];
+            let bytes = [starts[start], &rest].concat();
+            for versions in [V1, V2, Either] {
+                match read_proxy_header(&bytes, versions) {
+                    Ok(Some(header)) => {
+                        assert!(header.length <= bytes.len());
+                        let alone = read_proxy_header(&bytes[..header.length], versions);
+                        assert_eq!(alone, Ok(Some(header)));
+                    }
+                    Ok(None) => assert!(bytes.len() < HEADER_BYTES_MAX),
+                    Err(error) => {
+                        assert_eq!(read_proxy_header(&[&bytes[..], b"x"].concat(), versions), Err(error));
+                    }
+                }
+            }
+        }
+    }
 }
