@@ -373,10 +373,23 @@ fn object_schemas() -> Value {
         ("MaxVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
         ("SessionTicketsDisabled", yes.clone()),
     ]);
+    let page = object([("Body", text.clone()), ("File", text.clone()), ("ContentType", text.clone())]);
+    let error_page = object([
+        ("Body", text.clone()),
+        ("File", text.clone()),
+        ("ContentType", text.clone()),
+        ("Status", number.clone()),
+        ("Intercept", yes.clone()),
+    ]);
+    let maintenance =
+        object([("Page", page), ("RetryAfter", duration.clone()), ("Allow", list(text.clone()))]);
     let frontend_settings = object([
         ("Limits", object([("MaxBodyBytes", number.clone()), ("MaxMemBodyBytes", number.clone())])),
         ("Hostname", text.clone()),
+        ("FailoverPredicate", text.clone()),
         ("TrustForwardHeader", yes.clone()),
+        ("TrustedProxies", list(text.clone())),
+        ("ErrorPages", json!({ "type": "object", "additionalProperties": error_page })),
         ("PassHostHeader", yes.clone()),
         ("Forwarded", yes.clone()),
         ("RequestId", text.clone()),
@@ -393,7 +406,7 @@ fn object_schemas() -> Value {
             ("Scope", text.clone()),
             ("Settings", object([("TLS", tls), ("H2C", yes.clone())])),
         ]),
-        "Host": object([("Settings", object([("Default", yes), ("KeyPair", json!({
+        "Host": object([("Settings", object([("Default", yes.clone()), ("KeyPair", json!({
             "description": "Written as `Cert` and `Key` (base64 of PEM), `CertFile` and `KeyFile`, or sealed. Never \
                 read: an object with `Redacted`, and `Names`, `NotAfter` and `Fingerprint` where they are known, stands \
                 for it. Written back, that keeps what is stored.",
@@ -404,6 +417,7 @@ fn object_schemas() -> Value {
             ("BackendId!", text.clone()),
             ("Priority", number.clone()),
             ("Settings", frontend_settings),
+            ("Maintenance", json!({ "oneOf": [yes.clone(), maintenance] })),
         ]),
         "Middleware": object([
             ("Type!", one_of(&["rewrite", "redirect", "headers"])),
