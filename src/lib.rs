@@ -58,10 +58,11 @@
 //!    TLS handshake (`proxy::handshake`; [`tls::Certificates`] finds the certificate) and the choice of protocol.
 //! 3. `proxy::http1` reads a head with [`message`]: what is ambiguous is refused here. HTTP/2 is hyper's:
 //!    `proxy::http2` makes the same head of each stream; `proxy::gate` of each request of an embedding program.
-//! 4. `proxy::request` loads the table once and decides from it, without waiting: `proxy::client_auth` holds the request
-//!    to what its host asks of clients ([`tls::ClientPolicies`]), [`route::Router`] finds the frontend,
-//!    `proxy::headers` takes away what concerned only the client's connection and tells of the client, the
+//! 4. `proxy::request` loads the table once and decides from it: `proxy::client_auth` holds the request to what its host
+//!    asks of clients ([`tls::ClientPolicies`]), [`route::Router`] finds the frontend, `proxy::trust` settles who the client
+//!    is, `proxy::headers` takes away what concerned only the client's connection and tells of the client, the
 //!    [`middleware::Chain`] changes the request or answers it, the table names the backend.
+//!    What the proxy answers itself is made in `proxy::own`, with the words or pages of `proxy::pages`.
 //! 5. `proxy::forward` picks a server ([`upstream::Backend`]) by what the request says (`proxy::choice`), finds or makes a
 //!    connection (`proxy::connect`, [`upstream::Pool`]), writes the head anew, and tries again only where the request
 //!    cannot have run or its frontend asks for it. The exchange that begins (`proxy::exchange`) goes over HTTP/1.1 or a

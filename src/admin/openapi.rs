@@ -441,10 +441,23 @@ fn object_schemas() -> Value {
         ("SessionTicketsDisabled", yes.clone()),
         ("CipherSuites", list(text.clone())),
     ]);
+    let page = object([("Body", text.clone()), ("File", text.clone()), ("ContentType", text.clone())]);
+    let error_page = object([
+        ("Body", text.clone()),
+        ("File", text.clone()),
+        ("ContentType", text.clone()),
+        ("Status", number.clone()),
+        ("Intercept", yes.clone()),
+    ]);
+    let maintenance =
+        object([("Page", page), ("RetryAfter", duration.clone()), ("Allow", list(text.clone()))]);
     let frontend_settings = object([
         ("Limits", object([("MaxBodyBytes", number.clone()), ("MaxMemBodyBytes", number.clone())])),
         ("Hostname", text.clone()),
+        ("FailoverPredicate", text.clone()),
         ("TrustForwardHeader", yes.clone()),
+        ("TrustedProxies", list(text.clone())),
+        ("ErrorPages", json!({ "type": "object", "additionalProperties": error_page })),
         ("PassHostHeader", yes.clone()),
         ("Forwarded", yes.clone()),
         ("RequestId", text.clone()),
@@ -473,6 +486,7 @@ fn object_schemas() -> Value {
             ("BackendId!", text.clone()),
             ("Priority", number.clone()),
             ("Settings", frontend_settings),
+            ("Maintenance", json!({ "oneOf": [yes.clone(), maintenance] })),
         ]),
         "Middleware": object([
             ("Type!", one_of(crate::model::MIDDLEWARE_TYPES)),

@@ -243,7 +243,7 @@ async fn status_routes_and_problems_have_the_form_of_the_contract() {
     );
     assert_eq!(
         setup.get("/v3/routes?host=Shop.Example.&frontend=f").await.json(),
-        json!({ "revision": 5, "routes": [{
+        json!({ "revision": 5, "order": "flipgate", "routes": [{
             "rank": 1, "frontend": "f", "route": "Host(\"shop.example\")", "priority": 0, "backend": "shop",
             "resolved": "shop-blue",
             "servers": [{ "id": "a", "url": "http://10.0.0.1:80", "state": "active", "healthy": true,

@@ -113,8 +113,7 @@ impl Retry {
     /// How the attempts are made that a frontend's `FailoverPredicate` asks for, where it has no `Retry`.
     /// `replay_bytes_max` is its `Limits.MaxMemBodyBytes`.
     pub fn of_failover(replay_bytes_max: Option<u64>) -> Self {
-        let most =
-            replay_bytes_max.and_then(|most| i64::try_from(most).ok()).map(|most| most.min(BODY_BYTES_MAX));
+        let most = replay_bytes_max.map(|most| i64::try_from(most).unwrap_or(i64::MAX).min(BODY_BYTES_MAX));
         Self {
             attempts: FAILOVER_ATTEMPTS_MAX,
             body_bytes_max: most
@@ -157,5 +156,19 @@ impl Retry {
             value.insert("AnyMethod".into(), true.into());
         }
         value.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_predicate_keeps_of_a_body_is_bounded() {
+        for (given, kept) in
+            [(None, 1 << 20), (Some(9), 9), (Some(1 << 24), 1 << 24), (Some(u64::MAX), 1 << 24)]
+        {
+            assert_eq!(Retry::of_failover(given).body_bytes_max, kept, "{given:?}");
+        }
     }
 }

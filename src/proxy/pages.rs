@@ -120,7 +120,7 @@ impl Files {
             found.push((kind, Box::<str>::from(name), Bytes::from(body)));
         }
         // The last one put in stays, so the best one comes last.
-        found.sort_by(|a, b| b.0.cmp(&a.0));
+        found.sort_by_key(|(kind, ..)| std::cmp::Reverse(*kind));
         let mut files = Self::default();
         for (kind, name, body) in found {
             let content_type = TYPES.get(kind).map_or("", |(_, content_type)| content_type);

@@ -32,16 +32,15 @@ pub(super) fn begin(passage: &mut Passage) {
 /// Settles it by what counts for the frontend, and whether the forwarding fields are believed.
 pub(super) fn settle(passage: &mut Passage, settings: &FrontendSettings) {
     let own = settings.trusted_proxies.as_deref();
-    let worker = passage.worker.clone();
-    let networks = own.unwrap_or(&worker.settings().trusted_proxies);
-    if networks.is_empty() {
-        passage.trust = if settings.trust_forward_header { Trust::Anyone } else { Trust::Nobody };
-        return;
-    }
+    let networks = own.unwrap_or(&passage.worker.settings().trusted_proxies);
     let peer = passage.client.ip();
-    passage.trust = if is_listed(peer, networks) { Trust::Listed } else { Trust::Nobody };
-    if own.is_some() {
-        passage.client_ip = client(&passage.head, peer, networks);
+    passage.trust = match networks.is_empty() {
+        true if settings.trust_forward_header => Trust::Anyone,
+        false if is_listed(peer, networks) => Trust::Listed,
+        _ => Trust::Nobody,
+    };
+    if let Some(own) = own {
+        passage.client_ip = client(&passage.head, peer, own);
     }
 }
 
