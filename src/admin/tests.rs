@@ -1,5 +1,6 @@
 use super::*;
-use crate::model::{FrontendId, InForce, Problem, Revision, Severity};
+use crate::meter::RoundTrips;
+use crate::model::{BackendId, FrontendId, InForce, Problem, Revision, Severity};
 use crate::store::memory::MemoryStore;
 use crate::store::{Area, StoreError};
 use crate::telemetry::{FrontendCounters, FrontendLabels, Scrape, WorkerSlots};
@@ -86,6 +87,50 @@ impl Running for Fake {
         async { Ok(3) }.boxed()
     }
 
+    fn top(&self, backend: Option<&BackendId>) -> Top {
+        let at = std::time::Instant::now();
+        let stats = |trips: &[(u16, bool, u64)]| {
+            let slots = WorkerSlots::<RoundTrips>::new(2);
+            for (number, (status, failed, micros)) in trips.iter().enumerate() {
+                slots.at(number % 2).record(crate::upstream::millis(at), *status, *failed, *micros);
+            }
+            Stats::of(at, &slots).unwrap()
+        };
+        let frontend = |id: &str, route: &str, trips: &[(u16, bool, u64)]| {
+            let key = crate::model::ObjectKey::parse(&format!("frontends/{id}/frontend")).unwrap();
+            let value = json!({ "Type": "http", "BackendId": "b", "Route": route });
+            let parsed = crate::model::Object::parse_value(&key, &value, crate::model::Strictness::Written);
+            let Some(crate::model::Object::Frontend(object)) = parsed.object else { panic!("{parsed:?}") };
+            FrontendTop { object: Arc::new(object), stats: stats(trips) }
+        };
+        let server = |id: &str, trips: &[(u16, bool, u64)]| ServerTop {
+            backend: backend.map_or("b", |id| id.as_str()).to_owned(),
+            id: id.to_owned(),
+            url: format!("http://{id}:80"),
+            standing: "well",
+            in_flight: 2,
+            stats: stats(trips),
+        };
+        let well = [(200, false, 10), (200, false, 10), (200, false, 30)];
+        Top {
+            frontends: vec![
+                frontend("idle", "Path(`/idle`)", &[(200, false, 10)]),
+                frontend("busy", "Path(`/busy`)", &well),
+                frontend("new", "PathPrefix(`/`)", &[(502, true, 10)]),
+            ],
+            servers: vec![
+                server("a", &well),
+                server("slow", &[(200, false, 9_000), (200, false, 9_000)]),
+                server("c", &well),
+                server("sick", &[(200, false, 10), (500, false, 10), (504, true, 10)]),
+            ],
+        }
+    }
+
+    fn connections(&self) -> Vec<(String, u64)> {
+        vec![("127.0.0.1:8080".into(), 3)]
+    }
+
     fn scrape(&self, scrape: &mut Scrape, labels: &mut FrontendLabels) {
         scrape.frontend("shop", &self.requests, labels);
     }
@@ -98,6 +143,11 @@ pub(super) struct Setup {
 }
 
 pub(super) const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// A process that answers.
+pub(super) fn fake() -> impl Running {
+    Fake { served: watch::Sender::new(5), not_ready: None, requests: WorkerSlots::new(1) }
+}
 
 pub(super) fn setup_with(seal: SealKeys, not_ready: Option<&str>) -> Setup {
     let store = MemoryStore::new();
@@ -527,7 +577,7 @@ async fn the_document_tells_of_every_path_and_no_other() {
             told += usize::from(described);
         }
     }
-    assert_eq!(told, 15 + 7 * 4);
+    assert_eq!(told, 16 + 7 * 4);
     assert!(!text.contains("\"/v2/"), "version 2 is vulcand's, and described there");
 }
 

@@ -127,11 +127,14 @@ impl Next {
         match object {
             Some(object) => {
                 self.name_shared(id, &object.settings.middlewares, true);
-                let counters = match old {
-                    Some(old) => old.counters.clone(),
-                    None => Arc::new(WorkerSlots::new(self.table.workers)),
+                let (counters, trips) = match old {
+                    Some(old) => (old.counters.clone(), old.trips.clone()),
+                    None => {
+                        let workers = self.table.workers;
+                        (Arc::new(WorkerSlots::new(workers)), Arc::new(WorkerSlots::new(workers)))
+                    }
                 };
-                let frontend = Frontend { object: object.clone(), chain: Chain::empty(), counters };
+                let frontend = Frontend { object: object.clone(), chain: Chain::empty(), counters, trips };
                 self.table.frontends.insert(id.clone(), Arc::new(frontend));
                 self.frontends.insert(id.clone());
             }
@@ -194,8 +197,8 @@ impl Next {
         let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.step.clone());
         let own = own.iter().flat_map(|own| own.values().cloned());
         let chain = Chain::compile(&shared.chain(own).collect::<Vec<_>>());
-        let frontend =
-            Arc::new(Frontend { object: old.object.clone(), chain, counters: old.counters.clone() });
+        let (counters, trips) = (old.counters.clone(), old.trips.clone());
+        let frontend = Arc::new(Frontend { object: old.object.clone(), chain, counters, trips });
         self.table.router.insert(id, &frontend.object.route, frontend.object.priority, frontend.clone());
         self.table.frontends.insert(id.clone(), frontend);
     }

@@ -99,6 +99,7 @@ impl Backend {
             circuit: &identity.circuit,
             checked: settings.health.is_some(),
             with_backend: previous.is_none_or(|previous| previous.servers.is_empty()),
+            workers,
         };
         let servers: Vec<_> =
             servers.map(|server| Arc::new(Server::compile(server, before(server), &birth))).collect();

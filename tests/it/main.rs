@@ -18,6 +18,7 @@ mod readme;
 mod spine;
 mod store;
 mod support;
+mod top;
 mod upstreams;
 mod vulcand;
 mod wire;

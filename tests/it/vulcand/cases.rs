@@ -5,7 +5,7 @@
 //! route ID BACKEND EXPRESSION       a frontend; ID `@` is NAME, `@x` is NAME-x
 //! KEY JSON                          any key
 //! > METHOD TARGET [xN] [on LISTENER] -> STATUS [SERVER]
-//!   Name: value                     a field of it; `Host` in place of NAME.test
+//!   Name: value                     a field of it; `Host` in place of NAME.test; `PROXY` before it all
 //!   | text                          its body; `|+` the same, chunked
 //! ws TARGET -> 101 a                a websocket
 //! hold METHOD TARGET -> ..          is sent, and stays open to `release`
@@ -14,7 +14,7 @@
 //! ```
 //!
 //! `@` stands for the set's name, `{a}` for a server's address. What follows `->` is vulcand's answer, so that a case
-//! cannot become empty. `any`: the server is left to chance. `live`: its keys are written while both proxies run.
+//! cannot become empty; status 0 is none at all. `any`: the server is left to chance. `live`: its keys are written while both proxies run.
 
 /// A set of keys, and what is asked of it.
 #[derive(Debug, Clone)]
@@ -54,21 +54,25 @@ pub struct Ask {
     pub times: usize,
     /// Id of the listener it is sent to.
     pub listener: String,
+    /// What a proxy before says of the client, in the PROXY protocol's first version.
+    pub proxy: Option<String>,
     pub fields: Vec<(String, String)>,
     pub body: Option<String>,
     pub chunked: bool,
+    /// 0: the connection is closed without one.
     pub status: u16,
     /// `None`: nobody's but vulcand's own answer. `any`: some server's.
     pub server: Option<String>,
 }
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("routes", include_str!("cases/routes.txt")),
     ("order", include_str!("cases/order.txt")),
     ("rewrites", include_str!("cases/rewrites.txt")),
     ("headers", include_str!("cases/headers.txt")),
     ("bodies", include_str!("cases/bodies.txt")),
     ("servers", include_str!("cases/servers.txt")),
+    ("listeners", include_str!("cases/listeners.txt")),
     ("limits", include_str!("cases/limits.txt")),
 ];
 
@@ -148,7 +152,19 @@ fn ask(kind: Kind, line: &str, set: &str) -> Option<Ask> {
     };
     let status = status.parse().ok()?;
     let fields = vec![("Host".to_owned(), format!("{set}.test"))];
-    Some(Ask { kind, method, target, times, listener, fields, body: None, chunked: false, status, server })
+    Some(Ask {
+        kind,
+        method,
+        target,
+        times,
+        listener,
+        proxy: None,
+        fields,
+        body: None,
+        chunked: false,
+        status,
+        server,
+    })
 }
 
 fn detail(ask: &mut Ask, text: &str) -> Option<()> {
@@ -160,7 +176,9 @@ fn detail(ask: &mut Ask, text: &str) -> Option<()> {
     }
     let (name, value) = text.split_once(':')?;
     let value = value.trim_start().to_owned();
-    if name.eq_ignore_ascii_case("host") {
+    if name == "PROXY" {
+        ask.proxy = Some(value);
+    } else if name.eq_ignore_ascii_case("host") {
         ask.fields.retain(|(other, _)| !other.eq_ignore_ascii_case("host"));
         ask.fields.insert(0, (name.to_owned(), value));
     } else {

@@ -141,6 +141,18 @@ pub const DIFFERENCES: &[Difference] = &[
     differs("Failover", "server-breaks-once/0", "server", "a", "-"),
     differs("Failover", "failover-of-its-own/0", "status", "200", "502"),
     differs("Failover", "failover-of-its-own/0", "seen.attempt", "2", "1"),
+    differs("Own answers", "secure-redirect/1", "body", "Found", ""),
+    differs("Own answers", "secure-redirect/1", "answer.content-type", "text/plain; charset=utf-8", "-"),
+    differs("WebSocket", "secure-websocket/0", "seen.sec-websocket-key", "...==", "dGhlIHNhbXBsZSBub25jZQ=="),
+    differs("WebSocket", "secure-websocket/0", "seen.user-agent", "Go-http-client/1.1", "-"),
+    differs("WebSocket", "secure-websocket/0", "seen.x-forwarded-for", "-", "127.0.0.1"),
+    differs("WebSocket", "secure-websocket/0", "seen.x-forwarded-host", "{a}", "secure-websocket.test"),
+    differs("WebSocket", "secure-websocket/0", "seen.x-forwarded-port", "...", "443"),
+    differs("WebSocket", "secure-websocket/0", "seen.x-forwarded-proto", "https", "wss"),
+    differs("PROXY protocol", "proxied/2", "status", "0", "200"),
+    differs("PROXY protocol", "proxied/2", "server", "-", "a"),
+    differs("PROXY protocol", "proxied/3", "status", "200", "0"),
+    differs("PROXY protocol", "proxied/3", "server", "a", "-"),
 ];
 
 /// Whether a value is the one listed.

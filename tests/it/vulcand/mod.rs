@@ -8,7 +8,9 @@ mod defects;
 mod differences;
 mod differential;
 mod hour;
+mod secure;
 mod upstreams;
+mod vctl;
 
 use crate::support::{Connection, Keys, Process, free_port, until};
 use std::net::SocketAddr;
@@ -58,7 +60,7 @@ pub struct Vulcand {
 impl Vulcand {
     /// Starts one below [`PREFIX`] with its default listener and its API on free ports, and waits until it has read the
     /// store. `None`: left out.
-    pub fn start(keys: &Keys) -> Option<Self> {
+    pub fn start(keys: &Keys, flags: &[&str]) -> Option<Self> {
         let program = vulcand_program()?;
         let dir = tempfile::tempdir().unwrap();
         let (port, admin_port) = (free_port(), free_port());
@@ -69,7 +71,8 @@ impl Vulcand {
             .arg(format!("-etcdKey={PREFIX}"))
             .args(["-interface=127.0.0.1", "-apiInterface=127.0.0.1", "-logSeverity=INFO"])
             .arg(format!("-port={port}"))
-            .arg(format!("-apiPort={admin_port}"));
+            .arg(format!("-apiPort={admin_port}"))
+            .args(flags);
         let mut process = Process::start(&mut command, &dir.path().join("output"));
         let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         until("vulcand answers", START_MAX, || {

@@ -372,3 +372,20 @@ fn a_host_needs_a_certificate_that_fits_its_key_and_warns_before_it_expires() {
     assert_eq!(stage.image.reload(stage.now).changes.len(), 1);
     stage.check_problems(&[]);
 }
+
+#[test]
+fn middlewares_whose_frontend_is_gone_do_nothing_until_it_comes_back() {
+    let mut stage = Stage::new();
+    stage.batch(&[
+        ("+backends/b/backend", BACKEND),
+        ("+frontends/f/frontend", &frontend("b", "a.example")),
+        ("+frontends/f/middlewares/m", HEADERS),
+    ]);
+    // As a lease on the frontend's key alone ends it.
+    stage.delete("frontends/f/frontend");
+    stage.check(&[("frontends/f/frontend", "absent"), ("frontends/f/middlewares/m", "this")]);
+    stage.check_problems(&[]);
+    stage.put("frontends/f/frontend", &frontend("b", "a.example"));
+    stage.check(&[("frontends/f/frontend", "this"), ("frontends/f/middlewares/m", "this")]);
+    stage.check_problems(&[]);
+}
