@@ -34,6 +34,7 @@ fn the_order_of_routes_is_a_choice() {
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "each test has a thread and a runtime of its own")]
 async fn keys_come_over_from_another_prefix() {
     let _machine = shared();
     let etcd = Etcd::start().await;
@@ -74,6 +75,7 @@ async fn keys_come_over_from_another_prefix() {
 
 /// Either makes the key, either seals, and the other opens.
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "each test has a thread and a runtime of its own")]
 async fn seal_keys_and_sealed_pairs_are_vulcands() {
     let (Some(vctl), Some(vulcand)) = (vctl_program(), vulcand_program()) else { return };
     let _machine = shared();
