@@ -66,7 +66,11 @@ const FLAGS: &[(&str, Takes, &str)] = &[
     ("statsdPrefix", Value, ""),
     ("statsdAddr", Value, ""),
     ("default-listener", Truth, ""),
-    ("trustForwardHeader", Truth, "set `Settings.TrustForwardHeader` of frontends, which says it for each"),
+    (
+        "trustForwardHeader",
+        Truth,
+        "everybody would be trusted; `trusted-proxies` names those who stand in front",
+    ),
     ("memProfileRate", Value, "there is no heap profile"),
     ("enableJaegerTracing", Truth, "there is no tracing yet"),
     ("debugJaegerTracing", Truth, "there is no tracing yet"),
@@ -90,6 +94,7 @@ pub(super) fn settings(arguments: &[String]) -> anyhow::Result<String> {
     file.store()?;
     file.listeners()?;
     file.admin()?;
+    file.statistics();
     file.limits()?;
     file.log()?;
     file.rest();
@@ -247,6 +252,19 @@ impl File {
         Ok(())
     }
 
+    fn statistics(&mut self) {
+        let prefix = self.last("statsdPrefix").map(str::to_owned);
+        match self.last("statsdAddr").filter(|address| !address.is_empty()).map(str::to_owned) {
+            Some(address) => {
+                self.say("\n[health]");
+                self.set("statsd", &address);
+                prefix.iter().for_each(|prefix| self.set("statsd-prefix", prefix));
+            }
+            None if prefix.is_some() => self.say("\n# -statsdPrefix: it stands without -statsdAddr."),
+            None => {}
+        }
+    }
+
     /// An address from two flags; the inner error is an interface that is none.
     fn address(
         &self,
@@ -313,16 +331,11 @@ impl File {
     /// What stands for nothing here.
     fn rest(&mut self) {
         let given = |flag: &str| self.given.contains_key(flag);
-        let mut lines: Vec<String> = FLAGS
+        let lines: Vec<String> = FLAGS
             .iter()
             .filter(|(flag, _, reason)| given(flag) && !reason.is_empty())
             .map(|(flag, _, reason)| format!("# -{flag}: {reason}."))
             .collect();
-        if given("statsdAddr") || given("statsdPrefix") {
-            lines.push(
-                "# -statsdAddr, -statsdPrefix: GET /metrics has the numbers, for Prometheus.".to_owned(),
-            );
-        }
         if !lines.is_empty() {
             self.say("\n# What stands for nothing here:");
             lines.iter().for_each(|line| self.say(line));
@@ -380,6 +393,7 @@ mod tests {
             "etcdApiVer" | "port" | "apiPort" | "memProfileRate" | "serverMaxHeaderBytes" => "3000",
             "etcd" => "https://e",
             "logSeverity" => "WARN",
+            "statsdAddr" => "10.0.0.1:8125",
             "interface" | "apiInterface" => "eth0",
             "engine" => "etcd",
             flag if flag.ends_with("imeout") => "5s",

@@ -132,7 +132,7 @@ impl Import {
 /// The usual mistake: another spelling of the prefix.
 async fn twin(context: &mut Context<'_, '_>, source: &Arc<dyn Store>) {
     if let Ok(Some(said)) = source.twin_prefix().await {
-        context.note(format_args!("warning: {said}"));
+        context.note(format_args!("warning: {}", said.replace("--prefix", "--from-prefix")));
     }
 }
 

@@ -21,6 +21,9 @@ const DIFFERENCES_MAX: usize = 1_000;
 /// Most pairs of routes that are looked at: a few seconds.
 const PAIRS_MAX: usize = 4_000_000;
 
+/// Most pairs that are tried out.
+const TRIALS_MAX: usize = 300_000;
+
 /// A pair of routes with a request that shows the difference.
 #[derive(Debug)]
 pub(in crate::cli) struct Difference {
@@ -182,7 +185,7 @@ impl Search<'_> {
         }
         let anywhere = groups.keys().filter(|place| place.host.is_none());
         let segments: BTreeSet<&Option<Vec<u8>>> = anywhere.map(|place| &place.segment).collect();
-        let mut pairs = 0;
+        let (mut pairs, mut trials) = (0, 0);
         for (place, group) in &groups {
             for (index, one) in group.iter().enumerate() {
                 self.try_out(&[one.alternative]);
@@ -191,11 +194,12 @@ impl Search<'_> {
                     wider(place, &segments).into_iter().filter_map(|place| groups.get(&place)).flatten();
                 for other in rest.iter().chain(others) {
                     pairs += 1;
-                    if pairs > PAIRS_MAX || self.found.len() >= DIFFERENCES_MAX {
+                    if pairs > PAIRS_MAX || trials > TRIALS_MAX || self.found.len() >= DIFFERENCES_MAX {
                         return false;
                     }
                     let same = (one.places.0 < other.places.0) == (one.places.1 < other.places.1);
                     if !same {
+                        trials += 1;
                         self.try_out(&[one.alternative, other.alternative]);
                     }
                 }
