@@ -345,16 +345,26 @@ fn answer_schemas() -> Value {
         ),
     ];
     let [requests, rate, errors, codes, latency] = counted.clone();
+    let in_flight = ("inFlight!", number.clone());
     let [id, route_of, backend_of] = ["id!", "route!", "backend!"].map(|name| (name, text.clone()));
-    let top_frontend =
-        object([id.clone(), route_of, backend_of.clone(), requests, rate, errors, codes, latency]);
+    let top_frontend = object([
+        id.clone(),
+        route_of,
+        backend_of.clone(),
+        in_flight.clone(),
+        requests,
+        rate,
+        errors,
+        codes,
+        latency,
+    ]);
     let [requests, rate, errors, codes, latency] = counted;
     let top_server = object([
         backend_of,
         id,
         ("url!", text.clone()),
         ("standing!", one_of(&["well", "unknown", "unwell", "ejected", "draining", "disabled"])),
-        ("inFlight!", number.clone()),
+        in_flight,
         ("standsOut!", list(one_of(&["latency", "networkErrors", "appErrors"]))),
         requests,
         rate,

@@ -36,7 +36,7 @@ pub struct Top {
 pub struct FrontendTop {
     /// The object in force.
     pub object: Arc<model::Frontend>,
-    /// From a request's first byte to its answer's last.
+    /// From a request's first byte to its answer's last. What is [open](Stats::open) is counted for frontends alone.
     pub stats: Stats,
 }
 
@@ -66,6 +66,8 @@ pub struct Stats {
     pub network_errors: u64,
     /// By status, in its order.
     pub codes: Vec<(u16, u64)>,
+    /// Those that have not ended, whenever they began.
+    pub open: u64,
     /// Microseconds that 50, 75, 95, 99 and 99.9 % do not exceed.
     pub quantiles: [u64; QUANTILES.len()],
     /// Share of the round trips that a server answered with 500 or above. (vulcand divides the answers of 500 by those of
@@ -100,6 +102,7 @@ impl From<&Trips> for Stats {
         Self {
             total: trips.total(),
             network_errors: trips.network_errors(),
+            open: trips.open(),
             codes: trips.codes().to_vec(),
             quantiles: QUANTILES.map(|percent| trips.latency_at_quantile(percent)),
             app_error_ratio: match trips.total() {
@@ -182,6 +185,7 @@ pub(super) async fn top(
             "id": top.object.id.as_str(),
             "route": top.object.route.text(),
             "backend": top.object.backend.as_str(),
+            "inFlight": top.stats.open,
         });
         with_stats(head, &top.stats)
     };

@@ -161,7 +161,19 @@ fn screen(top: &Value) -> String {
     if frontends.is_empty() && servers.is_empty() {
         return "no requests yet".to_owned();
     }
-    let head = ["FRONTEND", "ROUTE", "BACKEND", "REQ/S", "50%", "95%", "99%", "99.9%", "NET ERR", "STATUS"];
+    let head = [
+        "FRONTEND",
+        "ROUTE",
+        "BACKEND",
+        "IN FLIGHT",
+        "REQ/S",
+        "50%",
+        "95%",
+        "99%",
+        "99.9%",
+        "NET ERR",
+        "STATUS",
+    ];
     let above = table(head, frontends);
     let head = [
         "SERVER",
@@ -188,9 +200,11 @@ fn number(value: &Value, name: &str) -> f64 {
     value.get(name).and_then(Value::as_f64).unwrap_or_default()
 }
 
-fn frontend(one: &Value) -> [String; 10] {
+fn frontend(one: &Value) -> [String; 11] {
     let [rate, p50, p95, p99, p999, errors, codes] = stats(one);
-    [text(one, "id"), text(one, "route"), text(one, "backend"), rate, p50, p95, p99, p999, errors, codes]
+    let in_flight = number(one, "inFlight").to_string();
+    let (id, route, backend) = (text(one, "id"), text(one, "route"), text(one, "backend"));
+    [id, route, backend, in_flight, rate, p50, p95, p99, p999, errors, codes]
 }
 
 fn server(one: &Value) -> [String; 12] {
@@ -249,14 +263,14 @@ mod tests {
             Value::from(all)
         };
         let top = json!({
-            "frontends": [with(json!({ "id": "f", "route": "Path(`/`)", "backend": "b" }))],
+            "frontends": [with(json!({ "id": "f", "route": "Path(`/`)", "backend": "b", "inFlight": 2 }))],
             "servers": [with(json!({ "backend": "b", "id": "s", "url": "http://a:1", "standing": "well", "inFlight": 3,
                 "standsOut": ["latency", "appErrors"] }))],
         });
         assert_eq!(
             screen(&top),
-            "FRONTEND  ROUTE      BACKEND  REQ/S  50%    95%    99%   99.9%  NET ERR  STATUS\n\
-             f         Path(`/`)  b        20.0   900us  1.5ms  25ms  2.5s   0.50%    200: 75.0% 503: 25.0%\n\
+            "FRONTEND  ROUTE      BACKEND  IN FLIGHT  REQ/S  50%    95%    99%   99.9%  NET ERR  STATUS\n\
+             f         Path(`/`)  b        2          20.0   900us  1.5ms  25ms  2.5s   0.50%    200: 75.0% 503: 25.0%\n\
              \n\
              SERVER  URL         STANDING  IN FLIGHT  REQ/S  50%    95%    99%   99.9%  NET ERR  STATUS                 STANDS OUT\n\
              b/s     http://a:1  well      3          20.0   900us  1.5ms  25ms  2.5s   0.50%    200: 75.0% 503: 25.0%  latency, appErrors"

@@ -2,7 +2,7 @@
 
 use super::quantiles::{Latencies, Quantiles};
 use super::rolling::Rolling;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 /// Status codes told apart; further ones are counted by their class, as its last code (`599`).
 pub const CODES_MAX: usize = 16;
@@ -18,9 +18,22 @@ pub struct RoundTrips {
     codes: [AtomicU16; CODES_MAX],
     counts: Rolling<COUNTERS>,
     latencies: Quantiles,
+    open: AtomicU32,
 }
 
 impl RoundTrips {
+    /// A round trip begins, where whoever records wants to know how many are open.
+    #[inline]
+    pub fn begin(&self) {
+        self.open.store(self.open.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// One that [began](Self::begin) has ended.
+    #[inline]
+    pub fn end(&self) {
+        self.open.store(self.open.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    }
+
     /// Takes in one round trip that ended at `now` milliseconds: the answer's status, whether there was none that a
     /// server gave (no connection, a reset, no answer in time), and how long it took, in microseconds.
     #[inline]
@@ -47,7 +60,7 @@ impl RoundTrips {
         CODES_MAX + usize::from(status / 100).wrapping_sub(1).min(CLASSES - 1)
     }
 
-    /// Forgets everything.
+    /// Forgets everything but what is open.
     pub fn reset(&self) {
         self.counts.reset();
         self.latencies.reset();
@@ -61,6 +74,7 @@ pub struct Trips {
     network_errors: u64,
     codes: Vec<(u16, u64)>,
     latencies: Latencies,
+    open: u64,
 }
 
 impl Trips {
@@ -93,6 +107,7 @@ impl Trips {
             }
         }
         meter.latencies.add_to(now, &mut self.latencies);
+        self.open += u64::from(meter.open.load(Ordering::Relaxed));
     }
 
     /// Round trips of the last ten seconds.
@@ -108,6 +123,11 @@ impl Trips {
     /// Those of them by status, in its order.
     pub fn codes(&self) -> &[(u16, u64)] {
         &self.codes
+    }
+
+    /// Those that began and have not ended, whenever that was.
+    pub fn open(&self) -> u64 {
+        self.open
     }
 
     /// Latencies of the last minute.
@@ -180,6 +200,15 @@ mod tests {
         assert_eq!((trips.total(), trips.codes(), trips.latencies().count()), (0, &[][..], 1));
         meter.reset();
         assert_eq!(Trips::of(1_000, [&meter]), Trips::default());
+    }
+
+    #[test]
+    fn what_is_open_is_known_at_any_time() {
+        let (one, other) = (RoundTrips::default(), RoundTrips::default());
+        [&one, &one, &other].into_iter().for_each(RoundTrips::begin);
+        one.end();
+        one.reset();
+        assert_eq!(Trips::of(3_600_000, [&one, &other]).open(), 2);
     }
 
     #[test]

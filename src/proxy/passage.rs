@@ -240,6 +240,7 @@ impl Drop for Passage {
             let failed = self.reason.is_some_and(Reason::is_network_error);
             let trips = frontend.trips.at(worker.index);
             trips.record(millis(worker.now()), self.status, failed, duration_us);
+            trips.end();
         }
         if let Some(reason) = self.reason {
             worker.shared.refused.at(worker.index).record(reason);

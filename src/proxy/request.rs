@@ -70,6 +70,7 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
             None => return Decision::Fail(Failure::of(Reason::NoRoute)),
         }
     };
+    frontend.trips.at(passage.worker.index).begin();
     passage.frontend = Some(frontend.clone());
     let settings = &frontend.object.settings;
     trust::settle(passage, settings);

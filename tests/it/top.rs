@@ -100,6 +100,21 @@ fn statistics_tell_what_happened() {
     });
     assert_eq!(flipgate.admin().json("/v3/top")["frontends"][0]["latencyMicros"], shop["latencyMicros"]);
 
+    // What has not ended shows as well.
+    let mut waits = Connection::open(flipgate.address("http"));
+    let ends = |in_flight: u64| {
+        until(&format!("{in_flight} in flight"), Duration::from_secs(5), || {
+            let top = flipgate.admin().json("/v3/top");
+            (named(&top["frontends"], "shop")["inFlight"] == in_flight).then_some(())
+        });
+    };
+    ends(0);
+    waits.send(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 5\r\n\r\nab");
+    ends(1);
+    waits.send(b"cde");
+    waits.answer();
+    ends(0);
+
     let url = format!("http://{}", flipgate.admin().address());
     let here = directory.path();
     let (code, text, errors) = verb(&["top", "--once", "--backend", "shop", "--admin", &url], &here);

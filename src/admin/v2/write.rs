@@ -164,8 +164,14 @@ impl Admin {
         let wanted = wanted(kind, parent, &read_body(body).await?)?;
         for _ in 0..TRIES_MAX {
             let transaction = self.upserting(&wanted).await?;
+            let borrows = transaction
+                .operations
+                .iter()
+                .any(|operation| matches!(operation, Operation::Put { lease: LeaseChoice::Existing(_), .. }));
             match self.store.commit(transaction).await {
                 Err(StoreError::Conflict { .. }) => {}
+                // Its frontend's lease ended meanwhile.
+                Err(StoreError::Refused(_)) if borrows => {}
                 Err(error) => return Err(error.into()),
                 Ok(revision) => {
                     tracing::info!(key = %wanted.key, %revision, "written through the admin API, version 2");

@@ -16,6 +16,7 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // gRPC's numbers for its codes.
 const INVALID_ARGUMENT: i32 = 3;
+const NOT_FOUND: i32 = 5;
 const PERMISSION_DENIED: i32 = 7;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
@@ -117,6 +118,7 @@ pub(super) fn judge(error: Error) -> Failure {
                 "{message}: etcd takes 1.5 MiB a request unless it was started with a larger --max-request-bytes"
             ))
         }
+        NOT_FOUND if message.contains("lease") => Failure::Refused("the lease has ended".to_owned()),
         INVALID_ARGUMENT | RESOURCE_EXHAUSTED | FAILED_PRECONDITION | OUT_OF_RANGE => {
             Failure::Refused(message)
         }

@@ -327,6 +327,21 @@ fn what_either_writes_the_other_reads() {
         assert!(side.run(line).out.contains("OK: frontend deleted"));
     }
     assert_eq!(ours.run("frontend ls"), theirs.run("frontend ls"));
+
+    // A frontend's lease takes its middlewares along, which vulcand leaves behind.
+    for line in [
+        "frontend upsert -id f-leased -route Path(`/leased`) -b b-ours -ttl 2s",
+        "rewrite upsert -f f-leased -id r -regexp a -replacement b",
+    ] {
+        assert!(ours.run(line).out.contains("OK: "), "{line}");
+    }
+    let left = || {
+        let values = values(&etcd, "/vulcand");
+        values.into_iter().filter(|(key, _)| key.starts_with("frontends/f-leased/")).collect::<Vec<_>>()
+    };
+    let leased = left();
+    assert!(leased.len() == 2 && leased.iter().all(|(_, one)| one["leased"] == true), "{leased:?}");
+    until("both are gone", Duration::from_secs(15), || left().is_empty().then_some(()));
 }
 
 /// What the proxy did is in `vctl top`, servers as well: vulcand has none there.
