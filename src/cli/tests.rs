@@ -160,7 +160,7 @@ fn examples_of_middlewares_can_be_put() {
             examples += 1;
         }
     }
-    assert!(examples >= crate::model::middleware::TYPES.len());
+    assert!(examples >= crate::model::middleware::MIDDLEWARE_TYPES.len());
 }
 
 #[test]

@@ -159,15 +159,14 @@ mod tests {
         assert_eq!((trips.total(), trips.network_errors()), (6, 1));
         assert_eq!(trips.codes(), [(200, 3), (404, 1), (500, 1), (502, 1)]);
         assert_eq!(trips.network_error_ratio(), 1.0 / 6.0);
-        let cases: &[((u16, u16, u16, u16), f64)] = &[
+        for ((a0, a1, b0, b1), expected) in [
             ((500, 600, 0, 600), 2.0 / 6.0),
             ((500, 600, 200, 300), 2.0 / 3.0),
             // The upper end is not within.
             ((404, 500, 200, 404), 1.0 / 3.0),
             ((500, 600, 300, 400), 0.0),
-        ];
-        for ((a0, a1, b0, b1), expected) in cases {
-            assert_eq!(trips.response_code_ratio(*a0, *a1, *b0, *b1), *expected, "{a0} {a1} {b0} {b1}");
+        ] {
+            assert_eq!(trips.response_code_ratio(a0, a1, b0, b1), expected, "{a0} {a1} {b0} {b1}");
         }
         assert_eq!((trips.latency_at_quantile(50.0), trips.latency_at_quantile(99.0)), (10, 30));
         assert_eq!(Trips::of(1_000, [&RoundTrips::default()]), Trips::default());
