@@ -15,7 +15,7 @@
 //! | frontend | a route expression, settings and middlewares, and the backend it sends to |
 //! | route, router | the parsed expression of a frontend; the index over all of them |
 //! | split | the backends among which a frontend shares its requests, by weight and by pins |
-//! | middleware | one step that sees a request or an answer (rewrite, redirect, headers) |
+//! | middleware | one step that sees a request or an answer (rewrite, redirect, headers, limits, breakers, passwords) |
 //! | backend | a named group of servers with its balancing and timeouts; or an *alias* of a real backend |
 //! | server | one upstream address, normally a pod's IP and port |
 //! | standing | whether a server may get requests, by its state, its checks and what requests told: well, unknown, unwell, ejected, draining or disabled |

@@ -1,9 +1,11 @@
 //! METER: what happened of late, in memory of a fixed size.
 //!
-//! Pure: time comes in as milliseconds of any clock that never goes back, the same one for who records and who reads.
+//! Pure: time comes in as milliseconds of any clock that never goes back, the same one for who records and who reads, and
+//! to [`Buckets`] as nanoseconds; [`millis`] and [`nanos`] make both of an instant.
 //!
-//! [`RoundTrips`] and its parts have one writer, and any number of readers on other threads: plain relaxed loads and
-//! stores count exactly then. With several writers a count may be lost now and then, and nothing worse.
+//! A meter has one writer, and any number of readers on other threads: plain relaxed loads and stores count exactly then.
+//! With several writers a count may be lost now and then, and nothing worse. What many threads change at once and must
+//! hold exactly is in a [`Keyed`], or behind a lock of its owner.
 
 mod anomaly;
 mod breaker;

@@ -4,9 +4,9 @@
 //! judged each time and takes a worker's time, so how much of it is done is limited: beyond that, requests are asked to
 //! come back, and those whose pair is known go on.
 
-use super::{Outcome, Reply, RequestContext};
+use super::{Outcome, Reply};
 use crate::message::RequestHead;
-use crate::meter::{Buckets, Rate, nanos};
+use crate::meter::nanos;
 use crate::model::{BasicAuthSpec, Secret};
 use crate::telemetry::Reason;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -16,11 +16,13 @@ use base64::Engine;
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::GeneralPurposeConfig;
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Checks of a second at bcrypt's cost of 10, together about a third of one worker's time; twice as many for each step down.
-const CHECKS_A_SECOND: u32 = 5;
+/// Time that has to go by for each that bcrypt took: a third of one worker's goes to it at most.
+const SPACING: u32 = 3;
+/// What bcrypt may take at once after a rest.
+const BURST: Duration = Duration::from_secs(1);
 /// Some clients leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -35,7 +37,8 @@ pub(super) struct BasicAuth {
     users: HashMap<Box<str>, User>,
     /// Of bcrypt, the highest among the users; `None`: nobody has one.
     cost: Option<u32>,
-    checks: Mutex<Buckets>,
+    /// When what bcrypt took will have been waited for, in nanoseconds.
+    paid_at: Mutex<u64>,
     challenge: Box<str>,
 }
 
@@ -76,15 +79,15 @@ impl BasicAuth {
         Self {
             users: spec.users.iter().map(user).collect(),
             cost: cost.max(),
-            checks: Mutex::default(),
+            paid_at: Mutex::default(),
             challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", spec.realm).into(),
             spec: spec.clone(),
         }
     }
 
-    pub(super) fn run(&self, request: &mut RequestHead, context: &RequestContext<'_>) -> Outcome {
+    pub(super) fn run(&self, request: &mut RequestHead) -> Outcome {
         let judgement = match pair(&request.fields) {
-            Some((name, password)) => self.judge(&name, &password, context.now),
+            Some((name, password)) => self.judge(&name, &password, Instant::now),
             None => Judgement::Wrong,
         };
         match judgement {
@@ -105,7 +108,7 @@ impl BasicAuth {
         }
     }
 
-    fn judge(&self, name: &str, password: &[u8], now: Instant) -> Judgement {
+    fn judge(&self, name: &str, password: &[u8], clock: impl Fn() -> Instant) -> Judgement {
         let given = tag(name, password);
         let user = self.users.get(name);
         let known = user.and_then(|user| user.known.get());
@@ -117,10 +120,11 @@ impl BasicAuth {
         let Some(cost) = self.cost else {
             return remember(user, &given, user.is_some_and(|user| is_sum(&user.secret, password)));
         };
-        // Whatever the user has, the time is that of the costliest.
-        if !self.may_check(cost, now) {
+        let begin = nanos(clock());
+        if !self.may_check(begin) {
             return Judgement::Later;
         }
+        // Whatever the user has, the time is that of the costliest.
         let right = match user.map(|user| &user.secret) {
             Some(Secret::Bcrypt(hash, own)) => {
                 let right = is_bcrypt(password, hash);
@@ -134,14 +138,23 @@ impl BasicAuth {
                 other.is_some_and(|secret| is_sum(secret, password))
             }
         };
+        self.pay(begin, nanos(clock()));
         remember(user, &given, right)
     }
 
-    fn may_check(&self, cost: u32, now: Instant) -> bool {
-        let rate = CHECKS_A_SECOND << 10_u32.saturating_sub(cost);
-        let rate = Rate::new(rate, Duration::from_secs(1), rate.saturating_mul(2));
-        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        checks.take(nanos(now), &[rate]).is_ok()
+    fn may_check(&self, now: u64) -> bool {
+        let burst = u64::try_from((BURST * SPACING).as_nanos()).unwrap_or(u64::MAX);
+        *self.paid_at() <= now.saturating_add(burst)
+    }
+
+    fn pay(&self, begin: u64, end: u64) {
+        let mut paid_at = self.paid_at();
+        let price = end.saturating_sub(begin).saturating_mul(SPACING.into());
+        *paid_at = (*paid_at).max(begin).saturating_add(price);
+    }
+
+    fn paid_at(&self) -> MutexGuard<'_, u64> {
+        self.paid_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -235,7 +248,7 @@ mod tests {
             &spec(&serde_json::json!({"Username": "p", "Password": "secret", "Users": users})),
             None,
         );
-        let now = Instant::now();
+        let now = Instant::now;
         for name in ["p", "b", "s", "t"] {
             for _ in 0..2 {
                 assert_eq!(auth.judge(name, b"wrong", now), Judgement::Wrong, "{name}");
@@ -253,14 +266,21 @@ mod tests {
     fn checks_are_limited_and_known_pairs_are_not() {
         let auth =
             BasicAuth::compile(&spec(&serde_json::json!({"Users": {"b": hashed(4), "c": hashed(4)}})), None);
-        let now = Instant::now();
-        assert_eq!(auth.judge("b", b"secret", now), Judgement::Right);
-        let checks = (0..10_000).take_while(|_| auth.judge("x", b"y", now) == Judgement::Wrong).count();
-        assert_eq!(checks, 2 * 5 * 64 - 1, "at cost 4 there are 64 times as many as at 10");
-        assert_eq!(auth.judge("c", b"secret", now), Judgement::Later);
-        assert_eq!(auth.judge("b", b"wrong", now), Judgement::Later);
-        assert_eq!(auth.judge("b", b"secret", now), Judgement::Right);
-        assert_eq!(auth.judge("c", b"secret", now + Duration::from_secs(1)), Judgement::Right);
+        // Each look at the clock is 50 ms after the last.
+        let (start, looks) = (Instant::now(), std::cell::Cell::new(0));
+        let clock = || {
+            looks.set(looks.get() + 1);
+            start + Duration::from_millis(50) * looks.get()
+        };
+        assert_eq!(auth.judge("b", b"secret", clock), Judgement::Right);
+        let checks = (0..1_000).take_while(|_| auth.judge("x", b"y", clock) == Judgement::Wrong).count();
+        // Each costs 150 ms of which 100 go by until the next: 3 s are used up after 60.
+        assert_eq!(checks, 60);
+        let late = start + Duration::from_millis(50) * looks.get();
+        assert_eq!(auth.judge("c", b"secret", || late), Judgement::Later);
+        assert_eq!(auth.judge("b", b"wrong", || late), Judgement::Later);
+        assert_eq!(auth.judge("b", b"secret", || late), Judgement::Right);
+        assert_eq!(auth.judge("c", b"secret", || late + Duration::from_secs(1)), Judgement::Right);
     }
 
     #[test]
@@ -268,7 +288,7 @@ mod tests {
         let (one, other) = (hashed(4), hashed(4));
         let of = |hash: &str| spec(&serde_json::json!({"Users": {"b": hash}, "Realm": "x"}));
         let auth = BasicAuth::compile(&of(&one), None);
-        assert_eq!(auth.judge("b", b"secret", Instant::now()), Judgement::Right);
+        assert_eq!(auth.judge("b", b"secret", Instant::now), Judgement::Right);
         let is_known = |auth: &BasicAuth| auth.users["b"].known.get().is_some();
         assert!(is_known(&BasicAuth::compile(&of(&one), Some(&auth))));
         assert!(!is_known(&BasicAuth::compile(&of(&other), Some(&auth))));

@@ -117,7 +117,7 @@ mod tests {
         ] {
             check(bad, None);
         }
-        let nine = vec![r#"{"PeriodSeconds":1,"Requests":1}"#; 9].join(",");
+        let nine = [r#"{"PeriodSeconds":1,"Requests":1}"#; 9].join(",");
         check(&format!("[{nine}]"), None);
     }
 

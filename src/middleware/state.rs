@@ -66,7 +66,7 @@ impl State {
             Self::RateLimit(limit) => limit.run(request, context),
             Self::ConnLimit(limit) => limit.run(visit, request, context),
             Self::Breaker(breaker) => breaker.run(visit, request, context.now),
-            Self::BasicAuth(auth) => auth.run(request, context),
+            Self::BasicAuth(auth) => auth.run(request),
         }
     }
 }

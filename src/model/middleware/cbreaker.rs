@@ -73,7 +73,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<BreakerSpec> {
             fields.error("Fallback", missing);
             None
         }
-        Some(_) => action(fields, "Fallback", |kind, action| read_fallback(kind, action)),
+        Some(_) => action(fields, "Fallback", read_fallback),
     };
     let on_tripped = action(fields, "OnTripped", read_effect);
     let on_standby = action(fields, "OnStandby", read_effect);

@@ -26,7 +26,7 @@ pub(super) fn read_body(fields: &mut Fields<'_>, name: &'static str) -> Option<B
     if bytes.len() > CONTENT_BYTES_MAX {
         fields.error(name, format!("has {} bytes; at most {CONTENT_BYTES_MAX} are allowed", bytes.len()));
     }
-    Some(bytes.into()).filter(|bytes: &Box<[u8]>| !bytes.is_empty())
+    (!bytes.is_empty()).then(|| bytes.into())
 }
 
 fn of_text(text: &str) -> Vec<u8> {
@@ -46,7 +46,7 @@ pub(super) fn body_to_value(bytes: &[u8]) -> Value {
 
 /// Fields by name, each with one value or a list of them.
 pub(super) fn read_fields(fields: &mut Fields<'_>, name: &'static str) -> FieldList {
-    fields.object(name, |fields| pairs(fields, |name, text| field_error(name, text))).unwrap_or_default()
+    fields.object(name, |fields| pairs(fields, field_error)).unwrap_or_default()
 }
 
 /// Names and values of any form, each name with one value or a list of them.

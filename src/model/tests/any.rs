@@ -22,7 +22,7 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    const TEXTS: [&str; 16] = [
+    const TEXTS: [&str; 26] = [
         "http",
         "https",
         "alias",
@@ -39,6 +39,16 @@ fn text() -> impl Strategy<Value = String> {
         "unix",
         "secretbox.v1",
         "VersionTLS12",
+        "ratelimit",
+        "connlimit",
+        "cbreaker",
+        "basicauth",
+        "ipfilter",
+        "respond",
+        "client.ip",
+        "NetworkErrorRatio() > 0.5",
+        "response",
+        "webhook",
     ];
     prop_oneof![
         4 => prop::sample::select(&TEXTS[..]).prop_map(str::to_owned),

@@ -73,6 +73,26 @@ fn a_name_and_its_password_are_asked_for() {
     assert_eq!((passed.status, passed.field("x-seen-authorization")), (200, None));
     assert!(!scene.flipgate.output().contains("YW5uOmEgYg"));
 
+    // The API shows neither password nor hash, and what it shows can be edited and written.
+    let (admin, path) = (scene.flipgate.admin(), "/v3/frontends/shop/middlewares/m");
+    let mut shown = admin.json(path);
+    let list = admin.ask("GET", "/v3/frontends/shop/middlewares").text();
+    for text in [shown.to_string(), list] {
+        assert!(text.contains("ann") && !text.contains("a b") && !text.contains("$2b$"), "{text}");
+    }
+    shown["Middleware"]["Realm"] = "Shop".into();
+    let written = admin.send("PUT", path, &[], Some(&shown));
+    assert_eq!(written.status, 200, "{}", written.text());
+    until("the edit is served", Duration::from_secs(5), || {
+        let refused = scene.ask("");
+        refused.field("WWW-Authenticate")?.contains("Shop").then_some(())
+    });
+    assert_eq!((scene.curl("ann:a b"), scene.curl("bob:secret")), (200, 200));
+    shown["Middleware"]["Users"]["cy"] = "(hidden)".into();
+    let refused = admin.send("PUT", path, &[], Some(&shown));
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert_eq!(refused.json()["problems"][0]["field"], "Middleware.Users.cy");
+
     // Whoever tries too many is asked to come back; a known pair goes on.
     std::thread::scope(|scope| {
         for _ in 0..4 {

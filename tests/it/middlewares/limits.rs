@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 const HOST: &str = "shop.example";
@@ -172,13 +173,15 @@ fn requests_in_flight_are_limited_over_all_workers() {
     until("nothing is in flight", Duration::from_secs(5), || (scene.get().status == 200).then_some(()));
 }
 
-/// Takes one connection after the other: answers 101 and holds it until its client closes, or never answers.
-fn switching(answers: bool) -> SocketAddr {
+/// Answers each request with 101 and holds the connection until its client closes, or never answers. Tells of each.
+fn switching(answers: bool) -> (SocketAddr, Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let (sender, receiver) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.unwrap());
+            let sender = sender.clone();
             std::thread::spawn(move || {
                 let mut line = String::new();
                 while stream.read_line(&mut line).is_ok_and(|length| length > 2) {
@@ -186,6 +189,7 @@ fn switching(answers: bool) -> SocketAddr {
                 }
                 let head =
                     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+                let _ = sender.send(());
                 if answers {
                     stream.get_mut().write_all(head).unwrap();
                 }
@@ -193,7 +197,7 @@ fn switching(answers: bool) -> SocketAddr {
             });
         }
     });
-    address
+    (address, receiver)
 }
 
 #[test]
@@ -202,7 +206,7 @@ fn tunnels_count_while_they_are_open_and_so_do_clients_that_leave() {
     let upgrade =
         format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     let scene =
-        Scene::new(switching(true), "connlimit", &json!({"Connections": 1, "Variable": "request.host"}));
+        Scene::new(switching(true).0, "connlimit", &json!({"Connections": 1, "Variable": "request.host"}));
     let open = || {
         let mut connection = Connection::open(scene.address());
         connection.send(upgrade.as_bytes());
@@ -214,29 +218,21 @@ fn tunnels_count_while_they_are_open_and_so_do_clients_that_leave() {
     until("the tunnel has ended", Duration::from_secs(5), || (open().0 == 101).then_some(()));
 
     // A client that leaves before its answer frees its place.
-    let scene =
-        Scene::new(switching(false), "connlimit", &json!({"Connections": 1, "Variable": "request.host"}));
+    let (server, begun) = switching(false);
+    let scene = Scene::new(server, "connlimit", &json!({"Connections": 1, "Variable": "request.host"}));
     let ask = || {
         let mut connection = Connection::open(scene.address());
         connection.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes());
         connection
     };
-    let mut waiting = ask();
-    let limited = until("the first is in flight", Duration::from_secs(5), || {
-        let mut second = ask();
-        second.set_silence_max(Duration::from_millis(200));
-        let answer = second.try_answer(false);
-        // The place may be taken by the second, until that has left.
-        answer.ok().or_else(|| {
-            waiting = ask();
-            None
-        })
-    });
-    assert_eq!(limited.status, 429);
-    drop(waiting);
+    let first = ask();
+    begun.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(ask().answer().status, 429);
+    first.reset();
     until("the place is free", Duration::from_secs(5), || {
         let mut next = ask();
         next.set_silence_max(Duration::from_millis(200));
         next.try_answer(false).is_err().then_some(())
     });
+    begun.recv_timeout(Duration::from_secs(5)).unwrap();
 }
