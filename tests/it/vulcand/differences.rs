@@ -6,7 +6,7 @@ use super::differential::Found;
 /// One difference.
 #[derive(Debug)]
 pub struct Difference {
-    /// `SET/NUMBER`, `SET/*`, or `*` for all.
+    /// `SET/NUMBER`; with `*` at its end all that begin so.
     pub case: &'static str,
     /// As `status` or `seen.via`.
     pub field: &'static str,
@@ -153,6 +153,18 @@ pub const DIFFERENCES: &[Difference] = &[
     differs("PROXY protocol", "proxied/2", "server", "-", "a"),
     differs("PROXY protocol", "proxied/3", "status", "200", "0"),
     differs("PROXY protocol", "proxied/3", "server", "a", "-"),
+    differs("Own answers", "redirect-before-ratelimit/*", "body", "Found", ""),
+    differs(
+        "Own answers",
+        "redirect-before-ratelimit/*",
+        "answer.content-type",
+        "text/plain; charset=utf-8",
+        "-",
+    ),
+    differs("Limits", "ratelimit*", "answer.retry-after", "-", "..."),
+    differs("Own answers", "cbreaker-network/0", "body", "Bad Gateway", "502 Bad Gateway\n...\n"),
+    differs("Own answers", "cbreaker-network/1", "body", "Found", "302 Found\n...\n"),
+    differs("Own answers", "cbreaker-preserve-path/1", "body", "Found", "302 Found\n...\n"),
 ];
 
 /// Whether a value is the one listed.
