@@ -70,9 +70,10 @@ fn server(backend: usize, port: usize) -> Change {
 
 fn alias(target: usize) -> Change {
     match parse("backends/shop/backend", &format!(r#"{{"Type":"alias","Target":"b{target}"}}"#)) {
-        Object::Backend(backend) => {
-            Change::Backend(flipgate::model::BackendId::try_from("shop").unwrap(), Some(Arc::new(backend)))
-        }
+        Object::Backend(backend) => Change::Backend(
+            flipgate::model::BackendId::try_from("shop").unwrap(),
+            Some((Arc::new(backend), None)),
+        ),
         other => panic!("{other:?}"),
     }
 }

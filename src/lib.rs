@@ -54,10 +54,12 @@
 //! It stays on one worker's thread. Nothing on its way takes a lock.
 //!
 //! 1. `proxy::listeners` binds, `proxy::worker` accepts, within the limit of connections.
-//! 2. `proxy::connection` does the TLS handshake ([`tls::Certificates`] finds the certificate) and the choice of protocol.
+//! 2. `proxy::connection` takes the client's address from a proxy that is trusted with it (`proxy::proxied`), does the
+//!    TLS handshake (`proxy::handshake`; [`tls::Certificates`] finds the certificate) and the choice of protocol.
 //! 3. `proxy::http1` reads a head with [`message`]: what is ambiguous is refused here. HTTP/2 is hyper's:
 //!    `proxy::http2` makes the same head of each stream; `proxy::gate` of each request of an embedding program.
-//! 4. `proxy::request` loads the table once and decides from it, without waiting: [`route::Router`] finds the frontend,
+//! 4. `proxy::request` loads the table once and decides from it, without waiting: `proxy::client_auth` holds the request
+//!    to what its host asks of clients ([`tls::ClientPolicies`]), [`route::Router`] finds the frontend,
 //!    `proxy::headers` takes away what concerned only the client's connection and tells of the client, the
 //!    [`middleware::Chain`] changes the request or answers it, the table names the backend.
 //! 5. `proxy::forward` picks a server ([`upstream::Backend`]) by what the request says (`proxy::choice`), finds or makes a

@@ -2,12 +2,14 @@
 
 use super::access::Access;
 use super::running::{ConfirmError, ListenerView, RouteView, Routes, Running, ServerView, State};
+use super::top::{FrontendTop, ServerTop, Stats, Top};
 use crate::control::image::Confirmation;
 use crate::control::{Control, confirm};
-use crate::model::{FrontendId, InForce, Problem, Revision, Severity};
+use crate::model::{self, BackendId, FrontendId, InForce, Problem, Revision, Severity};
 use crate::proxy::Bound;
 use crate::store::{Area, LeaseChoice, Operation, Transaction};
 use crate::table::{ListedRoute, ListedServer, Table, Topic};
+use crate::telemetry::counters::listener_connections;
 use crate::telemetry::{FrontendLabels, Scrape};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -107,6 +109,46 @@ impl Running for Live {
             Ok(status.held)
         }
         .boxed()
+    }
+
+    fn top(&self, backend: Option<&BackendId>) -> Top {
+        let table = self.control.board().table();
+        let now = Instant::now();
+        // An alias stands for the backend behind it.
+        let wanted = backend.map(|id| table.backend(id).map_or(id, |backend| &backend.id));
+        let leads = |named: &BackendId| table.backend(named).map(|backend| &backend.id) == wanted;
+        let of = |object: &model::Frontend| wanted.is_none() || object.backends().any(leads);
+        let frontends = table.frontends().filter(|frontend| of(&frontend.object));
+        let frontends = frontends.filter_map(|frontend| {
+            let stats = Stats::of(now, &frontend.trips)?;
+            Some(FrontendTop { object: frontend.object.clone(), stats })
+        });
+        let backends = table.backends().filter(|backend| wanted.is_none_or(|wanted| *wanted == backend.id));
+        let servers =
+            backends.flat_map(|backend| backend.servers().iter().map(move |server| (backend, server)));
+        let servers = servers.filter_map(|(backend, server)| {
+            let stats = Stats::of(now, server.trips())?;
+            Some(ServerTop {
+                backend: backend.id.to_string(),
+                id: server.id.to_string(),
+                url: server.url.to_string(),
+                standing: server.standing(now).as_str(),
+                in_flight: server.in_flight(),
+                stats,
+            })
+        });
+        Top { frontends: frontends.collect(), servers: servers.collect() }
+    }
+
+    fn connections(&self) -> Vec<(String, u64)> {
+        let addresses = self.bound.addresses();
+        let mut connections = Vec::new();
+        self.bound.for_each_counters(|id, slots| {
+            if let Some(at) = addresses.get(id).map(ToString::to_string) {
+                connections.push((at, listener_connections(slots).1));
+            }
+        });
+        connections
     }
 
     fn scrape(&self, scrape: &mut Scrape, labels: &mut FrontendLabels) {

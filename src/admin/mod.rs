@@ -15,11 +15,14 @@ mod live;
 mod objects;
 mod observe;
 mod openapi;
+mod passwords;
 mod running;
 mod secrets;
 mod serve;
+mod statsd;
 #[cfg(test)]
 mod tests;
+mod top;
 mod transactions;
 mod v2;
 
@@ -29,6 +32,8 @@ pub use live::{Live, MoreMetrics};
 pub use observe::{ROUTES_MAX, WAIT_MAX};
 pub use running::{ConfirmError, ListenerView, RouteView, Routes, Running, ServerView, State};
 pub use serve::{CONNECTIONS_MAX, serve};
+pub use statsd::{FRONTENDS_MAX, report};
+pub use top::{FrontendTop, ServerTop, Stats, Top, Verdict};
 
 use crate::store::Store;
 use crate::tls::SealKeys;
@@ -87,6 +92,7 @@ impl Admin {
         let answers = Router::new()
             .route("/metrics", get(observe::metrics))
             .route("/v3/routes", get(observe::routes))
+            .route("/v3/top", get(top::top))
             .route("/v3/problems", get(observe::problems))
             .route("/v3/confirm", post(observe::confirm))
             .route("/v3/transactions", post(transactions::commit))

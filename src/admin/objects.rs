@@ -3,6 +3,7 @@
 use super::Admin;
 use super::answer::{Failure, finding, version, with, written};
 use super::extract::{Conditions, Json, Query, duration};
+use super::passwords;
 use crate::model::{Finding, Kind, Object, ObjectKey, Severity, Strictness};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
 use axum::extract::{Path, State};
@@ -126,8 +127,8 @@ impl Admin {
     /// What may be shown of a value.
     fn shown(&self, key: &ObjectKey, value: Value) -> Value {
         match key {
-            ObjectKey::Host(_) => self.secrets.redact(key, &value),
-            _ => value,
+            ObjectKey::OwnMiddleware(..) | ObjectKey::SharedMiddleware(_) => passwords::redact(value),
+            _ => self.secrets.redact(key, value),
         }
     }
 
@@ -198,10 +199,26 @@ impl Admin {
         stored: Option<&Entry>,
     ) -> Result<Admitted, Failure> {
         let mut bytes = body.clone();
-        if let (ObjectKey::Host(_), Ok(mut value)) = (key, serde_json::from_slice(body)) {
+        if key.key_pair_field().is_some()
+            && let Ok(mut value) = serde_json::from_slice(body)
+        {
             let stored = stored.and_then(|entry| serde_json::from_slice(&entry.value).ok());
             self.secrets.admit(key, &mut value, stored.as_ref())?;
             bytes = value.to_string().into();
+        }
+        let is_middleware = matches!(key, ObjectKey::OwnMiddleware(..) | ObjectKey::SharedMiddleware(_));
+        if let (true, Ok(given)) = (is_middleware, serde_json::from_slice::<Value>(body)) {
+            let mut value = given.clone();
+            let stored = stored.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+            if let Err(field) = passwords::admit(&mut value, stored.as_ref()) {
+                let reason = "stands for what is stored, and nothing is stored";
+                let problem =
+                    json!({ "key": key.to_string(), "field": field, "reason": reason, "severity": "error" });
+                return Err(Failure::invalid("the middleware is not valid", vec![problem]));
+            }
+            if value != given {
+                bytes = value.to_string().into();
+            }
         }
         let mut parsed = Object::parse(key, &bytes, Strictness::Written);
         if parsed.object.is_none()

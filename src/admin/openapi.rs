@@ -83,6 +83,16 @@ fn process_paths() -> Map<String, Value> {
         "get",
         operation("What this process serves, not what the store holds", parameters, answers),
     );
+    let parameters = vec![
+        query(
+            "backend",
+            "string",
+            "Only this backend, and what leads to it; its servers are judged beside each other",
+        ),
+        query("limit", "integer", "At most so many of each; 0: all"),
+    ];
+    let answers = vec![answer(200, "The worst first", "Top"), failure(400)];
+    add("/v3/top", "get", operation("What frontends and servers did of late", parameters, answers));
     let answers = vec![answer(200, "Problems, errors first", "Problems")];
     add(
         "/v3/problems",
@@ -324,6 +334,34 @@ fn answer_schemas() -> Value {
         ("unreadable", yes.clone()),
         ("lease", text.clone()),
     ]);
+    let counted = [
+        ("requests!", number.clone()),
+        ("perSecond!", json!({ "type": "number" })),
+        ("networkErrors!", number.clone()),
+        ("codes!", json!({ "type": "object", "additionalProperties": number.clone() })),
+        (
+            "latencyMicros!",
+            object(["p50!", "p75!", "p95!", "p99!", "p999!"].map(|name| (name, number.clone()))),
+        ),
+    ];
+    let [requests, rate, errors, codes, latency] = counted.clone();
+    let [id, route_of, backend_of] = ["id!", "route!", "backend!"].map(|name| (name, text.clone()));
+    let top_frontend =
+        object([id.clone(), route_of, backend_of.clone(), requests, rate, errors, codes, latency]);
+    let [requests, rate, errors, codes, latency] = counted;
+    let top_server = object([
+        backend_of,
+        id,
+        ("url!", text.clone()),
+        ("standing!", one_of(&["well", "unknown", "unwell", "ejected", "draining", "disabled"])),
+        ("inFlight!", number.clone()),
+        ("standsOut!", list(one_of(&["latency", "networkErrors", "appErrors"]))),
+        requests,
+        rate,
+        errors,
+        codes,
+        latency,
+    ]);
     let put =
         object([("key!", text.clone()), ("value!", json!({ "type": "object" })), ("ttl", text.clone())]);
     let problem = object([
@@ -357,6 +395,7 @@ fn answer_schemas() -> Value {
             ("routes!", list(route)),
             ("truncated", yes),
         ]),
+        "Top": object([("frontends!", list(top_frontend)), ("servers!", list(top_server))]),
         "Problems": object([("revision!", number.clone()), ("problems!", list(problem))]),
         "ObjectList": object([("revision!", number), ("objects!", list(listed))]),
         "Transaction": object([
@@ -378,6 +417,29 @@ fn object_schemas() -> Value {
         ("MinVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
         ("MaxVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
         ("SessionTicketsDisabled", yes.clone()),
+        ("CipherSuites", list(text.clone())),
+        ("PreferServerCipherSuites", yes.clone()),
+    ]);
+    let key_pair = json!({
+        "description": "Written as `Cert` and `Key` (base64 of PEM), `CertFile` and `KeyFile`, or sealed. Never read: an \
+            object with `Redacted`, and `Names`, `NotAfter` and `Fingerprint` where they are known, stands for it. \
+            Written back, that keeps what is stored.",
+    });
+    let client_auth = object([
+        ("Mode!", one_of(&["off", "optional", "required"])),
+        ("CA", text.clone()),
+        ("CAFile", text.clone()),
+        ("Forward", yes.clone()),
+    ]);
+    let upstream_tls = object([
+        ("InsecureSkipVerify", yes.clone()),
+        ("CA", text.clone()),
+        ("ServerName", text.clone()),
+        ("KeyPair", key_pair.clone()),
+        ("MinVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
+        ("MaxVersion", one_of(&["VersionTLS12", "VersionTLS13"])),
+        ("SessionTicketsDisabled", yes.clone()),
+        ("CipherSuites", list(text.clone())),
     ]);
     let frontend_settings = object([
         ("Limits", object([("MaxBodyBytes", number.clone()), ("MaxMemBodyBytes", number.clone())])),
@@ -397,13 +459,14 @@ fn object_schemas() -> Value {
             ("Protocol!", one_of(&["http", "https"])),
             ("Address!", address),
             ("Scope", text.clone()),
+            ("ProxyProtocol", one_of(&["NONE", "PROXY_V1", "PROXY_V2", "PROXY"])),
+            ("ProxyProtocolFrom", list(text.clone())),
             ("Settings", object([("TLS", tls), ("H2C", yes.clone())])),
         ]),
-        "Host": object([("Settings", object([("Default", yes), ("KeyPair", json!({
-            "description": "Written as `Cert` and `Key` (base64 of PEM), `CertFile` and `KeyFile`, or sealed. Never \
-                read: an object with `Redacted`, and `Names`, `NotAfter` and `Fingerprint` where they are known, stands \
-                for it. Written back, that keeps what is stored.",
-        }))]))]),
+        "Host": object([(
+            "Settings",
+            object([("Default", yes), ("KeyPair", key_pair), ("ClientAuth", client_auth)]),
+        )]),
         "Frontend": object([
             ("Type", one_of(&["http"])),
             ("Route!", json!({ "type": "string", "examples": ["Host(\"shop.example.com\") && PathPrefix(\"/api\")"] })),
@@ -412,14 +475,14 @@ fn object_schemas() -> Value {
             ("Settings", frontend_settings),
         ]),
         "Middleware": object([
-            ("Type!", one_of(&["rewrite", "redirect", "headers"])),
+            ("Type!", one_of(crate::model::MIDDLEWARE_TYPES)),
             ("Priority", number.clone()),
             ("Middleware!", any()),
         ]),
         "Backend": object([
             ("Type", one_of(&["http", "alias"])),
             ("Target", text.clone()),
-            ("Settings", object([("Timeouts", timeouts), ("KeepAlive", keep_alive)])),
+            ("Settings", object([("Timeouts", timeouts), ("KeepAlive", keep_alive), ("TLS", upstream_tls)])),
         ]),
         "Server": object([
             ("URL!", json!({ "type": "string", "examples": ["http://10.2.3.4:8080"] })),

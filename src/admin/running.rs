@@ -1,6 +1,7 @@
 //! What the API needs to know of the running process, as plain values, so that it can be tested without a proxy.
 
-use crate::model::{FrontendId, Problem, Revision};
+use super::top::Top;
+use crate::model::{BackendId, FrontendId, Problem, Revision};
 use crate::telemetry::{FrontendLabels, Scrape};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -19,6 +20,11 @@ pub trait Running: Send + Sync + 'static {
     fn problems(&self) -> (Revision, Vec<Problem>);
     /// Lets what is held take effect, for the whole fleet; how many objects that were.
     fn confirm(&self) -> BoxFuture<'_, Result<usize, ConfirmError>>;
+    /// What frontends and servers did of late, those that did anything: all of them, or those of one backend and of the
+    /// aliases that lead to it. In no order.
+    fn top(&self, backend: Option<&BackendId>) -> Top;
+    /// Connections that are open, by the listener's bound address.
+    fn connections(&self) -> Vec<(String, u64)>;
     /// Adds every counter and gauge.
     fn scrape(&self, scrape: &mut Scrape, labels: &mut FrontendLabels);
 }

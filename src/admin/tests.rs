@@ -1,5 +1,6 @@
 use super::*;
-use crate::model::{FrontendId, InForce, Problem, Revision, Severity};
+use crate::meter::RoundTrips;
+use crate::model::{BackendId, FrontendId, InForce, Problem, Revision, Severity};
 use crate::store::memory::MemoryStore;
 use crate::store::{Area, StoreError};
 use crate::telemetry::{FrontendCounters, FrontendLabels, Scrape, WorkerSlots};
@@ -86,6 +87,50 @@ impl Running for Fake {
         async { Ok(3) }.boxed()
     }
 
+    fn top(&self, backend: Option<&BackendId>) -> Top {
+        let at = std::time::Instant::now();
+        let stats = |trips: &[(u16, bool, u64)]| {
+            let slots = WorkerSlots::<RoundTrips>::new(2);
+            for (number, (status, failed, micros)) in trips.iter().enumerate() {
+                slots.at(number % 2).record(crate::upstream::millis(at), *status, *failed, *micros);
+            }
+            Stats::of(at, &slots).unwrap()
+        };
+        let frontend = |id: &str, route: &str, trips: &[(u16, bool, u64)]| {
+            let key = crate::model::ObjectKey::parse(&format!("frontends/{id}/frontend")).unwrap();
+            let value = json!({ "Type": "http", "BackendId": "b", "Route": route });
+            let parsed = crate::model::Object::parse_value(&key, &value, crate::model::Strictness::Written);
+            let Some(crate::model::Object::Frontend(object)) = parsed.object else { panic!("{parsed:?}") };
+            FrontendTop { object: Arc::new(object), stats: stats(trips) }
+        };
+        let server = |id: &str, trips: &[(u16, bool, u64)]| ServerTop {
+            backend: backend.map_or("b", |id| id.as_str()).to_owned(),
+            id: id.to_owned(),
+            url: format!("http://{id}:80"),
+            standing: "well",
+            in_flight: 2,
+            stats: stats(trips),
+        };
+        let well = [(200, false, 10), (200, false, 10), (200, false, 30)];
+        Top {
+            frontends: vec![
+                frontend("idle", "Path(`/idle`)", &[(200, false, 10)]),
+                frontend("busy", "Path(`/busy`)", &well),
+                frontend("new", "PathPrefix(`/`)", &[(502, true, 10)]),
+            ],
+            servers: vec![
+                server("a", &well),
+                server("slow", &[(200, false, 9_000), (200, false, 9_000)]),
+                server("c", &well),
+                server("sick", &[(200, false, 10), (500, false, 10), (504, true, 10)]),
+            ],
+        }
+    }
+
+    fn connections(&self) -> Vec<(String, u64)> {
+        vec![("127.0.0.1:8080".into(), 3)]
+    }
+
     fn scrape(&self, scrape: &mut Scrape, labels: &mut FrontendLabels) {
         scrape.frontend("shop", &self.requests, labels);
     }
@@ -98,6 +143,11 @@ pub(super) struct Setup {
 }
 
 pub(super) const SEAL_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// A process that answers.
+pub(super) fn fake() -> impl Running {
+    Fake { served: watch::Sender::new(5), not_ready: None, requests: WorkerSlots::new(1) }
+}
 
 pub(super) fn setup_with(seal: SealKeys, not_ready: Option<&str>) -> Setup {
     let store = MemoryStore::new();
@@ -431,9 +481,10 @@ async fn keys_go_in_and_never_come_out() {
         let sealed = !seal.is_empty();
         let setup = setup_with(seal, None);
         let (_, pair) = key_pair();
+        keys_of_a_backend(&setup, &pair).await;
         let host = json!({ "Settings": { "Default": true, "KeyPair": pair } });
         let path = "/v3/hosts/shop.example";
-        assert_eq!(setup.put(path, &[], host).await.json(), json!({ "revision": 2 }));
+        let revision = setup.put(path, &[], host).await.json()["revision"].to_string();
         let stored = setup.store.backup();
         let stored = format!("{stored:?}");
         assert_eq!(stored.contains(pair["Key"].as_str().unwrap()), !sealed);
@@ -454,13 +505,33 @@ async fn keys_go_in_and_never_come_out() {
 
         let mut edited = read.json();
         edited["Settings"]["Default"] = false.into();
-        assert_eq!(setup.put(path, &[("if-match", "2")], edited).await.status, 200);
+        assert_eq!(setup.put(path, &[("if-match", &revision)], edited).await.status, 200);
         let after = setup.get(path).await.json();
         assert_eq!(after["Settings"]["KeyPair"], shown);
         assert_eq!(after["Settings"]["Default"], false);
         let stranger = setup.put("/v3/hosts/other.example", &[], read.json()).await;
         assert_eq!(stranger.status, 422, "{}", stranger.text);
     }
+}
+
+async fn keys_of_a_backend(setup: &Setup, pair: &Value) {
+    let backend =
+        json!({ "Type": "http", "Settings": { "TLS": { "KeyPair": pair, "ServerName": "a.example" } } });
+    let path = "/v3/backends/shop-tls";
+    assert_eq!(setup.put(path, &[], backend).await.status, 200);
+    let mut read = setup.get(path).await.json();
+    let shown = read["Settings"]["TLS"].clone();
+    assert_eq!(shown["ServerName"], "a.example");
+    assert_eq!(shown["KeyPair"]["Names"], json!(["shop.example"]));
+    for answer in [setup.get(path).await, setup.get("/v3/backends").await] {
+        assert!(!answer.text.contains(pair["Key"].as_str().unwrap()) && !answer.text.contains("Val"));
+    }
+    read["Settings"]["TLS"]["ServerName"] = "b.example".into();
+    assert_eq!(setup.put(path, &[], read.clone()).await.status, 200);
+    let after = setup.get(path).await.json();
+    assert_eq!((&after["Settings"]["TLS"]["KeyPair"], &after), (&shown["KeyPair"], &read));
+    let stranger = setup.put("/v3/backends/other", &[], read).await;
+    assert!(stranger.status == 422 && stranger.text.contains("Settings.TLS.KeyPair"), "{}", stranger.text);
 }
 
 #[tokio::test]
@@ -482,6 +553,33 @@ async fn what_may_be_a_secret_is_hidden() {
         assert!(!answer.text.contains("SECRET"), "{}", answer.text);
     }
     assert!(!setup.get("/v2/hosts").await.text.contains("SECRET"));
+    let backends: &[&str] = &[
+        r#"{"Settings":{"TLS":{"KeyPair":{"Cert":"SECRET","Key":"SECRET"}}}}"#,
+        r#"{"settings":{"tls":{"keypair":"SECRET","KeyPair":["SECRET"],"Key":"SECRET","KeyPiar":"SECRET"}}}"#,
+        r#"{"Settings":{"TLS":{"CA":"-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nSECRET"}}}"#,
+        r#"{"Settings":{"TLS":"SECRET"}}"#,
+        r#""SECRET""#,
+        "{SECRET",
+    ];
+    for (place, value) in backends.iter().enumerate() {
+        setup.store.put(Area::Routing, &format!("backends/b{place}/backend"), (*value).to_owned()).unwrap();
+        let answer = setup.get(&format!("/v3/backends/b{place}")).await;
+        assert!(!answer.text.contains("SECRET"), "{}", answer.text);
+    }
+    for list in ["/v3/backends", "/v3/objects"] {
+        let list = setup.get(list).await;
+        assert!(list.status == 200 && !list.text.contains("SECRET"), "{}", list.text);
+    }
+    let ca = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let auth = json!({ "Settings": { "ClientAuth": { "Mode": "off", "CA": ca, "Forward": true } } });
+    setup.store.put(Area::Routing, "hosts/f.example/host", auth.to_string()).unwrap();
+    assert_eq!(setup.get("/v3/hosts/f.example").await.json(), auth);
+    let ca = format!("{ca}-----BEGIN PRIVATE KEY-----\nSECRET");
+    let auth = json!({ "Settings": { "ClientAuth": { "Mode": "off", "CA": ca, "Key": "SECRET" } } });
+    setup.store.put(Area::Routing, "hosts/f.example/host", auth.to_string()).unwrap();
+    let answer = setup.get("/v3/hosts/f.example").await;
+    assert!(answer.status == 200 && !answer.text.contains("SECRET"), "{}", answer.text);
+    setup.store.delete(Area::Routing, "hosts/f.example/host").unwrap();
     let list = setup.get("/v3/hosts").await;
     assert_eq!(list.json()["objects"].as_array().unwrap().len(), stored.len());
     assert!(!list.text.contains("SECRET"), "{}", list.text);
@@ -527,7 +625,7 @@ async fn the_document_tells_of_every_path_and_no_other() {
             told += usize::from(described);
         }
     }
-    assert_eq!(told, 15 + 7 * 4);
+    assert_eq!(told, 16 + 7 * 4);
     assert!(!text.contains("\"/v2/"), "version 2 is vulcand's, and described there");
 }
 

@@ -12,14 +12,14 @@ use crate::config::{Config, ListenerOverride};
 use crate::control::Control;
 use crate::control::membership::Identity;
 use crate::model::{ListenAddress, ListenerId, Object, ObjectKey, Strictness};
-use crate::proxy::{Bound, Override, Proxy, Settings};
+use crate::proxy::{Bound, Override, PageFiles, Proxy, Settings};
 use crate::store::{EtcdAccess, StoreOptions, StoreUrl};
 use crate::telemetry::AccessLog;
 use crate::tls::SealKeys;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +79,7 @@ pub struct Running {
     health: Option<SocketAddr>,
     #[cfg(feature = "admin")]
     access: Option<Arc<crate::admin::Access>>,
+    error_pages: Option<Arc<PageFiles>>,
     member: Member,
     drain_delay: Duration,
     stop: CancellationToken,
@@ -96,6 +97,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let seal_keys = SealKeys::gather(&direct, &config.store.seal_key_files).map_err(StartError::Seal)?;
     let access_log = AccessLog::start(&config.access_log.target, config.access_log.format)
         .map_err(|error| StartError::Io { setting: "--access-log".to_owned(), error })?;
+    let open = |dir: &PathBuf| {
+        PageFiles::open(dir).map_err(|error| StartError::Io { setting: "--error-pages".to_owned(), error })
+    };
+    let error_pages = config.error_pages.as_ref().map(open).transpose()?;
     let plan = Plan {
         store: store.clone(),
         seal_keys: seal_keys.clone(),
@@ -103,7 +108,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         data_dir: Some(config.data_dir.clone()),
         workers: config.workers,
         route_order: config.route_order,
-        settings: settings(&config),
+        settings: Settings { error_pages: error_pages.clone(), ..settings(&config) },
         overrides: overrides(&config),
         identity: Identity {
             name: config.name.clone(),
@@ -121,6 +126,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         health: None,
         #[cfg(feature = "admin")]
         access: None,
+        error_pages,
         member,
         drain_delay: config.drain_delay,
         access_log,
@@ -172,6 +178,11 @@ impl Running {
         self.access_log.reopen();
         let control = self.control.clone();
         tokio::spawn(async move { control.reload().await });
+        if let Some(pages) = &self.error_pages
+            && let Err(error) = pages.reload()
+        {
+            tracing::error!(%error, "the former error pages stay in force");
+        }
         #[cfg(feature = "admin")]
         if let Some(access) = &self.access
             && let Err(error) = access.reload()
@@ -239,6 +250,7 @@ fn settings(config: &Config) -> Settings {
         idle_timeout: limits.body_timeout,
         tunnel_timeout: limits.tunnel_timeout,
         connections_max: limits.connections,
+        trusted_proxies: config.trusted_proxies.clone().into(),
         ..Settings::default()
     };
     settings.limits.head_bytes = limits.head_bytes;

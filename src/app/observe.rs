@@ -64,6 +64,10 @@ impl Sockets {
             live.report_access(access);
         }
         let seen = Arc::new(live);
+        if let Some(address) = config.statsd.clone() {
+            let (prefix, stop) = (config.statsd_prefix.clone(), running.stop.clone());
+            tokio::spawn(admin::report(address, prefix, seen.clone(), stop));
+        }
         let parts = |access: Arc<Access>| Parts {
             store: store.clone(),
             running: seen.clone(),

@@ -304,7 +304,7 @@ fn compiled(objects: &Objects, revision: Revision, order: RouteOrder) -> Table {
             Some(Change::Frontend(id.clone(), Some(Arc::new(object.clone()))))
         }
         (ObjectKey::Backend(id), Object::Backend(object)) => {
-            Some(Change::Backend(id.clone(), Some(Arc::new(object.clone()))))
+            Some(Change::Backend(id.clone(), Some((Arc::new(object.clone()), None))))
         }
         (ObjectKey::Server(backend, id), Object::Server(object)) => {
             Some(Change::Server(backend.clone(), id.clone(), Some(Arc::new(object.clone()))))

@@ -105,9 +105,9 @@ fn without_plain_pair(key: &ObjectKey, mut value: Value, with_keys: bool) -> (Va
     if leaves {
         return (value, false);
     }
-    if field(&value, "Settings.KeyPair").is_some() {
+    if let Some(place) = key.key_pair_field().filter(|place| field(&value, place).is_some()) {
         // The path exists, so this cannot fail.
-        drop(edit::set_path(&mut value, "Settings.KeyPair", Value::Null));
+        drop(edit::set_path(&mut value, place, Value::Null));
     }
     (value, true)
 }

@@ -78,7 +78,7 @@ async fn one(
         }
     }
     for finding in Object::parse(key, &entry.value, Strictness::Stored).findings {
-        if !is_about_marker(&value, &finding.field) {
+        if !is_about_marker(key, &value, &finding.field) {
             context.note(format_args!(
                 "{}: {} {}",
                 severity(finding.severity),
@@ -91,8 +91,9 @@ async fn one(
 }
 
 /// What the admin API puts in place of a key pair is no key pair.
-fn is_about_marker(value: &Value, field: &str) -> bool {
-    field.starts_with("Settings.KeyPair") && value::field(value, "Settings.KeyPair.Redacted").is_some()
+fn is_about_marker(key: &ObjectKey, value: &Value, field: &str) -> bool {
+    key.key_pair_field().is_some_and(|pair| field.starts_with(pair))
+        && secret::pair(key, value) == secret::Pair::Hidden
 }
 
 /// `error` or `warning`.
@@ -196,6 +197,6 @@ fn list(
 fn note(key: &ObjectKey, entry: &Entry, shown: &Value) -> String {
     let parsed = Object::parse(key, &entry.value, Strictness::Stored);
     let errors = parsed.findings.iter().filter(|finding| finding.severity == Severity::Error);
-    let mut errors = errors.filter(|finding| !is_about_marker(shown, &finding.field));
+    let mut errors = errors.filter(|finding| !is_about_marker(key, shown, &finding.field));
     errors.next().map_or(String::new(), |error| format!("not valid: {} {}", error.field, error.reason))
 }

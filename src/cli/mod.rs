@@ -34,6 +34,7 @@ mod secret;
 mod status;
 mod table;
 mod target;
+mod top;
 mod value;
 mod vulcand;
 mod wait;
@@ -65,6 +66,7 @@ Examples:
   flipgate flip frontend/shop=shop-green            move its traffic, and say when the old side may go
   flipgate rollback frontend/shop                   move it back
   flipgate status                                   what the proxy on this machine serves
+  flipgate top                                      what its frontends and servers do right now
   flipgate explain GET https://shop.example/cart    which route takes a request, and why
 
 Every flag can be given as a variable, FLIPGATE_STORE for --store, or in flipgate.toml.
@@ -108,6 +110,7 @@ enum Verb {
     Import(import::Import),
     Secret(sealing::Secret),
     Status(status::Status),
+    Top(top::Top),
     Explain(explain::Explain),
     Flip(flip::Flip),
     Rollback(rollback::Rollback),
@@ -196,6 +199,7 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Import(verb) => verb.run(context).await,
             Verb::Secret(verb) => verb.run(context).await,
             Verb::Status(verb) => verb.run(context).await,
+            Verb::Top(verb) => verb.run(context).await,
             Verb::Explain(verb) => verb.run(context).await,
             Verb::Confirm(verb) => verb.run(context).await,
             Verb::Flip(verb) => verb.run(context).await,

@@ -17,7 +17,7 @@ Examples:
   flipgate proxy --config flipgate.toml
 
 SIGTERM and SIGINT drain: readiness goes, then listeners close, then open requests get their time; a second signal ends \
-at once. SIGHUP reopens logs and reads certificate files and tokens again. Exits with 3 if there is no table within \
+at once. SIGHUP reopens logs and reads certificate files, error pages and tokens again. Exits with 3 if there is no table within \
 --require-table.")]
 pub(super) struct Proxy {
     #[command(flatten)]

@@ -3,7 +3,7 @@
 //! What is shown has a marker in place of a key pair. A value that carries the marker back keeps the stored pair.
 
 use super::value::field;
-use crate::model::{Host, KeyPairSource, Object, ObjectKey, Strictness};
+use crate::model::{KeyPairSource, Object, ObjectKey, Strictness};
 use crate::tls::SealKeys;
 use anyhow::bail;
 use serde_json::{Value, json};
@@ -11,10 +11,7 @@ use serde_json::{Value, json};
 /// The field that tells a marker from a key pair, here and in the admin API.
 const MARK: &str = "Redacted";
 
-/// Where a host keeps its pair.
-const PAIR: &str = "Settings.KeyPair";
-
-/// How a host's key pair is stored.
+/// How a key pair is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pair {
     /// There is none.
@@ -44,11 +41,9 @@ impl Pair {
 
 /// What a value has for a key pair.
 pub(super) fn pair(key: &ObjectKey, value: &Value) -> Pair {
-    if !matches!(key, ObjectKey::Host(_)) {
-        return Pair::Absent;
-    }
-    match field(value, PAIR) {
-        None => Pair::Absent,
+    let Some(place) = key.key_pair_field() else { return Pair::Absent };
+    match field(value, place) {
+        None | Some(Value::Null) => Pair::Absent,
         Some(pair) if field(pair, MARK).is_some() => Pair::Hidden,
         Some(_) => match source(key, value) {
             Some(KeyPairSource::Files { .. }) => Pair::Files,
@@ -59,10 +54,7 @@ pub(super) fn pair(key: &ObjectKey, value: &Value) -> Pair {
 }
 
 fn source(key: &ObjectKey, value: &Value) -> Option<KeyPairSource> {
-    match Object::parse_value(key, value, Strictness::Stored).object {
-        Some(Object::Host(Host { key_pair, .. })) => key_pair,
-        _ => None,
-    }
+    Object::parse_value(key, value, Strictness::Stored).object?.key_pair().cloned()
 }
 
 /// The value with a marker in place of a key pair.
@@ -70,22 +62,25 @@ pub(super) fn redacted(key: &ObjectKey, value: &Value) -> Value {
     let found = pair(key, value);
     match found {
         Pair::Absent | Pair::Files | Pair::Hidden => value.clone(),
-        Pair::Sealed | Pair::Plain => with_pair(value, json!({ MARK: found.as_str() })),
+        Pair::Sealed | Pair::Plain => with_pair(key, value, &json!({ MARK: found.as_str() })),
     }
 }
 
-fn with_pair(value: &Value, pair: Value) -> Value {
-    let mut value = value.clone();
-    for (name, settings) in value.as_object_mut().into_iter().flatten() {
-        let Some(settings) = settings.as_object_mut().filter(|_| name.eq_ignore_ascii_case("Settings"))
-        else {
-            continue;
-        };
-        for (name, there) in settings {
-            if name.eq_ignore_ascii_case("KeyPair") {
-                there.clone_from(&pair);
+/// The value with `pair` in every place that is spelled as the pair's.
+fn with_pair(key: &ObjectKey, value: &Value, pair: &Value) -> Value {
+    fn put(value: &mut Value, path: &str, pair: &Value) {
+        let (part, rest) = path.split_once('.').map_or((path, None), |(part, rest)| (part, Some(rest)));
+        let fields = value.as_object_mut().into_iter().flatten();
+        for (_, there) in fields.filter(|(name, _)| name.eq_ignore_ascii_case(part)) {
+            match rest {
+                Some(rest) => put(there, rest, pair),
+                None => there.clone_from(pair),
             }
         }
+    }
+    let mut value = value.clone();
+    if let Some(place) = key.key_pair_field() {
+        put(&mut value, place, pair);
     }
     value
 }
@@ -101,11 +96,12 @@ pub(super) fn admitted(
     stored: Option<&Value>,
     seal: &SealKeys,
 ) -> anyhow::Result<Value> {
+    let Some(place) = key.key_pair_field() else { return Ok(value.clone()) };
     match pair(key, value) {
-        Pair::Hidden => match stored.and_then(|stored| field(stored, PAIR)) {
-            Some(kept) => Ok(with_pair(value, kept.clone())),
+        Pair::Hidden => match stored.and_then(|stored| field(stored, place)) {
+            Some(kept) => Ok(with_pair(key, value, kept)),
             None => {
-                bail!("{key}: {PAIR} stands for a stored key pair, and none is stored; give the pair itself")
+                bail!("{key}: {place} stands for a stored key pair, and none is stored; give the pair itself")
             }
         },
         Pair::Plain if !seal.is_empty() => {
@@ -113,16 +109,14 @@ pub(super) fn admitted(
                 return Ok(value.clone());
             };
             if let Some(kept) = stored.filter(|stored| opens_to(key, stored, &cert, &private, seal)) {
-                return Ok(with_pair(value, field(kept, PAIR).cloned().unwrap_or_default()));
+                return Ok(with_pair(key, value, field(kept, place).unwrap_or(&Value::Null)));
             }
             let sealed = seal.seal_key_pair(&cert, &private)?;
-            let Some(Object::Host(mut host)) = Object::parse_value(key, value, Strictness::Stored).object
-            else {
+            let Some(mut object) = Object::parse_value(key, value, Strictness::Stored).object else {
                 return Ok(value.clone());
             };
-            host.key_pair = Some(sealed);
-            let written = Object::Host(host).to_value();
-            Ok(with_pair(value, field(&written, PAIR).cloned().unwrap_or_default()))
+            object.replace_key_pair(sealed);
+            Ok(with_pair(key, value, field(&object.to_value(), place).unwrap_or(&Value::Null)))
         }
         _ => Ok(value.clone()),
     }
@@ -133,9 +127,9 @@ fn opens_to(key: &ObjectKey, stored: &Value, cert: &[u8], private: &[u8], seal: 
     let Some(KeyPairSource::Sealed { val, nonce }) = source(key, stored) else { return false };
     let Ok(plain) = seal.open(&val, &nonce) else { return false };
     let Ok(opened) = serde_json::from_slice::<Value>(&plain) else { return false };
-    let same_host = json!({ "Settings": { "KeyPair": opened } });
+    let same_pair = with_pair(key, stored, &opened);
     matches!(
-        source(key, &same_host),
+        source(key, &same_pair),
         Some(KeyPairSource::Plain { cert: there, key: and_key }) if *there == *cert && *and_key == *private
     )
 }

@@ -377,6 +377,23 @@ fn private_keys_leave_only_when_asked() {
     stored.check(&["export", "-", "--with-keys"], Exit::Done, "SECRET", "");
     stored.check(&["put", "host", "a.example", "--set", "Settings.Default=false"], Exit::Done, "written", "");
     stored.check(&["export", "-", "--with-keys"], Exit::Done, "SECRET", "");
+    stored.check(&["delete", "host", "a.example"], Exit::Done, "", "");
+
+    let value = format!(
+        "{{\"Settings\":{{\"TLS\":{{\"ServerName\":\"a\",\"KeyPair\":{{\"Cert\":\"{cert}\",\"Key\":\"{key}\"}}}}}}}}"
+    );
+    let ran = stored.run_in(&["put", "backend", "b", "-f", "-"], &value);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    let ran = stored.run(&["get", "backend", "b"]);
+    assert!(ran.out.contains("Redacted: plain") && !ran.out.contains("SECRET"), "{}", ran.out);
+    let again = ran.out.replace("serverName: a", "serverName: b");
+    let ran = stored.run_in(&["put", "backend", "b", "-f", "-"], &again);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    for args in [&["get", "backends", "--output", "json"][..], &["export", "-"]] {
+        let ran = stored.run(args);
+        assert!(ran.exit == Exit::Done && !ran.out.contains("SECRET"), "{args:?} {}", ran.out);
+    }
+    stored.check(&["export", "-", "--with-keys"], Exit::Done, "SECRET", "");
 }
 
 #[test]

@@ -55,6 +55,14 @@ pub struct Config {
     pub admin: AdminSettings,
     /// Answers only `/healthz`, `/readyz` and `/metrics`.
     pub health: Option<SocketAddr>,
+    /// Statistics to statsd: `HOST:PORT`.
+    pub statsd: Option<String>,
+    /// What their names begin with.
+    pub statsd_prefix: String,
+    /// Directory with error pages.
+    pub error_pages: Option<PathBuf>,
+    /// Proxies before this one, which are believed what they say of their clients.
+    pub trusted_proxies: Vec<IpNet>,
     /// What a client may cost.
     pub limits: LimitSettings,
     /// The access log.
@@ -317,6 +325,10 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
                 hosts: self.many("admin-host", |text| Ok(text.to_ascii_lowercase())),
             },
             health: self.value("health", address_or_off),
+            statsd: self.value("statsd", host_and_port_or_off),
+            statsd_prefix: self.optional("statsd-prefix", |text| Ok(text.to_owned())).unwrap_or_default(),
+            error_pages: self.optional("error-pages", path),
+            trusted_proxies: self.many("trusted-proxies", network),
             limits: self.limits(),
             access_log: AccessLogSettings {
                 target: self.value("access-log", |text| {
@@ -502,6 +514,17 @@ fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
         _ if text == "off" => Ok(None),
         Ok(ListenAddress::Tcp(address)) => Ok(Some(address)),
         _ => Err("is neither an address with a port, like `127.0.0.1:8182`, nor `off`".to_owned()),
+    }
+}
+
+/// A name is looked up when it is needed.
+fn host_and_port_or_off(text: &str) -> Result<Option<String>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
+        Some((host, Ok(1..))) if !host.is_empty() => Ok(Some(text.to_owned())),
+        _ => Err("is neither a host with a port, like `127.0.0.1:8125`, nor `off`".to_owned()),
     }
 }
 

@@ -78,7 +78,7 @@ impl Health {
     }
 
     fn begin(&mut self, backend: &Arc<Backend>) {
-        let Some(checker) = Checker::new(&backend.settings) else { return };
+        let Some(checker) = Checker::new(&backend.settings, backend.certificate.as_ref()) else { return };
         let mut watched = Watched {
             current: Arc::new(ArcSwap::new(backend.clone())),
             checker: Arc::new(checker),
@@ -92,9 +92,9 @@ impl Health {
     fn change(&mut self, backend: &Arc<Backend>) {
         let Some(watched) = self.watched.get_mut(&backend.id) else { return };
         watched.current.store(backend.clone());
-        if !watched.checker.is_for(&backend.settings) {
+        if !watched.checker.is_for(&backend.settings, backend.certificate.as_ref()) {
             watched.tasks.clear();
-            match Checker::new(&backend.settings) {
+            match Checker::new(&backend.settings, backend.certificate.as_ref()) {
                 Some(checker) => watched.checker = Arc::new(checker),
                 None => {
                     self.watched.remove(&backend.id);
@@ -264,7 +264,10 @@ mod tests {
             let changes = [
                 Change::Backend(
                     id.clone(),
-                    Some(Arc::new(model::Backend::Http { id: id.clone(), settings: settings.into() })),
+                    Some((
+                        Arc::new(model::Backend::Http { id: id.clone(), settings: settings.into() }),
+                        None,
+                    )),
                 ),
                 Change::Server(id.clone(), "a".parse().unwrap(), server),
             ];

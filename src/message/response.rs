@@ -152,6 +152,33 @@ impl ResponseHead {
         (self.upgrade && !token.is_empty()).then_some(token)
     }
 
+    /// Describes another body in place of the server's, of `length` bytes: what was said of that one goes, and the
+    /// reason phrase where `status` is another.
+    pub fn replace_body(&mut self, status: u16, length: u64) {
+        const OF_THE_BODY: [&str; 10] = [
+            "Content-Language",
+            "Content-Location",
+            "Content-Range",
+            "Content-Disposition",
+            "Content-Digest",
+            "Repr-Digest",
+            "Digest",
+            "ETag",
+            "Last-Modified",
+            "Accept-Ranges",
+        ];
+        for known in [Known::ContentType, Known::ContentLength, Known::ContentEncoding, Known::Trailer] {
+            self.fields.remove_known(known);
+        }
+        OF_THE_BODY.iter().for_each(|name| self.fields.remove(name));
+        if status != self.status {
+            self.status = status;
+            self.reason = Span::default();
+        }
+        self.body = BodyLength::Known(length);
+        self.length_told = None;
+    }
+
     /// Gives the buffers back.
     pub fn recycle(self, spare: &mut Spare) {
         self.fields.recycle(spare);

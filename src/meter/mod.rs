@@ -5,6 +5,7 @@
 //! [`RoundTrips`] and its parts have one writer, and any number of readers on other threads: plain relaxed loads and
 //! stores count exactly then. With several writers a count may be lost now and then, and nothing worse.
 
+mod anomaly;
 mod breaker;
 mod bucket;
 mod clock;
@@ -13,6 +14,7 @@ mod quantiles;
 mod rolling;
 mod trips;
 
+pub use anomaly::stand_out;
 pub use breaker::{Admission, Breaker, BreakerTimes};
 pub use bucket::{Buckets, Rate};
 pub use clock::{millis, nanos};

@@ -4,6 +4,7 @@
 //! request, lets it pass, or answers it. What a client sends is data here: it is never read as a template, and it
 //! cannot choose the host of a redirect or of a rewritten request.
 
+mod basicauth;
 mod breaker;
 mod compress;
 mod connlimit;
@@ -23,7 +24,7 @@ pub use ratelimit::RATES_MAX;
 pub use encode::Encoder;
 
 use crate::message::{Fields, RequestHead, ResponseHead};
-use crate::model::{Coding, Middleware, MiddlewareSpec, Scheme};
+use crate::model::{Coding, Middleware, MiddlewareSpec, RespondSpec, Scheme};
 use crate::telemetry::Reason;
 use bytes::Bytes;
 use rewrite::Rewritten;
@@ -122,6 +123,8 @@ pub struct Reply {
     pub reason: Option<Reason>,
     /// Header fields with valid names and values.
     pub fields: Vec<(&'static str, Box<str>)>,
+    /// Fields of another's answer that is passed on; they stand beside each other where names repeat.
+    pub passed: Vec<(Box<str>, Box<[u8]>)>,
     /// Its `Content-Type` and bytes. Absent with a reason: the proxy's own text for the status.
     pub body: Option<(Cow<'static, str>, Bytes)>,
 }
@@ -164,6 +167,17 @@ fn add_vary(fields: &mut Fields, name: &'static str) {
     let is_told = members.map(<[u8]>::trim_ascii).any(is_it);
     if !is_told {
         let _ = fields.add("Vary", name.as_bytes());
+    }
+}
+
+/// An answer that is always the same.
+fn respond(spec: &RespondSpec) -> Reply {
+    let kind = spec.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
+    let has_body = spec.content_type.is_some() || !spec.body.is_empty();
+    Reply {
+        passed: spec.fields.iter().map(|(name, value)| (name.clone(), value.as_bytes().into())).collect(),
+        body: has_body.then(|| (kind.to_owned().into(), spec.body.clone())),
+        ..Reply::of(spec.status)
     }
 }
 
@@ -272,9 +286,14 @@ impl Steps {
                         Err(_) => Outcome::Reply(refusal(400)),
                     },
                 },
-                MiddlewareSpec::RateLimit(_) | MiddlewareSpec::ConnLimit(_) | MiddlewareSpec::Breaker(_) => {
-                    step.state.on_request(visit, request, context)
-                }
+                MiddlewareSpec::RateLimit(_)
+                | MiddlewareSpec::ConnLimit(_)
+                | MiddlewareSpec::Breaker(_)
+                | MiddlewareSpec::Auth(_)
+                | MiddlewareSpec::BasicAuth(_) => step.state.on_request(visit, request, context),
+                MiddlewareSpec::IpFilter(spec) if spec.admits(context.client) => Outcome::Pass,
+                MiddlewareSpec::IpFilter(_) => Outcome::Reply(Reply::refuse(403, Reason::Forbidden)),
+                MiddlewareSpec::Respond(spec) => Outcome::Reply(respond(spec)),
             };
             match outcome {
                 Outcome::Pass | Outcome::Changed { host: None } => {}

@@ -82,6 +82,7 @@ fn limited(wait: u64) -> Reply {
         reason: Some(Reason::Limited),
         fields: vec![("X-Retry-In", told.into()), ("Retry-After", seconds.to_string().into())],
         body: Some(("text/plain; charset=utf-8".into(), text.into())),
+        ..Reply::default()
     }
 }
 

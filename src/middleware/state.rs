@@ -1,5 +1,6 @@
 //! Steps that remember: what they know over requests, and what they hold of one request.
 
+use super::basicauth::BasicAuth;
 use super::breaker::{Breaker, Effect, Watched};
 use super::connlimit::{ConnLimit, InFlight};
 use super::ratelimit::RateLimit;
@@ -17,6 +18,7 @@ pub(super) enum State {
     RateLimit(RateLimit),
     ConnLimit(ConnLimit),
     Breaker(Arc<Breaker>),
+    BasicAuth(BasicAuth),
 }
 
 /// What a step holds of a request until that has ended.
@@ -42,6 +44,13 @@ impl State {
                 Self::Breaker(Breaker::compile(&middleware.id, spec, Some(previous)))
             }
             (MiddlewareSpec::Breaker(spec), _) => Self::Breaker(Breaker::compile(&middleware.id, spec, None)),
+            (
+                MiddlewareSpec::Auth(spec) | MiddlewareSpec::BasicAuth(spec),
+                Some(Self::BasicAuth(previous)),
+            ) => Self::BasicAuth(BasicAuth::compile(spec, Some(previous))),
+            (MiddlewareSpec::Auth(spec) | MiddlewareSpec::BasicAuth(spec), _) => {
+                Self::BasicAuth(BasicAuth::compile(spec, None))
+            }
             _ => Self::None,
         }
     }
@@ -57,6 +66,7 @@ impl State {
             Self::RateLimit(limit) => limit.run(request, context),
             Self::ConnLimit(limit) => limit.run(visit, request, context),
             Self::Breaker(breaker) => breaker.run(visit, request, context.now),
+            Self::BasicAuth(auth) => auth.run(request, context),
         }
     }
 }

@@ -6,7 +6,9 @@ use super::fields::{Fields, not_one_of, quote};
 use super::frontend::{TIMEOUT_MAX, read_backend_id};
 use super::health::{HealthCheck, Outlier, read_health, read_outlier};
 use super::id::BackendId;
+use super::key_pair::{KeyPairSource, read_key_pair};
 use super::server::is_host_name;
+use super::tls::{self, CipherSuite, TlsVersion};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +87,7 @@ impl UpstreamProtocol {
 }
 
 /// How servers with `https://` prove who they are.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// `InsecureSkipVerify`: any certificate will do; default false.
     pub insecure: bool,
@@ -93,6 +95,31 @@ pub struct UpstreamTls {
     pub authorities: Option<Box<str>>,
     /// `ServerName` (new): the name that servers prove and are asked for; default the host of their URL.
     pub server_name: Option<Box<str>>,
+    /// `KeyPair` (new): a certificate with its key, in the forms that a host's has, shown to servers that ask for one.
+    pub key_pair: Option<KeyPairSource>,
+    /// `MinVersion`, default TLS 1.2.
+    pub min_version: TlsVersion,
+    /// `MaxVersion`, default TLS 1.3.
+    pub max_version: TlsVersion,
+    /// `CipherSuites`: those of TLS 1.2 that are offered; empty: all that are sound.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// `SessionTicketsDisabled`: sessions are not resumed; default false.
+    pub tickets_disabled: bool,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        Self {
+            insecure: false,
+            authorities: None,
+            server_name: None,
+            key_pair: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+            cipher_suites: Vec::new(),
+            tickets_disabled: false,
+        }
+    }
 }
 
 /// Limits towards servers, over all workers of a process; a request past them is answered 503 at once.
@@ -240,18 +267,18 @@ fn read_tls(fields: &mut Fields<'_>) -> UpstreamTls {
     if insecure && authorities.is_some() {
         fields.warning("CA", "has no effect beside `InsecureSkipVerify`");
     }
-    fields.inert(&[
-        "PreferServerCipherSuites",
-        "SessionTicketsDisabled",
-        "SessionCache",
-        "CipherSuites",
-        "MinVersion",
-        "MaxVersion",
-    ]);
+    let (min_version, max_version) = tls::read_versions(fields);
+    // Sessions are kept always, and which suite is preferred is a server's to say.
+    fields.satisfied(&["SessionCache", "PreferServerCipherSuites"]);
     UpstreamTls {
         insecure,
         authorities: authorities.map(Into::into),
         server_name: server_name.map(Into::into),
+        key_pair: read_key_pair(fields),
+        min_version,
+        max_version,
+        cipher_suites: tls::read_suites(fields),
+        tickets_disabled: fields.boolean("SessionTicketsDisabled").unwrap_or(false),
     }
 }
 
@@ -275,7 +302,8 @@ impl Backend {
         }
     }
 
-    /// The value to write, in vulcand's spelling and without defaults.
+    /// The value to write, in vulcand's spelling and without defaults. It carries the key pair: it is for a store,
+    /// never for an answer or a log.
     pub fn to_value(&self) -> Value {
         let mut value = Map::new();
         match self {
@@ -351,6 +379,13 @@ impl UpstreamTls {
             if let Some(text) = text {
                 value.insert(name.into(), (&**text).into());
             }
+        }
+        if let Some(source) = &self.key_pair {
+            value.insert("KeyPair".into(), source.to_value());
+        }
+        tls::write(&mut value, (self.min_version, self.max_version), &self.cipher_suites);
+        if self.tickets_disabled {
+            value.insert("SessionTicketsDisabled".into(), true.into());
         }
         (!value.is_empty()).then(|| value.into())
     }

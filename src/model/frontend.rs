@@ -4,9 +4,12 @@ use super::duration;
 use super::fields::{Fields, not_one_of, quote};
 use super::id::{BackendId, FrontendId, MiddlewareId};
 use super::middleware::field_name_error;
+use super::network;
+use super::pages::{self, ErrorPages, Maintenance};
 use super::retry::{self, Retry};
 use super::split::{self, Split};
 use crate::expr::{Predicate, Route};
+use ipnet::IpNet;
 use serde_json::{Map, Value};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -40,6 +43,9 @@ pub struct FrontendSettings {
     pub hostname: Option<Box<str>>,
     /// `TrustForwardHeader`: keep what the client says in `X-Forwarded-*`; default false.
     pub trust_forward_header: bool,
+    /// `TrustedProxies` (new): proxies before this one, in place of the process's list. With either list what a client
+    /// says in `X-Forwarded-*` counts if it comes from there and only then, whatever `trust_forward_header`.
+    pub trusted_proxies: Option<Box<[IpNet]>>,
     /// `PassHostHeader`: send the client's `Host`; otherwise the server's own address; default false, as vulcand's.
     pub pass_host_header: bool,
     /// `Forwarded` (new): also send `Forwarded` (RFC 7239).
@@ -60,6 +66,10 @@ pub struct FrontendSettings {
     /// `Limits.MaxMemBodyBytes`: a body up to this size is kept to be sent again where the predicate asks for it and
     /// there is no `Retry`; 0 in the store is the default, 1 MiB.
     pub replay_bytes_max: Option<u64>,
+    /// `ErrorPages` (new): what clients read in place of the proxy's own words, or of a server's.
+    pub error_pages: Option<Box<ErrorPages>>,
+    /// `Maintenance` (new), which stands beside `Settings`: requests are answered with 503.
+    pub maintenance: Option<Box<Maintenance>>,
 }
 
 impl FrontendSettings {
@@ -110,8 +120,8 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &FrontendId) -> Option<Frontend>
             read_backend_id(fields, "BackendId")
         }
     };
-    let settings = fields.object("Settings", read_settings).unwrap_or_default();
-    fields.inert(&["Maintenance"]);
+    let mut settings = fields.object("Settings", read_settings).unwrap_or_default();
+    settings.maintenance = pages::read_maintenance(fields);
     Some(Frontend {
         id: id.clone(),
         route: route?,
@@ -163,6 +173,7 @@ fn read_settings(fields: &mut Fields<'_>) -> FrontendSettings {
         fields.error("Hostname", format!("is {}; a field value has no control characters", quote(hostname)));
     }
     settings.trust_forward_header = fields.boolean("TrustForwardHeader").unwrap_or(false);
+    settings.trusted_proxies = network::read(fields, "TrustedProxies");
     settings.pass_host_header = fields.boolean("PassHostHeader").unwrap_or(false);
     settings.forwarded = fields.boolean("Forwarded").unwrap_or(false);
     settings.request_id = fields.text("RequestId").map(Into::into);
@@ -185,7 +196,7 @@ fn read_settings(fields: &mut Fields<'_>) -> FrontendSettings {
     fields.satisfied(&["Stream", "StreamFlushIntervalNanoSecs"]);
     settings.retry = retry::read(fields);
     settings.failover = read_failover(fields);
-    fields.inert(&["ErrorPages"]);
+    settings.error_pages = pages::read_error_pages(fields);
     settings
 }
 
@@ -238,6 +249,9 @@ impl Frontend {
         if !settings.is_empty() {
             value.insert("Settings".into(), settings.into());
         }
+        if let Some(maintenance) = &self.settings.maintenance {
+            value.insert("Maintenance".into(), maintenance.to_value());
+        }
         value.into()
     }
 }
@@ -266,6 +280,9 @@ impl FrontendSettings {
                 value.insert(name.into(), true.into());
             }
         }
+        if let Some(networks) = &self.trusted_proxies {
+            value.insert("TrustedProxies".into(), network::to_value(networks));
+        }
         if let Some(name) = &self.request_id {
             value.insert("RequestId".into(), (&**name).into());
         }
@@ -284,6 +301,9 @@ impl FrontendSettings {
         }
         if let Some(retry) = &self.retry {
             value.insert("Retry".into(), retry.to_value());
+        }
+        if let Some(pages) = &self.error_pages {
+            value.insert("ErrorPages".into(), pages.to_value());
         }
         value
     }

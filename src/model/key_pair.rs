@@ -1,6 +1,7 @@
 //! A certificate with its private key: in the object itself, sealed or not, or in files.
 
 use super::fields::{Fields, not_one_of, show};
+use super::{Backend, Object, ObjectKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -44,6 +45,39 @@ impl std::fmt::Debug for KeyPairSource {
             Self::Files { cert, key } => {
                 f.debug_struct("Files").field("cert", cert).field("key", key).finish()
             }
+        }
+    }
+}
+
+impl ObjectKey {
+    /// The field in which an object of this kind may have a key pair, as a path with dots.
+    pub fn key_pair_field(&self) -> Option<&'static str> {
+        match self {
+            Self::Host(_) => Some("Settings.KeyPair"),
+            Self::Backend(_) => Some("Settings.TLS.KeyPair"),
+            _ => None,
+        }
+    }
+}
+
+impl Object {
+    /// Its key pair, if it has one.
+    pub fn key_pair(&self) -> Option<&KeyPairSource> {
+        match self {
+            Self::Host(host) => host.key_pair.as_ref(),
+            Self::Backend(Backend::Http { settings, .. }) => settings.tls.key_pair.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Puts another key pair in the place of the one that it has.
+    pub fn replace_key_pair(&mut self, source: KeyPairSource) {
+        match self {
+            Self::Host(host) => host.key_pair = Some(source),
+            Self::Backend(Backend::Http { settings, .. }) => {
+                Arc::make_mut(settings).tls.key_pair = Some(source);
+            }
+            _ => {}
         }
     }
 }

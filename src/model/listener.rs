@@ -1,9 +1,10 @@
 //! A listener: an address that accepts connections.
 
-use super::fields::{Fields, not_one_of, quote, show};
+use super::fields::{Fields, not_one_of, quote};
 use super::frontend::read_route;
 use super::id::ListenerId;
 use super::proxy_protocol::{self, ProxyProtocol};
+use super::tls::{self, CipherSuite, TlsVersion};
 use crate::expr::Route;
 use serde_json::{Map, Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -60,31 +61,21 @@ pub struct ListenerTls {
     pub max_version: TlsVersion,
     /// `SessionTicketsDisabled`, default false.
     pub tickets_disabled: bool,
+    /// `CipherSuites`: those of TLS 1.2 that are offered; empty: all that are sound.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// `PreferServerCipherSuites`: the first suite of ours that the client has is taken, and not the first of the
+    /// client's; default false.
+    pub own_order: bool,
 }
 
 impl Default for ListenerTls {
     fn default() -> Self {
-        Self { min_version: TlsVersion::V1_2, max_version: TlsVersion::V1_3, tickets_disabled: false }
-    }
-}
-
-/// The TLS versions spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// RFC 5246
-    V1_2,
-    /// RFC 8446
-    V1_3,
-}
-
-impl TlsVersion {
-    const NAMES: [&'static str; 4] = ["VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"];
-
-    /// As stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V1_2 => "VersionTLS12",
-            Self::V1_3 => "VersionTLS13",
+        Self {
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+            tickets_disabled: false,
+            cipher_suites: Vec::new(),
+            own_order: false,
         }
     }
 }
@@ -201,46 +192,17 @@ fn read_address(fields: &mut Fields<'_>) -> Option<ListenAddress> {
 }
 
 fn read_tls(fields: &mut Fields<'_>) -> ListenerTls {
-    let standard = ListenerTls::default();
-    let min_version = read_version(fields, "MinVersion").unwrap_or(standard.min_version);
-    let max_version = read_version(fields, "MaxVersion").unwrap_or(standard.max_version);
-    if min_version > max_version {
-        let (min, max) = (min_version.as_str(), max_version.as_str());
-        fields.error("MinVersion", format!("is {min}, above MaxVersion, which is {max}"));
-    }
-    let tickets_disabled = fields.boolean("SessionTicketsDisabled").unwrap_or(false);
-    if let Some(suites) =
-        fields.value("CipherSuites").filter(|value| value.as_array().is_none_or(|list| !list.is_empty()))
-    {
-        if suites.is_array() {
-            fields.warning(
-                "CipherSuites",
-                "is read and kept, but every sound cipher suite is offered, and no other",
-            );
-        } else {
-            fields.error("CipherSuites", format!("is {}; a list of names is expected", show(suites)));
-        }
-    }
+    let (min_version, max_version) = tls::read_versions(fields);
+    let tls = ListenerTls {
+        min_version,
+        max_version,
+        tickets_disabled: fields.boolean("SessionTicketsDisabled").unwrap_or(false),
+        cipher_suites: tls::read_suites(fields),
+        own_order: fields.boolean("PreferServerCipherSuites").unwrap_or(false),
+    };
     // The cache and the verification are about connections to servers; vulcand writes them for listeners too.
     fields.satisfied(&["SessionCache", "InsecureSkipVerify"]);
-    fields.inert(&["PreferServerCipherSuites"]);
-    ListenerTls { min_version, max_version, tickets_disabled }
-}
-
-fn read_version(fields: &mut Fields<'_>, name: &'static str) -> Option<TlsVersion> {
-    let text = fields.text(name)?;
-    match text {
-        "VersionTLS12" => Some(TlsVersion::V1_2),
-        "VersionTLS13" => Some(TlsVersion::V1_3),
-        "VersionTLS10" | "VersionTLS11" => {
-            fields.warning(name, format!("is {text}, which is broken; VersionTLS12 is used"));
-            Some(TlsVersion::V1_2)
-        }
-        other => {
-            fields.error(name, not_one_of(other, &TlsVersion::NAMES));
-            None
-        }
-    }
+    tls
 }
 
 impl Listener {
@@ -264,12 +226,10 @@ impl Listener {
             proxy_protocol.write(&mut value);
         }
         let (mut settings, mut tls) = (Map::new(), Map::new());
-        let standard = ListenerTls::default();
-        if self.tls.min_version != standard.min_version {
-            tls.insert("MinVersion".into(), self.tls.min_version.as_str().into());
-        }
-        if self.tls.max_version != standard.max_version {
-            tls.insert("MaxVersion".into(), self.tls.max_version.as_str().into());
+        let versions = (self.tls.min_version, self.tls.max_version);
+        tls::write(&mut tls, versions, &self.tls.cipher_suites);
+        if self.tls.own_order {
+            tls.insert("PreferServerCipherSuites".into(), true.into());
         }
         if self.tls.tickets_disabled {
             tls.insert("SessionTicketsDisabled".into(), true.into());

@@ -18,6 +18,8 @@ pub mod key;
 pub mod key_pair;
 pub mod listener;
 pub mod middleware;
+mod network;
+pub mod pages;
 pub mod problem;
 pub mod proxy_protocol;
 pub mod retry;
@@ -25,6 +27,7 @@ pub mod route_order;
 pub mod server;
 pub mod split;
 pub mod template;
+pub mod tls;
 pub mod variable;
 
 pub use access_log::{AccessLogFormat, AccessLogTarget};
@@ -39,18 +42,21 @@ pub use host::Host;
 pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use key_pair::KeyPairSource;
-pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
+pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls};
 pub use middleware::{
-    AllowedOrigin, BreakerSpec, CONTENT_BYTES_MAX, Coding, CompressSpec, ConnLimitSpec, CorsSpec,
-    FIELD_VALUE_BYTES_MAX, Fallback, FieldList, HeaderEdits, HeadersSpec, MIDDLEWARE_TYPES, Middleware,
-    MiddlewareSpec, RateLimitSpec, RateSpec, RedirectSpec, RewriteSpec, Webhook,
+    AllowedOrigin, BasicAuthSpec, BreakerSpec, CONTENT_BYTES_MAX, Coding, CompressSpec, ConnLimitSpec,
+    CorsSpec, FIELD_VALUE_BYTES_MAX, Fallback, FieldList, HeaderEdits, HeadersSpec, IpFilterSpec,
+    MIDDLEWARE_TYPES, Middleware, MiddlewareSpec, RateLimitSpec, RateSpec, RedirectSpec, RespondSpec,
+    RewriteSpec, Secret, Webhook,
 };
+pub use pages::{ErrorPages, Maintenance, PAGE_BYTES_MAX, PAGE_NAME_BYTES_MAX, Page, PageContent};
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersions};
 pub use retry::{Retry, RetryOn};
 pub use route_order::RouteOrder;
 pub use server::{Scheme, Server, ServerState, ServerUrl};
 pub use split::{Pin, Split, SplitPart};
+pub use tls::{CipherSuite, TlsVersion};
 pub use variable::{Variable, VariableSpec};
 
 use fields::{Fields, Report};

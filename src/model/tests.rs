@@ -64,6 +64,40 @@ fn frontends() {
         FRONTEND,
         r#"{"Type":"http","BackendId":"b","Route":"Path(\"/\")","Settings":{"Limits":{"MaxBodyBytes":5,"MaxMemBodyBytes":9},"FailoverPredicate":"IsNetworkError() && RequestMethod() == \"GET\""}}"#,
     );
+    check_same(
+        FRONTEND,
+        r#"{"Type":"http","BackendId":"b","Route":"Path(\"/\")","Settings":{"TrustedProxies":["10.0.0.0/8","192.0.2.7/32"],"ErrorPages":{"404":{"Body":"gone","ContentType":"text/plain","Status":410},"5xx":{"File":"5xx.html","Intercept":true},"default":{"Body":"no"}}},"Maintenance":{"Page":{"Body":"soon"},"RetryAfter":"2m0s","Allow":["2001:db8::/32"]}}"#,
+    );
+    check_same(FRONTEND, &MINIMAL.replace('}', r#","Maintenance":true}"#));
+    check(
+        FRONTEND,
+        &format!(
+            r#"{{{route},"BackendId":"blue","Maintenance":false,"Settings":{{"TrustedProxies":[],"ErrorPages":{{"404":null}}}}}}"#
+        ),
+        Some(MINIMAL),
+        &[],
+    );
+    check(
+        FRONTEND,
+        &format!(
+            r#"{{{route},"BackendId":"blue","Maintenance":{{"Page":{{"Body":"x","Status":200}},"RetryAfter":"-1s","Allow":["office"]}},"Settings":{{"TrustedProxies":["10.0.0.0/40"],"ErrorPages":{{"302":{{"Body":"x"}},"6xx":{{}},"404":{{"Body":"x","File":"y"}},"405":{{"File":"../x"}},"406":{{"Body":"x","Status":302,"ContentType":"a\nb"}},"407":{{}},"408":"x"}}}}}}"#
+        ),
+        None,
+        &[
+            "e Settings.TrustedProxies[0]: is \"10.0.0.0/40\"; an address or a network like `10.0.0.0/8` is expected",
+            "e Settings.ErrorPages.302: is no code from 400 to 599, nor `4xx`, `5xx` or `default`",
+            "e Settings.ErrorPages.6xx: is no code from 400 to 599",
+            "e Settings.ErrorPages.404.File: stands beside `Body`; a page has one of them",
+            "e Settings.ErrorPages.405.File: is \"../x\"; the name of a file in the directory of error pages is expected",
+            "e Settings.ErrorPages.406.ContentType: is no media type, like `text/html; charset=utf-8`",
+            "e Settings.ErrorPages.406.Status: is 200, or 400 to 599",
+            "e Settings.ErrorPages.407.Body: is missing: the page's text, or the name of its `File`, is expected",
+            "e Settings.ErrorPages.408: is a string; a JSON object is expected",
+            "e Maintenance.RetryAfter: \"-1s\" is negative",
+            "e Maintenance.Allow[0]: is \"office\"; an address or a network like `10.0.0.0/8` is expected",
+            "w Maintenance.Page.Status: is not a known field",
+        ],
+    );
     check(
         FRONTEND,
         &format!(r#"{{{route},"BackendId":"blue","Settings":{{"FailoverPredicate":"Attempt() < 2"}}}}"#),
@@ -128,13 +162,10 @@ fn frontends() {
     check(
         FRONTEND,
         &format!(
-            r#"{{{route},"BackendId":"blue","Maintenance":{{"Enabled":true}},"Settings":{{"ErrorPages":{{"502":"x"}},"Stream":true,"StreamFlushIntervalNanoSecs":5,"Limits":{{"MaxMemBodyBytes":-1,"MaxBodyBytes":-1}},"Middlewares":null}}}}"#
+            r#"{{{route},"BackendId":"blue","Settings":{{"Stream":true,"StreamFlushIntervalNanoSecs":5,"Limits":{{"MaxMemBodyBytes":-1,"MaxBodyBytes":-1}},"Middlewares":null}}}}"#
         ),
         Some(MINIMAL),
-        &[
-            "w Maintenance: is read and kept, but not acted on by this version",
-            "w Settings.ErrorPages: is read and kept, but not acted on by this version",
-        ],
+        &[],
     );
     check(
         FRONTEND,
@@ -253,6 +284,26 @@ fn backends() {
         r#"{"Type":"http","Settings":{"Protocol":"auto","Balance":"peak_ewma","Health":{"Protocol":"grpc","Service":"a.B"}}}"#,
     );
     check_same(key, r#"{"Type":"http","Settings":{"Health":{"Protocol":"probe","Path":"/health"}}}"#);
+    check_same(
+        key,
+        r#"{"Type":"http","Settings":{"TLS":{"KeyPair":{"CertFile":"c","KeyFile":"k"},"MinVersion":"VersionTLS13","CipherSuites":["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"],"SessionTicketsDisabled":true}}}"#,
+    );
+    check_same(
+        key,
+        r#"{"Type":"http","Settings":{"TLS":{"KeyPair":{"Cert":"LS0tLS1CRUdJTiBD","Key":"LS0tLS1CRUdJTiBL"},"MaxVersion":"VersionTLS12"}}}"#,
+    );
+    check(
+        key,
+        r#"{"Settings":{"TLS":{"MinVersion":"VersionTLS10","PreferServerCipherSuites":true,"SessionCache":{"Type":"LRU"},"CipherSuites":null}}}"#,
+        Some(r#"{"Type":"http"}"#),
+        &["w Settings.TLS.MinVersion: is VersionTLS10, which is broken; VersionTLS12 is used"],
+    );
+    check(
+        key,
+        r#"{"Settings":{"TLS":{"KeyPair":{"Cert":"LS0tLS1CRUdJTiBD"},"Key":"x"}}}"#,
+        None,
+        &["e Settings.TLS.KeyPair.Key: is missing", "w Settings.TLS.Key: is not a known field"],
+    );
     check(
         key,
         r#"{"Settings":{"Balance":{"Policy":"least","Key":"header:"},"Sticky":{"Cookie":"a;b","SameSite":"no"},"Health":{"Protocol":"udp","Interval":"1ms","Port":0},"Outlier":{"PanicPercent":101},"TLS":{"CA":"x","ServerName":"a b"}}}"#,

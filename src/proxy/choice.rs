@@ -2,6 +2,7 @@
 
 use super::exchange::Times;
 use super::passage::Passage;
+use super::request::scheme;
 use crate::message::{RequestHead, ResponseHead};
 use crate::model::{BackendId, ClientKey, FrontendSettings, Pin, Policy, Split};
 use crate::upstream::{Backend, mix};
@@ -54,7 +55,7 @@ pub(super) fn client_key(key: &ClientKey, head: &RequestHead, client: Option<IpA
 pub(super) fn note(passage: &mut Passage, backend: &Backend) {
     let settings = &backend.settings;
     if let Policy::Hash(key) = &settings.balance.policy {
-        passage.client_key = client_key(key, &passage.head, passage.client.ip());
+        passage.client_key = client_key(key, &passage.head, passage.client_ip);
     }
     if let Some(sticky) = &settings.sticky {
         let key = &passage.worker.shared.sticky_key;
@@ -75,7 +76,7 @@ pub(super) fn bind(passage: &Passage, head: &mut ResponseHead) {
     if let Some(age) = sticky.max_age {
         cookie.push_str(&format!("; Max-Age={}", age.as_secs()));
     }
-    if passage.client.tls.is_some() {
+    if scheme(passage) == "https" {
         cookie.push_str("; Secure");
     }
     // Names and values are tokens.

@@ -20,6 +20,7 @@ impl Failure {
             Reason::NoRoute => 404,
             Reason::Limited => 429,
             Reason::Auth => 401,
+            Reason::Forbidden => 403,
             Reason::BadRequest => 400,
             Reason::HeadTooLarge => 431,
             Reason::BodyTooLarge => 413,

@@ -17,11 +17,13 @@ use crate::wire::Wire;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// What a client may send ahead while it waits for an answer, in bytes; the rest stays in the operating system.
 const AHEAD_MAX: usize = 16 * 1024;
+/// Bytes of an unwanted answer that are passed over to keep the server's connection.
+const DISCARD_MAX: usize = 64 * 1024;
 
 /// A request that was sent, and whose answer is coming.
 pub(super) struct Exchange {
@@ -305,6 +307,31 @@ impl Exchange {
         if let Carrier::Http1(carrier) = self.carrier {
             carrier.finish(&self.worker, &self.server, keep_alive && self.sent);
         }
+    }
+
+    /// Lets the answer's body go. Where all of it is there already the connection is given back as by
+    /// [`finish`](Self::finish); else it, or the stream, is cut.
+    pub(super) fn discard(mut self, keep_alive: bool) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut left = DISCARD_MAX;
+        while !self.is_answer_done() {
+            let length = match self.poll_answer(&mut cx) {
+                Poll::Ready(Ok(Piece::OnWire(length))) => {
+                    if let Some(wire) = self.answer_wire() {
+                        wire.input().consume(length);
+                    }
+                    length
+                }
+                Poll::Ready(Ok(Piece::Own(data))) => data.len(),
+                Poll::Ready(Ok(Piece::End(_))) => break,
+                Poll::Ready(Err(_)) | Poll::Pending => return,
+            };
+            left = match left.checked_sub(length) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+        self.finish(keep_alive);
     }
 
     /// The server's connection, for another protocol to go on with.

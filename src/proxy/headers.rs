@@ -1,6 +1,7 @@
 //! What the proxy says about the client to the server, and takes away from what the client says of itself.
 
 use super::passage::Passage;
+use super::trust::Trust;
 use super::tunnel;
 use crate::message::{Known, Method, RequestHead, Version};
 use crate::model::FrontendSettings;
@@ -23,23 +24,31 @@ pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
     let websocket = tunnel::is_allowed(&passage.head);
     let head = &mut passage.head;
     head.fields.remove_hop_by_hop();
-    if !settings.trust_forward_header {
+    if passage.trust == Trust::Nobody {
         FORWARDED.into_iter().for_each(|known| head.fields.remove_known(known));
     }
     let client = &*passage.client.address_text;
     let secure = passage.client.tls.is_some();
     append_client(head, client);
-    keep_or_set(head, Known::XRealIp, |out| out.extend_from_slice(client.as_bytes()));
-    keep_or_set(head, Known::XForwardedProto, |out| {
-        out.extend_from_slice(match (websocket, secure) {
+    match passage.client_ip {
+        // What a listed proxy says of its client stands in `X-Forwarded-For`; anyone may have written this one.
+        Some(ip) if passage.trust == Trust::Listed => {
+            head.fields.set_known(Known::XRealIp, |out| out.extend_from_slice(ip.to_string().as_bytes()));
+        }
+        _ => keep_or_set(head, Known::XRealIp, |out| out.extend_from_slice(client.as_bytes())),
+    }
+    let told = head.fields.known(Known::XForwardedProto);
+    let told_secure = told.map_or(secure, |told| matches!(told, b"https" | b"wss"));
+    if websocket || told.is_none() {
+        let proto: &[u8] = match (websocket, told_secure) {
             (false, false) => b"http",
             (false, true) => b"https",
             (true, false) => b"ws",
             (true, true) => b"wss",
-        });
-    });
+        };
+        head.fields.set_known(Known::XForwardedProto, |out| out.extend_from_slice(proto));
+    }
     // A trusted proxy before us may have ended the client's TLS.
-    let told_secure = matches!(head.fields.known(Known::XForwardedProto), Some(b"https" | b"wss"));
     let port = port_of(head.authority(), secure || told_secure);
     keep_or_set(head, Known::XForwardedPort, |out| {
         out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
@@ -57,8 +66,9 @@ pub(super) fn prepare(passage: &mut Passage, settings: &FrontendSettings) {
     }
     if let Some(name) = &settings.request_id {
         let id = passage.id_text();
+        let known = passage.trust != Trust::Nobody;
         let fields = &mut passage.head.fields;
-        if !settings.trust_forward_header || fields.get(name).is_none() {
+        if !known || fields.get(name).is_none() {
             fields.set_with(name, |out| out.extend_from_slice(id.as_str().as_bytes()));
         }
     }

@@ -2,10 +2,11 @@
 
 use super::body::Body;
 use super::client::Client;
-use super::error::{Failure, body_of};
+use super::error::Failure;
 use super::exchange::{Exchange, Next, is_bodiless};
 use super::forward;
 use super::own::{self, Own};
+use super::pages::{self, Told};
 use super::passage::{self, Passage};
 use super::pump::{Ended, Pump};
 use super::request::{Decision, decide};
@@ -175,8 +176,13 @@ async fn fail(passage: &mut Passage, wire: &Wire, failure: Failure) -> After {
 
 /// Writes an answer of the proxy's own. `whole`: nothing of the request is left to be read.
 async fn reply(passage: &mut Passage, wire: &Wire, answer: Own, whole: bool) -> After {
-    let worker = passage.worker.clone();
-    let (mut head, body) = own::answer(passage, answer);
+    let (head, body) = own::answer(passage, answer);
+    finish(passage, wire, head, &body, whole).await
+}
+
+/// Writes an answer that is whole already.
+async fn finish(passage: &Passage, wire: &Wire, mut head: ResponseHead, body: &[u8], whole: bool) -> After {
+    let worker = &passage.worker;
     let open = whole && headers::may_stay_open(&passage.head) && !worker.is_draining();
     head.answer_to(passage.head.method_kind);
     let mut out = worker.spare.borrow_mut().buffer();
@@ -185,7 +191,7 @@ async fn reply(passage: &mut Passage, wire: &Wire, answer: Own, whole: bool) -> 
         &framing(&passage.head, BodyLength::Known(body.len() as u64), !open, &worker.date()),
     );
     if passage.head.method_kind != Method::Head {
-        out.extend_from_slice(&body);
+        out.extend_from_slice(body);
     }
     let written = write(passage, wire, &out).await;
     worker.spare.borrow_mut().keep_buffer(out);
@@ -263,6 +269,13 @@ async fn deliver(
     exchange.commit(&head);
     passage.settle();
     let server_keeps = head.keep_alive;
+    if let Some(told) = pages::instead(&passage, head.status) {
+        let body = own::replace(&mut passage, &mut head, told);
+        let whole = exchange.is_sent();
+        passage.bytes_in = exchange.body_bytes();
+        exchange.discard(server_keeps);
+        return finish(&passage, wire, head, &body, whole).await;
+    }
     head.fields.remove_hop_by_hop();
     choice::bind(&passage, &mut head);
     passage.on_response(&mut head);
@@ -382,8 +395,8 @@ async fn refuse(worker: &Worker, client: &Client, wire: &Wire, refusal: Refusal)
     let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
     let id = worker.next_request_id();
     passage::log_refused(worker, client, id, failure);
-    let (kind, body) = body_of(failure, id);
-    head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
+    let Told { content_type, body, .. } = pages::of_process(worker, failure, id);
+    head.fields.set_with("Content-Type", |out| out.extend_from_slice(content_type.as_bytes()));
     let mut out = Vec::new();
     let date = worker.date();
     let length = BodyLength::Known(body.len() as u64);

@@ -1,9 +1,13 @@
-//! Answers of the proxy's own: what a middleware replies, and what a failure is told as.
+//! Answers of the proxy's own: what a middleware replies, what a failure is told as, and what stands in place of a server's
+//! answer.
 
-use super::error::{Failure, body_of};
+use super::choice;
+use super::error::Failure;
+use super::pages::{self, Told};
 use super::passage::Passage;
-use crate::message::{Method, ResponseHead};
+use crate::message::{BodyLength, Method, ResponseHead};
 use crate::middleware::Reply;
+use crate::telemetry::Reason;
 use bytes::Bytes;
 
 /// An answer of the proxy's own.
@@ -24,22 +28,60 @@ pub(super) fn answer(passage: &mut Passage, own: Own) -> (ResponseHead, Bytes) {
             Reply { reason: Some(reason), ..Reply::of(if status == 0 { 499 } else { status }) }
         }
     };
-    let Reply { status, reason, fields, body } = reply;
+    let Reply { status, reason, fields, passed, body } = reply;
+    let told = match (body, reason) {
+        (Some((content_type, body)), _) => Some(Told { status, content_type, body }),
+        (None, Some(reason)) => Some(pages::of_failure(passage, Failure::with_status(reason, status))),
+        (None, None) => None,
+    };
+    let status = told.as_ref().map_or(status, |told| told.status);
     let mut head = ResponseHead::new(status, &mut passage.worker.spare.borrow_mut());
-    let body = body.or_else(|| {
-        let (kind, body) = body_of(Failure::with_status(reason?, status), passage.id);
-        Some((kind.into(), body))
-    });
-    let body = body.map_or_else(Bytes::new, |(kind, body)| {
-        head.fields.set_with("Content-Type", |out| out.extend_from_slice(kind.as_bytes()));
-        body
+    let body = told.map_or_else(Bytes::new, |told| {
+        head.fields.set_with("Content-Type", |out| out.extend_from_slice(told.content_type.as_bytes()));
+        head.body = BodyLength::Known(told.body.len() as u64);
+        told.body
     });
     for (name, value) in &fields {
         head.fields.set_with(name, |out| out.extend_from_slice(value.as_bytes()));
     }
+    for (name, value) in &passed {
+        // They were read as fields.
+        let _ = head.fields.add(name, value);
+    }
+    if reason == Some(Reason::Maintenance) {
+        retry_after(passage, &mut head);
+    }
     passage.reason = reason.or(passage.reason);
     passage.on_response(&mut head);
+    note(passage, &head, &body);
+    (head, body)
+}
+
+/// Puts a page in the place of what a server's answer with this head holds; what it says of itself besides stays. The
+/// page's body, once the chain has seen the head.
+pub(super) fn replace(passage: &mut Passage, head: &mut ResponseHead, told: Told) -> Bytes {
+    head.fields.remove_hop_by_hop();
+    head.replace_body(told.status, told.body.len() as u64);
+    head.fields.set_with("Content-Type", |out| out.extend_from_slice(told.content_type.as_bytes()));
+    choice::bind(passage, head);
+    passage.on_response(head);
+    note(passage, head, &told.body);
+    told.body
+}
+
+fn note(passage: &mut Passage, head: &ResponseHead, body: &Bytes) {
     passage.status = head.status;
     passage.bytes_out = if passage.head.method_kind == Method::Head { 0 } else { body.len() as u64 };
-    (head, body)
+}
+
+/// Says when to come again, where the frontend does.
+fn retry_after(passage: &Passage, head: &mut ResponseHead) {
+    let settings = passage.frontend.as_ref().map(|frontend| &frontend.object.settings);
+    let time = settings.and_then(|settings| settings.maintenance.as_ref()?.retry_after);
+    if let Some(time) = time {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        head.fields.set_with("Retry-After", |out| {
+            out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes())
+        });
+    }
 }

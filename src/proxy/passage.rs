@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::error::Failure;
+use super::trust::Trust;
 use super::worker::Worker;
 use crate::message::{RequestHead, ResponseHead, Version};
 use crate::middleware::Visit;
@@ -9,7 +10,8 @@ use crate::model::Revision;
 use crate::table::Frontend;
 use crate::telemetry::counters::Outcome;
 use crate::telemetry::{AccessRecord, Reason};
-use crate::upstream::{Backend, BackendGuard, Observation, Server, ServerGuard};
+use crate::upstream::{Backend, BackendGuard, Observation, Server, ServerGuard, millis};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +20,10 @@ use std::time::{Duration, Instant};
 pub(super) struct Passage {
     pub worker: Rc<Worker>,
     pub client: Rc<Client>,
+    /// Who is at the other end, as far as proxies between are to be believed. None over a Unix socket.
+    pub client_ip: Option<IpAddr>,
+    /// What the head's forwarding fields are worth; settled once the frontend is known.
+    pub trust: Trust,
     pub head: RequestHead,
     /// The path as the client sent it: the log tells it also after a rewrite.
     pub path: PathAsSent,
@@ -55,7 +61,9 @@ impl Passage {
         Self {
             id: worker.next_request_id(),
             worker,
+            client_ip: client.ip(),
             client,
+            trust: Trust::Nobody,
             head,
             path: PathAsSent::Unchanged,
             visit: Visit::default(),
@@ -130,21 +138,24 @@ impl Passage {
     fn count_attempt(&self, outcome: Outcome, latency: Option<Duration>) {
         let Some((backend, _)) = &self.backend else { return };
         let latency = latency.unwrap_or_default();
-        backend.counters().at(self.worker.index).record(outcome, latency.as_micros() as u64);
+        let (index, micros) = (self.worker.index, latency.as_micros() as u64);
+        backend.counters().at(index).record(outcome, micros);
         let observed = match outcome {
             Outcome::Status(status) => Observation::Answered(status),
             Outcome::Failed(Reason::ConnectFailed | Reason::ConnectTimeout) => Observation::ConnectFailed,
-            Outcome::Failed(
-                Reason::UpstreamTimeout
-                | Reason::UpstreamReset
-                | Reason::UpstreamTruncated
-                | Reason::BadAnswer,
-            ) => Observation::Failed,
+            Outcome::Failed(reason) if reason.is_network_error() => Observation::Failed,
             // Not the server's fault.
             Outcome::Failed(_) => return,
         };
         if let Some((server, _)) = &self.server {
-            backend.observe(server, self.worker.now(), observed, latency);
+            let now = self.worker.now();
+            backend.observe(server, now, observed, latency);
+            let (status, failed) = match outcome {
+                Outcome::Status(status) => (status, false),
+                Outcome::Failed(Reason::ConnectTimeout | Reason::UpstreamTimeout) => (504, true),
+                Outcome::Failed(_) => (502, true),
+            };
+            server.trips().at(index).record(millis(now), status, failed, micros);
         }
     }
 
@@ -225,6 +236,11 @@ impl Drop for Passage {
             None => worker.shared.unmatched.at(worker.index),
         };
         counters.record(self.status, duration_us);
+        if let Some(frontend) = &self.frontend {
+            let failed = self.reason.is_some_and(Reason::is_network_error);
+            let trips = frontend.trips.at(worker.index);
+            trips.record(millis(worker.now()), self.status, failed, duration_us);
+        }
         if let Some(reason) = self.reason {
             worker.shared.refused.at(worker.index).record(reason);
         }
@@ -235,7 +251,7 @@ impl Drop for Passage {
         log.record(&AccessRecord {
             time_unix_micros: worker.unix_micros(self.started),
             id: self.id_text().as_str(),
-            client: self.client.ip(),
+            client: self.client_ip,
             listener: self.client.listener.id.as_str(),
             protocol: match self.head.version {
                 Version::H10 => "HTTP/1.0",

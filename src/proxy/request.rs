@@ -5,9 +5,9 @@ use super::client_auth;
 use super::error::Failure;
 use super::headers;
 use super::passage::{Passage, PathAsSent};
+use super::trust::{self, Trust};
 use crate::message::{BodyLength, Known, Method, RequestHead};
 use crate::middleware::{Reply, RequestContext, Verdict};
-use crate::model::FrontendSettings;
 use crate::route::{Lookup, Params, Query};
 use crate::table::Table;
 use crate::telemetry::Reason;
@@ -37,6 +37,7 @@ pub(super) fn decide(passage: &mut Passage) -> Decision {
     if headers::is_last_hop(&mut passage.head) {
         return Decision::Reply(Reply::of(204));
     }
+    trust::begin(passage);
     let worker = Rc::clone(&passage.worker);
     worker.with_table(|table| decide_with(passage, table))
 }
@@ -59,7 +60,7 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
             host: head.host(),
             path: head.path(),
             method: head.method(),
-            client: passage.client.ip(),
+            client: passage.client_ip,
             lookup: head,
         };
         if !table.is_in_scope(&passage.client.listener.id, &query) {
@@ -72,6 +73,12 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     };
     passage.frontend = Some(frontend.clone());
     let settings = &frontend.object.settings;
+    trust::settle(passage, settings);
+    if let Some(maintenance) = &settings.maintenance
+        && !trust::is_listed(passage.client_ip, maintenance.allow.as_deref().unwrap_or_default())
+    {
+        return Decision::Fail(Failure::of(Reason::Maintenance));
+    }
     if let (BodyLength::Known(length), Some(most)) = (passage.head.body, settings.body_bytes_max)
         && length > most
     {
@@ -81,15 +88,15 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     // Before the chain, which may wait: all of a request is decided from one table.
     let target = match &frontend.object.split {
         None => Some(&frontend.object.backend),
-        Some(split) => choice::part_of(split, &passage.head, passage.client.ip(), passage.worker.random()),
+        Some(split) => choice::part_of(split, &passage.head, passage.client_ip, passage.worker.random()),
     };
     let backend = target.and_then(|target| table.backend(target));
     if !frontend.chain.is_empty() {
         let (host, path) = (passage.head.host().to_owned(), passage.head.path().to_owned());
         let param = |name: &str| params.get(name, &host, &path);
         let context = RequestContext {
-            scheme: scheme(passage, settings),
-            client: passage.client.ip(),
+            scheme: scheme(passage),
+            client: passage.client_ip,
             now: passage.started,
             params: &param,
         };
@@ -110,10 +117,11 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
 }
 
 /// What the client used, also where a trusted proxy before us ended its TLS.
-fn scheme(passage: &Passage, settings: &FrontendSettings) -> &'static str {
-    let told = passage.head.fields.known(Known::XForwardedProto);
-    match told {
-        Some(b"https" | b"wss") if settings.trust_forward_header => "https",
+pub(super) fn scheme(passage: &Passage) -> &'static str {
+    match passage.head.fields.known(Known::XForwardedProto) {
+        _ if passage.trust == Trust::Nobody => passage.client.scheme(),
+        Some(b"https" | b"wss") => "https",
+        Some(b"http" | b"ws") => "http",
         _ => passage.client.scheme(),
     }
 }

@@ -1,6 +1,9 @@
 //! What the data plane is told at its start: limits and times, each with a name and a default.
 
+use super::pages::PageFiles;
 use crate::message::Limits;
+use ipnet::IpNet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Limits and times of the data plane.
@@ -27,6 +30,11 @@ pub struct Settings {
     pub connections_max: usize,
     /// HTTP/2: most streams at once on a connection; default 100.
     pub http2_streams_max: u32,
+    /// Proxies before this one: what they say of a client is believed, unless a frontend has a list of its own. Default
+    /// none.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// What clients read in place of bare words; default none.
+    pub error_pages: Option<Arc<PageFiles>>,
 }
 
 impl Default for Settings {
@@ -42,6 +50,8 @@ impl Default for Settings {
             drain_bytes_max: 256 * 1024,
             connections_max: 100_000,
             http2_streams_max: 100,
+            trusted_proxies: Arc::default(),
+            error_pages: None,
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use super::body::{Aborted, Body, Broken, Piece};
 use super::client::Client;
-use super::error::{Failure, body_of};
+use super::error::Failure;
 use super::exchange::{Beside, Exchange, Next};
 use super::own::{self, Own};
+use super::pages::{self, Told};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
@@ -144,6 +145,12 @@ fn forwarded(
     exchange.commit(&head);
     passage.settle();
     let server_keeps = head.keep_alive;
+    if let Some(told) = pages::instead(&passage, head.status) {
+        let body = own::replace(&mut passage, &mut head, told);
+        passage.bytes_in = exchange.body_bytes();
+        exchange.discard(server_keeps);
+        return finished(passage, head, body);
+    }
     head.fields.remove_hop_by_hop();
     choice::bind(&passage, &mut head);
     passage.on_response(&mut head);
@@ -179,6 +186,11 @@ fn agrees(answer: &ResponseHead, request: &RequestHead) -> bool {
 
 fn respond(mut passage: Passage, own: Own) -> http::Response<AnswerBody> {
     let (head, body) = own::answer(&mut passage, own);
+    finished(passage, head, body)
+}
+
+/// The response of an answer that is whole already.
+fn finished(passage: Passage, head: ResponseHead, body: Bytes) -> http::Response<AnswerBody> {
     let body = if passage.head.method_kind == Method::Head { Bytes::new() } else { body };
     let response = head.to_http();
     head.recycle(&mut passage.worker.spare.borrow_mut());
@@ -188,11 +200,13 @@ fn respond(mut passage: Passage, own: Own) -> http::Response<AnswerBody> {
 fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
     worker.shared.refused.at(worker.index).record(Reason::BadRequest);
     let failure = Failure::with_status(Reason::BadRequest, error.status);
-    let (kind, body) = body_of(failure, worker.next_request_id());
+    let Told { content_type, body, .. } = pages::of_process(worker, failure, worker.next_request_id());
     let mut response = http::Response::new(AnswerBody::Own(Some(body), None));
     *response.status_mut() =
         http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    if let Ok(content_type) = http::HeaderValue::from_str(&content_type) {
+        response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
+    }
     response
 }
 

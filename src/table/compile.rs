@@ -6,7 +6,7 @@ use crate::middleware::{Chain, Step};
 use crate::model::{self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, ServerId};
 use crate::route::Router;
 use crate::telemetry::WorkerSlots;
-use crate::tls::{Certificates, ClientPolicies, HostTls};
+use crate::tls::{Certificate, Certificates, ClientPolicies, HostTls};
 use crate::upstream;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub enum Change {
     OwnMiddleware(FrontendId, MiddlewareId, Option<Arc<model::Middleware>>),
     /// A shared middleware; it may come after frontends that name it.
     SharedMiddleware(MiddlewareId, Option<Arc<model::Middleware>>),
-    /// A backend or alias; it may come before or after its servers.
-    Backend(BackendId, Option<Arc<model::Backend>>),
+    /// A backend or alias, with the certificate that goes with its key pair; it may come before or after its servers.
+    Backend(BackendId, Option<(Arc<model::Backend>, Option<Arc<Certificate>>)>),
     /// A server; one whose backend has no object makes a plain http backend.
     Server(BackendId, ServerId, Option<Arc<model::Server>>),
 }
@@ -95,7 +95,12 @@ impl Next {
                 self.frontends.extend(entry.users.iter().cloned());
                 self.forget_unused(id);
             }
-            Change::Backend(id, object) => self.entry(id, |entry| entry.object = object.clone()),
+            Change::Backend(id, object) => self.entry(id, |entry| {
+                (entry.object, entry.certificate) = match object.clone() {
+                    Some((object, certificate)) => (Some(object), certificate),
+                    None => (None, None),
+                };
+            }),
             Change::Server(backend, id, object) => self.entry(backend, |entry| match object {
                 Some(object) => {
                     entry.servers.insert(id.clone(), object.clone());
@@ -127,11 +132,14 @@ impl Next {
         match object {
             Some(object) => {
                 self.name_shared(id, &object.settings.middlewares, true);
-                let counters = match old {
-                    Some(old) => old.counters.clone(),
-                    None => Arc::new(WorkerSlots::new(self.table.workers)),
+                let (counters, trips) = match old {
+                    Some(old) => (old.counters.clone(), old.trips.clone()),
+                    None => {
+                        let workers = self.table.workers;
+                        (Arc::new(WorkerSlots::new(workers)), Arc::new(WorkerSlots::new(workers)))
+                    }
                 };
-                let frontend = Frontend { object: object.clone(), chain: Chain::empty(), counters };
+                let frontend = Frontend { object: object.clone(), chain: Chain::empty(), counters, trips };
                 self.table.frontends.insert(id.clone(), Arc::new(frontend));
                 self.frontends.insert(id.clone());
             }
@@ -194,8 +202,8 @@ impl Next {
         let shared = shared.filter_map(|id| self.table.shared_middlewares.get(id)?.step.clone());
         let own = own.iter().flat_map(|own| own.values().cloned());
         let chain = Chain::compile(&shared.chain(own).collect::<Vec<_>>());
-        let frontend =
-            Arc::new(Frontend { object: old.object.clone(), chain, counters: old.counters.clone() });
+        let (counters, trips) = (old.counters.clone(), old.trips.clone());
+        let frontend = Arc::new(Frontend { object: old.object.clone(), chain, counters, trips });
         self.table.router.insert(id, &frontend.object.route, frontend.object.priority, frontend.clone());
         self.table.frontends.insert(id.clone(), frontend);
     }
@@ -217,6 +225,7 @@ impl Next {
             Arc::new(upstream::Backend::compile(
                 id,
                 settings,
+                entry.certificate.as_ref(),
                 servers,
                 entry.compiled.as_deref(),
                 self.table.workers,

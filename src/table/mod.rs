@@ -13,6 +13,7 @@ pub use board::{Board, Inbox, Marks, NOBODY_LIVE, Note, Topic, Warm};
 pub use compile::{Change, compile};
 pub use listing::{ListedRoute, ListedServer};
 
+use crate::meter::RoundTrips;
 use crate::middleware::{Chain, Step};
 use crate::model::{
     self, BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision, RouteOrder, ServerId,
@@ -65,12 +66,15 @@ pub struct Frontend {
     pub chain: Chain,
     /// Kept over tables as long as the frontend exists.
     pub counters: Arc<WorkerSlots<FrontendCounters>>,
+    /// Its requests of late, as each worker recorded them; kept as long. The time is that of [`upstream::millis`].
+    pub trips: Arc<WorkerSlots<RoundTrips>>,
 }
 
 /// What stands under one backend id: an object, servers, or both.
 #[derive(Clone, Default)]
 struct BackendEntry {
     object: Option<Arc<model::Backend>>,
+    certificate: Option<Arc<Certificate>>,
     servers: BTreeMap<ServerId, Arc<model::Server>>,
     compiled: Option<Arc<upstream::Backend>>,
 }

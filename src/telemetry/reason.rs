@@ -42,6 +42,8 @@ reasons! {
     Tripped = "tripped",
     /// Credentials are missing or wrong.
     Auth = "auth",
+    /// The client's address is not one that is let in.
+    Forbidden = "forbidden",
     /// The request is malformed or ambiguous.
     BadRequest = "bad_request",
     /// The request's head is larger than allowed.
@@ -70,6 +72,21 @@ reasons! {
     Draining = "draining",
 }
 
+impl Reason {
+    /// Whether a request ended by it because no server answered as it should.
+    pub const fn is_network_error(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::UpstreamTimeout
+                | Self::UpstreamReset
+                | Self::UpstreamTruncated
+                | Self::BadAnswer
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -85,7 +102,7 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
-        assert_eq!(Reason::COUNT, 20);
+        assert_eq!(Reason::COUNT, 21);
         assert_eq!(Reason::UpstreamTruncated.to_string(), "upstream_truncated");
     }
 }

@@ -1,7 +1,8 @@
 //! The client's side: how servers of a backend are spoken to over TLS.
 
 use super::certificate::Certificate;
-use super::server::provider;
+use super::server::{provider_of, versions};
+use crate::model::{CipherSuite, TlsVersion, UpstreamTls};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -44,6 +45,31 @@ pub struct ClientTls {
     pub certificate: Option<Arc<Certificate>>,
     /// Offered by ALPN, the preferred one first; none is offered where it is empty.
     pub alpn: Vec<Vec<u8>>,
+    /// Lowest and highest version; default TLS 1.2 to 1.3.
+    pub versions: Option<(TlsVersion, TlsVersion)>,
+    /// Cipher suites of TLS 1.2; empty: all that are sound.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// Sessions are not resumed.
+    pub no_resumption: bool,
+}
+
+impl ClientTls {
+    /// How a backend's servers are spoken to, with the certificate that goes with its settings.
+    pub fn of(settings: &UpstreamTls, certificate: Option<&Arc<Certificate>>, alpn: Vec<Vec<u8>>) -> Self {
+        let trust = match &settings.authorities {
+            _ if settings.insecure => Trust::Anyone,
+            Some(pem) => Trust::Authorities(pem.as_bytes().into()),
+            None => Trust::System,
+        };
+        Self {
+            trust,
+            certificate: certificate.cloned(),
+            alpn,
+            versions: Some((settings.min_version, settings.max_version)),
+            cipher_suites: settings.cipher_suites.clone(),
+            no_resumption: settings.tickets_disabled,
+        }
+    }
 }
 
 /// Why servers cannot be spoken to over TLS.
@@ -66,9 +92,10 @@ pub enum ClientTlsError {
 /// What is offered to servers. The name that a server must prove is given with each connection. Reads the system's
 /// bundle where it is the one trusted, so it blocks; an empty bundle is an error and never means trust.
 pub fn client_config(tls: &ClientTls) -> Result<Arc<ClientConfig>, ClientTlsError> {
-    let provider = provider();
+    let provider = provider_of(&tls.cipher_suites);
+    let (min, max) = tls.versions.unwrap_or((TlsVersion::V1_2, TlsVersion::V1_3));
     let builder =
-        ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+        ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions(min, max))?;
     let verifier: Arc<dyn ServerCertVerifier> = match &tls.trust {
         Trust::System => verified_by(system_roots()?, provider)?,
         Trust::Authorities(pem) => verified_by(roots(pem, "the text given")?, provider)?,
@@ -83,7 +110,10 @@ pub fn client_config(tls: &ClientTls) -> Result<Arc<ClientConfig>, ClientTlsErro
         }
     };
     config.alpn_protocols.clone_from(&tls.alpn);
-    config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+    config.resumption = match tls.no_resumption {
+        true => Resumption::disabled(),
+        false => Resumption::in_memory_sessions(SESSIONS_MAX),
+    };
     config.enable_early_data = false;
     Ok(Arc::new(config))
 }

@@ -1,12 +1,12 @@
 //! The server's side: what a listener offers its clients.
 
 use super::tickets::TicketRing;
-use crate::model::{ListenerTls, TlsVersion};
+use crate::model::{CipherSuite, ListenerTls, TlsVersion};
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert, ServerConfig};
-use rustls::{SupportedProtocolVersion, version};
+use rustls::{SupportedCipherSuite, SupportedProtocolVersion, version};
 use std::sync::{Arc, LazyLock};
 
 /// Protocols offered by ALPN (RFC 7301), the preferred one first. A client that offers others only is refused with
@@ -29,6 +29,29 @@ pub fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
 }
 
+/// As [`provider`], with these cipher suites of TLS 1.2 alone, in this order; all, where there is none. Those of TLS
+/// 1.3 are always there, before them.
+pub(super) fn provider_of(suites: &[CipherSuite]) -> Arc<CryptoProvider> {
+    if suites.is_empty() {
+        return provider();
+    }
+    let mut provider = (**PROVIDER).clone();
+    provider.cipher_suites.retain(|suite| suite.version() == &version::TLS13);
+    provider.cipher_suites.extend(suites.iter().map(|suite| library_suite(*suite)));
+    Arc::new(provider)
+}
+
+fn library_suite(suite: CipherSuite) -> SupportedCipherSuite {
+    match suite {
+        CipherSuite::EcdsaAes256Gcm => cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::EcdsaAes128Gcm => cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::EcdsaChaCha20 => cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        CipherSuite::RsaAes256Gcm => cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        CipherSuite::RsaAes128Gcm => cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::RsaChaCha20 => cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    }
+}
+
 /// What a listener with these settings offers. Sessions are resumed by ticket only, and no early data is taken
 /// (RFC 8470: a replayed request is not safe to forward). `clients` asks them for certificates; its sessions need a
 /// ring of their own.
@@ -38,7 +61,9 @@ pub fn server_config(
     tickets: Arc<TicketRing>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Arc<ServerConfig> {
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions(tls));
+    let provider = provider_of(&tls.cipher_suites);
+    let offered = versions(tls.min_version, tls.max_version);
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(offered);
     #[expect(
         clippy::expect_used,
         reason = "fails only for versions without a cipher suite; a test builds all of them"
@@ -52,6 +77,7 @@ pub fn server_config(
     config.alpn_protocols = ALPN.map(Vec::from).into();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
+    config.ignore_client_order = tls.own_order;
     if tls.tickets_disabled {
         config.send_tls13_tickets = 0;
     } else {
@@ -65,8 +91,8 @@ const ONLY_1_3: &[&SupportedProtocolVersion] = &[&version::TLS13];
 const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
 /// A range that contains nothing is taken as its lower end alone.
-fn versions(tls: &ListenerTls) -> &'static [&'static SupportedProtocolVersion] {
-    match (tls.min_version, tls.max_version) {
+pub(super) fn versions(min: TlsVersion, max: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match (min, max) {
         (TlsVersion::V1_2, TlsVersion::V1_2) => ONLY_1_2,
         (TlsVersion::V1_2, TlsVersion::V1_3) => BOTH,
         (TlsVersion::V1_3, _) => ONLY_1_3,

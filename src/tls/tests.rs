@@ -370,7 +370,7 @@ impl Shaken {
 
 fn anyone(alpn: &[&str]) -> Arc<ClientConfig> {
     let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    client_config(&ClientTls { trust: Trust::Anyone, certificate: None, alpn }).unwrap()
+    client_config(&ClientTls { trust: Trust::Anyone, alpn, ..ClientTls::default() }).unwrap()
 }
 
 fn anyone_with(change: impl FnOnce(&mut ClientConfig)) -> Arc<ClientConfig> {
@@ -604,4 +604,96 @@ fn the_development_certificate_can_be_served() {
     for host in ["localhost", "*.localhost", "shop.localhost"] {
         assert!(certificate.covers(&name(host)), "{host}");
     }
+}
+
+#[test]
+fn suites_versions_and_their_order_are_as_configured() {
+    use crate::model::CipherSuite::{
+        self, EcdsaAes128Gcm as Aes, EcdsaChaCha20 as ChaCha, RsaAes128Gcm as Rsa,
+    };
+    use crate::model::UpstreamTls;
+    for suite in CipherSuite::ALL {
+        let provider = super::server::provider_of(&[suite]);
+        let names: Vec<_> = provider.cipher_suites.iter().map(|it| format!("{:?}", it.suite())).collect();
+        assert_eq!(
+            names.iter().filter(|name| !name.starts_with("TLS13_")).collect::<Vec<_>>(),
+            [suite.as_str()]
+        );
+    }
+    assert_eq!(provider().cipher_suites.len(), CipherSuite::ALL.len() + 3);
+    let client = |settings: UpstreamTls| {
+        client_config(&ClientTls::of(&UpstreamTls { insecure: true, ..settings }, None, Vec::new())).unwrap()
+    };
+    let check = |ours: &[CipherSuite], own_order, theirs: &[CipherSuite], expected: Option<CipherSuite>| {
+        let mut shake = Shake::of(&["a.example"]).with(TlsVersion::V1_2, TlsVersion::V1_2);
+        shake.tls.cipher_suites = ours.to_vec();
+        shake.tls.own_order = own_order;
+        let config = client(UpstreamTls { cipher_suites: theirs.to_vec(), ..UpstreamTls::default() });
+        let shaken = shake.run(&config, "a.example").ok();
+        let found = shaken.map(|it| format!("{:?}", it.server.negotiated_cipher_suite().unwrap().suite()));
+        assert_eq!(found.as_deref(), expected.map(CipherSuite::as_str), "{ours:?} {theirs:?}");
+    };
+    check(&[], false, &[ChaCha, Aes], Some(ChaCha));
+    check(&[Aes, ChaCha], false, &[ChaCha, Aes], Some(ChaCha));
+    check(&[Aes, ChaCha], true, &[ChaCha, Aes], Some(Aes));
+    check(&[Aes], false, &[], Some(Aes));
+    check(&[Aes], false, &[ChaCha], None);
+    // The certificate is an ECDSA one.
+    check(&[Rsa], false, &[], None);
+    let (v1_2, v1_3) = (TlsVersion::V1_2, TlsVersion::V1_3);
+    for (ours, theirs, works) in [
+        ((v1_2, v1_3), (v1_2, v1_2), true),
+        ((v1_3, v1_3), (v1_2, v1_3), true),
+        ((v1_3, v1_3), (v1_2, v1_2), false),
+        ((v1_2, v1_2), (v1_3, v1_3), false),
+    ] {
+        let shake = Shake::of(&["a.example"]).with(ours.0, ours.1);
+        let (min_version, max_version) = theirs;
+        let config = client(UpstreamTls { min_version, max_version, ..UpstreamTls::default() });
+        assert_eq!(shake.run(&config, "a.example").is_ok(), works, "{ours:?} {theirs:?}");
+    }
+}
+
+#[test]
+fn a_name_has_the_policy_of_the_host_that_it_is_shown() {
+    use crate::model::{AuthoritiesSource, ClientAuth, ClientAuthMode};
+    let authority =
+        make_with(&[], |params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+    let policy = |mode, forward| {
+        let authorities = Some(AuthoritiesSource::Pem(authority.cert.as_bytes().into()));
+        Some(Arc::new(ClientPolicy::load(&ClientAuth { mode, authorities, forward }, None).unwrap()))
+    };
+    let certificate = |names: &[&str]| Some(make(names).load());
+    let (optional, required) = (ClientAuthMode::Optional, ClientAuthMode::Required);
+    let hosts = [
+        ("a.example", false, certificate(&["a.example", "also.example"]), policy(required, false)),
+        ("*.wild.example", false, certificate(&["*.wild.example"]), policy(optional, false)),
+        ("open.wild.example", false, None, None),
+        ("bare.example", false, None, policy(required, true)),
+        ("default.example", true, certificate(&["default.example"]), policy(optional, true)),
+    ];
+    let hosts = hosts.map(|(host, default, certificate, client_policy)| {
+        (name(host), default, HostTls { certificate, client_policy })
+    });
+    let set = ClientPolicies::new(hosts.iter().map(|(name, default, tls)| (name, *default, tls))).unwrap();
+    for (asked, expected) in [
+        (Some("a.example"), Some((required, false))),
+        (Some("A.example."), Some((required, false))),
+        (Some("also.example"), Some((required, false))),
+        (Some("x.wild.example"), Some((optional, false))),
+        (Some("open.wild.example"), None),
+        (Some("bare.example"), Some((required, true))),
+        (Some("other.example"), Some((optional, true))),
+        (Some(""), Some((optional, true))),
+        (None, Some((optional, true))),
+    ] {
+        let found = set.of(asked).map(|policy| (policy.mode, policy.forward));
+        assert_eq!(found, expected, "{asked:?}");
+    }
+    let [_, _, open, ..] = &hosts;
+    assert!(ClientPolicies::new([(&open.0, open.1, &open.2)].into_iter()).is_none());
+    let sets = [policy(required, false), policy(required, true), policy(optional, false)].map(Option::unwrap);
+    assert_eq!(sets[0].handshake(), sets[1].handshake());
+    assert_ne!(sets[0].handshake(), sets[2].handshake());
+    assert!(sets[0].has_authorities_of(&sets[2]));
 }

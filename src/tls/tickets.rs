@@ -257,12 +257,14 @@ impl Policy {
     /// All that sets one policy apart from another. It enters the keys of a fleet: changing a text here makes proxies
     /// of two versions refuse each other's tickets, which costs a full handshake and nothing else.
     fn text(&self) -> String {
-        let ListenerTls { min_version, max_version, tickets_disabled: _ } = &self.tls;
+        let ListenerTls { min_version, max_version, tickets_disabled: _, cipher_suites, own_order: _ } =
+            &self.tls;
         let version = |version: &TlsVersion| match version {
             TlsVersion::V1_2 => "1.2",
             TlsVersion::V1_3 => "1.3",
         };
         let mut text = format!("tls {}-{}", version(min_version), version(max_version));
+        text.extend(cipher_suites.iter().flat_map(|suite| [" ", suite.as_str()]));
         if let Some(clients) = &self.clients {
             text.push_str(" clients ");
             text.extend(clients.iter().map(|byte| format!("{byte:02x}")));

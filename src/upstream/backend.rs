@@ -11,6 +11,7 @@ use super::server::{Birth, Server, Standing};
 use super::view::{Rules, View};
 use crate::model::{self, BackendId, BackendSettings, Policy, Scheme};
 use crate::telemetry::{BackendCounters, WorkerSlots};
+use crate::tls::Certificate;
 use arc_swap::ArcSwapOption;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -23,6 +24,8 @@ pub struct Backend {
     pub id: BackendId,
     /// How its servers are spoken to.
     pub settings: Arc<BackendSettings>,
+    /// Shown to servers that ask for one.
+    pub certificate: Option<Arc<Certificate>>,
     pub(super) servers: Vec<Arc<Server>>,
     connector: Connector,
     /// Only for the policy `hash`.
@@ -70,10 +73,11 @@ pub struct HealthCounts {
 
 impl Backend {
     /// The backend of `servers`, in order of their ids, with the identity of `previous` and of those of its servers
-    /// that stay.
+    /// that stay. `certificate` is the one that goes with the settings' key pair.
     pub fn compile<'s>(
         id: &BackendId,
         settings: Arc<BackendSettings>,
+        certificate: Option<&Arc<Certificate>>,
         servers: impl Iterator<Item = &'s model::Server>,
         previous: Option<&Backend>,
         workers: usize,
@@ -99,6 +103,7 @@ impl Backend {
             circuit: &identity.circuit,
             checked: settings.health.is_some(),
             with_backend: previous.is_none_or(|previous| previous.servers.is_empty()),
+            workers,
         };
         let servers: Vec<_> =
             servers.map(|server| Arc::new(Server::compile(server, before(server), &birth))).collect();
@@ -122,9 +127,11 @@ impl Backend {
             by_hash.sort_unstable();
         }
         let secure = servers.iter().any(|server| server.url.scheme == Scheme::Https);
-        let connector = Connector::new(&settings, secure, previous.map(|previous| &previous.connector));
+        let before = previous.map(|previous| &previous.connector);
+        let connector = Connector::new(&settings, certificate, secure, before);
+        let certificate = certificate.cloned();
         let (by_hash, view) = (by_hash.into(), ArcSwapOption::empty());
-        Self { id: id.clone(), settings, servers, connector, ring, by_hash, view, identity }
+        Self { id: id.clone(), settings, certificate, servers, connector, ring, by_hash, view, identity }
     }
 
     /// How its servers are connected to.

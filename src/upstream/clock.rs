@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const OFFSET: u64 = 86_400_000;
 
 /// Milliseconds since a day before the process first asked; at least 1.
-pub(super) fn millis(at: Instant) -> u64 {
+pub fn millis(at: Instant) -> u64 {
     static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
     let base = *BASE;
     match at.checked_duration_since(base) {

@@ -2,7 +2,7 @@
 
 use super::server::Server;
 use crate::model::{BackendSettings, Scheme, UpstreamProtocol, UpstreamTls};
-use crate::tls::{ClientTls, Trust, client_config};
+use crate::tls::{Certificate, ClientTls, client_config};
 use crate::wire::{Socket, Stream};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -64,21 +64,31 @@ enum Tls {
         http1: Arc<ClientConfig>,
         name: Option<ServerName<'static>>,
         settings: UpstreamTls,
+        certificate: Option<Arc<Certificate>>,
     },
     Unusable(Arc<str>),
 }
 
 impl Connector {
     /// Reads the system's trusted certificates where they are asked for. `secure`: some server's URL is `https://`.
-    pub fn new(settings: &BackendSettings, secure: bool, previous: Option<&Self>) -> Self {
+    /// `certificate` is the one that goes with the settings' key pair.
+    pub fn new(
+        settings: &BackendSettings,
+        certificate: Option<&Arc<Certificate>>,
+        secure: bool,
+        previous: Option<&Self>,
+    ) -> Self {
         let tls = match previous {
             _ if !secure => Tls::None,
-            Some(Self { protocol, tls: tls @ Tls::Usable { settings: old, .. }, .. })
-                if *old == settings.tls && *protocol == settings.protocol =>
+            Some(Self {
+                protocol, tls: tls @ Tls::Usable { settings: old, certificate: shown, .. }, ..
+            }) if *old == settings.tls
+                && *protocol == settings.protocol
+                && shown.as_ref().map(Arc::as_ptr) == certificate.map(Arc::as_ptr) =>
             {
                 tls.clone()
             }
-            _ => Tls::new(&settings.tls, settings.protocol)
+            _ => Tls::new(&settings.tls, certificate, settings.protocol)
                 .unwrap_or_else(|reason| Tls::Unusable(reason.into())),
         };
         Self {
@@ -167,16 +177,14 @@ impl Connector {
 }
 
 impl Tls {
-    fn new(settings: &UpstreamTls, protocol: UpstreamProtocol) -> Result<Self, String> {
-        let trust = match &settings.authorities {
-            _ if settings.insecure => Trust::Anyone,
-            Some(pem) => Trust::Authorities(pem.as_bytes().into()),
-            None => Trust::System,
-        };
+    fn new(
+        settings: &UpstreamTls,
+        certificate: Option<&Arc<Certificate>>,
+        protocol: UpstreamProtocol,
+    ) -> Result<Self, String> {
         let with = |names: &[&[u8]]| {
             let alpn = names.iter().map(|name| name.to_vec()).collect();
-            client_config(&ClientTls { trust: trust.clone(), certificate: None, alpn })
-                .map_err(|error| error.to_string())
+            client_config(&ClientTls::of(settings, certificate, alpn)).map_err(|error| error.to_string())
         };
         let http1 = with(&[HTTP1])?;
         let preferred = match protocol {
@@ -186,7 +194,8 @@ impl Tls {
         };
         let name = settings.server_name.as_ref().map(|name| ServerName::try_from(name.to_string()));
         let name = name.transpose().map_err(|error| error.to_string())?;
-        Ok(Self::Usable { preferred, http1, name, settings: settings.clone() })
+        let (settings, certificate) = (settings.clone(), certificate.cloned());
+        Ok(Self::Usable { preferred, http1, name, settings, certificate })
     }
 }
 

@@ -6,7 +6,9 @@ use super::known::{Checked, Known};
 use super::latency::PeakEwma;
 use super::outlier::Ejection;
 use super::sticky::server_hash;
+use crate::meter::RoundTrips;
 use crate::model::{self, ServerId, ServerState, ServerUrl};
+use crate::telemetry::WorkerSlots;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -47,6 +49,7 @@ pub(super) struct Identity {
     number: u64,
     in_flight: AtomicU32,
     pub(super) latency: PeakEwma,
+    trips: WorkerSlots<RoundTrips>,
     pub(super) ejection: Ejection,
     pub(super) connections: Arc<Connections>,
     pub(super) known: Known,
@@ -96,6 +99,8 @@ pub(super) struct Birth<'a> {
     pub checked: bool,
     /// Whether the backend is as new as the server.
     pub with_backend: bool,
+    /// Threads that send requests.
+    pub workers: usize,
 }
 
 impl Server {
@@ -109,6 +114,7 @@ impl Server {
                 number: NEXT.fetch_add(1, Ordering::Relaxed),
                 in_flight: AtomicU32::new(0),
                 latency: PeakEwma::default(),
+                trips: WorkerSlots::new(birth.workers),
                 ejection: Ejection::default(),
                 connections: Arc::new(Connections::new(birth.circuit.clone())),
                 known: Known::default(),
@@ -142,6 +148,12 @@ impl Server {
     /// Tells this server's connections apart from all others', over tables and for the life of the process.
     pub fn number(&self) -> u64 {
         self.identity.number
+    }
+
+    /// What became of attempts here, as each worker recorded it; kept over tables. The time is that of
+    /// [`millis`](super::millis).
+    pub fn trips(&self) -> &WorkerSlots<RoundTrips> {
+        &self.identity.trips
     }
 
     /// Stands for the id in sticky cookies; the same in every process.

@@ -25,7 +25,7 @@ fn server(id: &str, weight: u16) -> model::Server {
 }
 
 fn compile(settings: &Settings, servers: &[model::Server], previous: Option<&Backend>) -> Backend {
-    Backend::compile(&"shop".parse().unwrap(), settings.clone().into(), servers.iter(), previous, 2)
+    Backend::compile(&"shop".parse().unwrap(), settings.clone().into(), None, servers.iter(), previous, 2)
 }
 
 /// Servers of one letter each, all of weight 1.

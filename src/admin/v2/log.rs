@@ -34,7 +34,6 @@ pub(super) async fn set_severity(request: Request) -> Result<Response, Refusal> 
     if !severity::set(severity) {
         return Err(Refusal::failed("this process does not keep its log itself"));
     }
-    // Whatever is logged from now on.
-    tracing::error!(severity = severity.as_str(), "the log's severity was changed through the admin API");
+    tracing::warn!(severity = severity.as_str(), "the log's severity was changed through the admin API");
     told(json!({ "message": format!("Severity has been updated to {}", severity.as_str()) }))
 }

@@ -10,6 +10,7 @@ mod forms;
 mod log;
 mod objects;
 mod shape;
+mod top;
 mod write;
 
 use super::Admin;
@@ -28,6 +29,8 @@ pub(super) fn router() -> Router<Arc<Admin>> {
     let v2 = Router::new()
         .route("/status", get(status))
         .route("/log/severity", get(log::severity).put(log::set_severity))
+        .route("/top/frontends", get(top::frontends))
+        .route("/top/servers", get(top::servers))
         .route("/hosts", get(objects::hosts).post(write::host))
         .route("/hosts/{id}", get(objects::host).delete(write::delete_host))
         .route("/listeners", get(objects::listeners).post(write::listener))

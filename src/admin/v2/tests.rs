@@ -550,3 +550,68 @@ async fn strangers_are_refused() {
     }
     assert_eq!(setup.ask("GET", "/v2/hosts", &[("host", "evil.example")], "").await.status, 403);
 }
+
+#[tokio::test]
+async fn statistics_have_vulcands_form_and_order() {
+    let setup = setup();
+    let stats = |total: u64, codes: &str, errors: u64, quantile: u64, anomalies: &str| {
+        let quantiles = ["50", "75", "95", "99", "99.9"]
+            .map(|percent| format!(r#"{{"Quantile":{percent},"Value":{quantile}}}"#));
+        let bad = anomalies != "null";
+        format!(
+            r#"{{"Verdict":{{"IsBad":{bad},"Anomalies":{anomalies}}},"Counters":{{"Period":10000000000,"NetErrors":{errors},"Total":{total},"StatusCodes":{codes}}},"LatencyBrackets":[{}]}}"#,
+            quantiles.join(",")
+        )
+    };
+    let settings = r#""Settings":{"Limits":{"MaxMemBodyBytes":0,"MaxBodyBytes":0},"FailoverPredicate":"","Hostname":"","TrustForwardHeader":false,"PassHostHeader":false,"Stream":false,"StreamFlushIntervalNanoSecs":0}"#;
+    let idle = stats(1, r#"[{"Code":200,"Count":1}]"#, 0, 10_000, "null");
+    let answer = setup.get("/v2/top/frontends").await;
+    // `new` is the worst, and has a route that vulcand does not know.
+    let list = answer.json()["Frontends"].clone();
+    assert_eq!(
+        (&list[0]["Id"], &list[1]["Id"], list.as_array().unwrap().len()),
+        (&json!("busy"), &json!("idle"), 2)
+    );
+    let expected = format!(
+        r#"{{"Id":"idle","Route":"Path(`/idle`)","Type":"http","BackendId":"b","Stats":{idle},{settings}}}"#
+    );
+    assert_eq!(list[1].to_string(), expected);
+    assert_eq!(list[0]["Stats"]["LatencyBrackets"][4], json!({ "Quantile": 99.9, "Value": 30_000 }));
+    let ids = async |path: &str| {
+        let list = setup.get(path).await.json()["Servers"].clone();
+        list.as_array().unwrap().iter().map(|one| one["Id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("/v2/top/servers").await, ["sick", "a", "c", "slow"]);
+    assert_eq!(ids("/v2/top/servers?limit=2").await, ["sick", "a"]);
+    assert_eq!(ids("/v2/top/servers?limit=0&backendId=").await.len(), 4);
+    // Verdicts are of one backend's servers among each other.
+    let all = setup.get("/v2/top/servers").await.text;
+    assert!(!all.contains("\"IsBad\":true"), "{all}");
+    let judged = setup.get("/v2/top/servers?backendId=b").await.json();
+    let verdict = |place: usize| judged["Servers"][place]["Stats"]["Verdict"].clone();
+    let network = json!({ "Code": 2, "Message": "Error rate stands out" });
+    let app = json!({ "Code": 3, "Message": "App error rate (status 500) stands out" });
+    let latency = json!({ "Code": 1, "Message": "50.00 quantile latency stands out" });
+    assert_eq!(verdict(0), json!({ "IsBad": true, "Anomalies": [network, app] }));
+    assert_eq!(verdict(1), json!({ "IsBad": false, "Anomalies": null }));
+    assert_eq!(verdict(3), json!({ "IsBad": true, "Anomalies": [latency] }));
+    let wrong = setup.get("/v2/top/servers?limit=x").await;
+    assert_eq!(
+        (wrong.status, &*wrong.text),
+        (400, r#"{"message":"strconv.Atoi: parsing \"x\": invalid syntax"}"#)
+    );
+
+    let ours = setup.get("/v3/top?backend=b&limit=1").await.json();
+    assert_eq!(ours["frontends"][0]["id"], "new");
+    assert_eq!(
+        ours["servers"],
+        json!([{
+            "backend": "b", "id": "sick", "url": "http://sick:80", "standing": "well", "inFlight": 2,
+            "standsOut": ["networkErrors", "appErrors"], "requests": 3, "perSecond": 0.3, "networkErrors": 1,
+            "codes": { "200": 1, "500": 1, "504": 1 },
+            "latencyMicros": { "p50": 10, "p75": 10, "p95": 10, "p99": 10, "p999": 10 },
+        }])
+    );
+    assert_eq!(setup.get("/v3/top?limit=x").await.status, 400);
+    assert_eq!(setup.get("/v3/top?backend=a%2Fb").await.status, 400);
+}

@@ -11,8 +11,15 @@ use serde_json::{Value, json};
 
 /// Every type with its page, by name.
 const PAGES: &[(&str, &str)] = &[
+    ("auth", include_str!("middleware/auth.md")),
+    ("basicauth", include_str!("middleware/basicauth.md")),
+    ("cbreaker", include_str!("middleware/cbreaker.md")),
+    ("connlimit", include_str!("middleware/connlimit.md")),
     ("headers", include_str!("middleware/headers.md")),
+    ("ipfilter", include_str!("middleware/ipfilter.md")),
+    ("ratelimit", include_str!("middleware/ratelimit.md")),
     ("redirect", include_str!("middleware/redirect.md")),
+    ("respond", include_str!("middleware/respond.md")),
     ("rewrite", include_str!("middleware/rewrite.md")),
 ];
 

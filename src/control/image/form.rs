@@ -2,7 +2,7 @@
 
 use crate::model::{Backend, Frontend, Host, InForce, Listener, Middleware, ObjectKey, Revision, Server};
 use crate::table;
-use crate::tls::HostTls;
+use crate::tls::{Certificate, HostTls};
 use std::sync::Arc;
 
 /// A valid object, shared with the table.
@@ -16,8 +16,8 @@ pub enum Form {
     Frontend(Arc<Frontend>),
     /// A middleware, a frontend's own or shared.
     Middleware(Arc<Middleware>),
-    /// A backend or an alias.
-    Backend(Arc<Backend>),
+    /// A backend or an alias, with the certificate that it shows its servers.
+    Backend(Arc<Backend>, Option<Arc<Certificate>>),
     /// A server.
     Server(Arc<Server>),
 }
@@ -34,7 +34,7 @@ impl Form {
             }
             (Self::Frontend(a), Self::Frontend(b)) => Arc::ptr_eq(a, b),
             (Self::Middleware(a), Self::Middleware(b)) => Arc::ptr_eq(a, b),
-            (Self::Backend(a), Self::Backend(b)) => Arc::ptr_eq(a, b),
+            (Self::Backend(a, x), Self::Backend(b, y)) => Arc::ptr_eq(a, b) && same(x, y),
             (Self::Server(a), Self::Server(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
@@ -144,7 +144,9 @@ pub(super) fn change(key: &ObjectKey, form: Option<&Form>) -> Option<table::Chan
             Change::SharedMiddleware(id, Some(it))
         }
         (ObjectKey::Backend(id), None) => Change::Backend(id, None),
-        (ObjectKey::Backend(id), Some(Form::Backend(it))) => Change::Backend(id, Some(it)),
+        (ObjectKey::Backend(id), Some(Form::Backend(it, certificate))) => {
+            Change::Backend(id, Some((it, certificate)))
+        }
         (ObjectKey::Server(of, id), None) => Change::Server(of, id, None),
         (ObjectKey::Server(of, id), Some(Form::Server(it))) => Change::Server(of, id, Some(it)),
         _ => return None,

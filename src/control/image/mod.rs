@@ -29,6 +29,7 @@ mod hold;
 mod links;
 mod problems;
 mod read;
+mod reload;
 mod removal;
 mod settle;
 #[cfg(test)]
@@ -225,11 +226,11 @@ impl Image {
         self.finish()
     }
 
-    /// Reads files named by hosts again, and tries again what was not valid. A certificate that cannot be read keeps
+    /// Reads files named by hosts and backends again, and tries again what was not valid. A certificate that cannot be read keeps
     /// the one in force.
     pub fn reload(&mut self, now: Now) -> Applied {
         self.begin(self.revision, now);
-        self.reload_hosts();
+        self.reload_files();
         self.settle();
         self.finish()
     }

@@ -283,7 +283,7 @@ impl Image {
                 Some(Form::Frontend(frontend)) => {
                     (frontend.backends().find(is_missing), frontend.backend_field())
                 }
-                Some(Form::Backend(backend)) => match &**backend {
+                Some(Form::Backend(backend, _)) => match &**backend {
                     Backend::Alias { target, .. } => (Some(target), "Target"),
                     Backend::Http { .. } => continue,
                 },

@@ -41,8 +41,8 @@ pub(super) fn read(key: &ObjectKey, raw: &[u8], environment: &Environment) -> Re
         },
         Object::Frontend(it) => Some(Form::Frontend(Arc::new(it))),
         Object::Middleware(it) => Some(Form::Middleware(Arc::new(it))),
-        Object::Backend(it) => match check_authorities(&it) {
-            Ok(()) => Some(Form::Backend(Arc::new(it))),
+        Object::Backend(it) => match load_backend(&it, environment) {
+            Ok(certificate) => Some(Form::Backend(Arc::new(it), certificate)),
             Err(finding) => {
                 findings.push(finding);
                 None
@@ -74,17 +74,24 @@ pub(super) fn load_host(host: &Host, environment: &Environment) -> Result<HostTl
     Ok(tls)
 }
 
-/// Whether servers could be trusted by what the backend says.
-fn check_authorities(backend: &Backend) -> Result<(), Finding> {
-    let Backend::Http { settings, .. } = backend else { return Ok(()) };
-    let Some(pem) = settings.tls.authorities.as_ref().filter(|_| !settings.tls.insecure) else {
-        return Ok(());
-    };
-    let trust = Trust::Authorities(pem.as_bytes().into());
-    match client_config(&ClientTls { trust, ..ClientTls::default() }) {
-        Ok(_) => Ok(()),
-        Err(problem) => Err(error("Settings.TLS.CA", format!("cannot be used: {problem}"))),
+/// The certificate that a backend shows its servers, and whether those could be trusted by what it says.
+pub(super) fn load_backend(
+    backend: &Backend,
+    environment: &Environment,
+) -> Result<Option<Arc<Certificate>>, Finding> {
+    let Backend::Http { settings, .. } = backend else { return Ok(None) };
+    if let Some(pem) = settings.tls.authorities.as_ref().filter(|_| !settings.tls.insecure) {
+        let trust = Trust::Authorities(pem.as_bytes().into());
+        client_config(&ClientTls { trust, ..ClientTls::default() })
+            .map_err(|problem| error("Settings.TLS.CA", format!("cannot be used: {problem}")))?;
     }
+    let Some(source) = &settings.tls.key_pair else { return Ok(None) };
+    let loaded = Certificate::load(source, &environment.seal_keys, environment.secrets_dir.as_deref());
+    let certificate = loaded.map_err(|problem| {
+        let field = problem.field().replacen("Settings.", "Settings.TLS.", 1);
+        error(&field, problem.to_string())
+    })?;
+    Ok(Some(Arc::new(certificate)))
 }
 
 /// An error finding.

@@ -201,7 +201,7 @@ fn haunting_order(key: &ObjectKey, form: &Form) -> u8 {
     match (key, form) {
         (ObjectKey::Listener(_) | ObjectKey::Host(_) | ObjectKey::Frontend(_), _) => 0,
         (ObjectKey::SharedMiddleware(_) | ObjectKey::OwnMiddleware(..), _) => 1,
-        (ObjectKey::Backend(_), Form::Backend(it)) if matches!(**it, Backend::Alias { .. }) => 2,
+        (ObjectKey::Backend(_), Form::Backend(it, _)) if matches!(**it, Backend::Alias { .. }) => 2,
         (ObjectKey::Backend(_), _) => 3,
         (ObjectKey::Server(..), _) => 4,
     }

@@ -3,12 +3,9 @@
 
 use super::form::{Form, Slot, object_hash};
 use super::links::{Awaited, Named};
-use super::read::{Read, error, load_host, may_be_missing, read};
+use super::read::{Read, error, may_be_missing, read};
 use super::{Image, Kept};
-use crate::model::{
-    AuthoritiesSource, Backend, BackendId, Finding, Frontend, FrontendId, Host, InForce, KeyPairSource,
-    ObjectKey, Severity,
-};
+use crate::model::{Backend, BackendId, Finding, Frontend, FrontendId, InForce, ObjectKey};
 use std::sync::Arc;
 
 /// Looks at one object in one event, on average, after which the rest waits for the next event. Far beyond what any
@@ -157,10 +154,10 @@ impl Image {
                 };
                 self.refuse_frontend(id, frontend, old, created, &mut refusal);
             }
-            (ObjectKey::Backend(id), Form::Backend(backend)) => {
+            (ObjectKey::Backend(id), Form::Backend(backend, _)) => {
                 if let Backend::Alias { target, .. } = &**backend {
                     let is_kept = match old {
-                        Some(Form::Backend(old)) => {
+                        Some(Form::Backend(old, _)) => {
                             matches!(&**old, Backend::Alias { target: old, .. } if old == target)
                         }
                         _ => false,
@@ -328,7 +325,7 @@ impl Image {
             ObjectKey::Frontend(id) => self.relink_frontend(id, frontend(&old), frontend(&form)),
             ObjectKey::Backend(id) => {
                 let named = match &form {
-                    Some(Form::Backend(it)) => match &**it {
+                    Some(Form::Backend(it, _)) => match &**it {
                         Backend::Alias { target, .. } => Named::Alias(target.clone()),
                         Backend::Http { .. } => Named::Http,
                     },
@@ -413,56 +410,6 @@ impl Image {
             self.soil(key);
         }
     }
-
-    /// Reads the files of hosts again.
-    pub(super) fn reload_hosts(&mut self) {
-        let hosts: Vec<_> = self
-            .slots
-            .iter()
-            .take_while(|(key, _)| matches!(key, ObjectKey::Listener(_) | ObjectKey::Host(_)))
-            .filter_map(|(key, slot)| match (&slot.form, slot.in_force) {
-                (_, InForce::None | InForce::Previous) => Some((key.clone(), None)),
-                (Some(Form::Host(host, old)), _) if names_files(host) => {
-                    Some((key.clone(), Some((host.clone(), old.clone()))))
-                }
-                _ => None,
-            })
-            .collect();
-        for (key, in_force) in hosts {
-            let Some((host, old)) = in_force else {
-                self.soil(key);
-                continue;
-            };
-            match load_host(&host, &self.environment) {
-                Ok(new) => {
-                    let is_same = match (&old.certificate, &new.certificate) {
-                        (Some(old), Some(new)) => old.key().cert == new.key().cert,
-                        (None, None) => true,
-                        _ => false,
-                    };
-                    let asks_the_same = match (&old.client_policy, &new.client_policy) {
-                        (Some(old), Some(new)) => old.handshake() == new.handshake(),
-                        (None, None) => true,
-                        _ => false,
-                    };
-                    if !is_same || !asks_the_same {
-                        self.set_form(&key, Some(Form::Host(host, new)), InForce::This);
-                    }
-                    self.findings.set_reloaded(&key, None, &self.work.moment);
-                }
-                Err(finding) => {
-                    let finding = Finding { severity: Severity::Error, ..finding };
-                    self.findings.set_reloaded(&key, Some(finding), &self.work.moment);
-                }
-            }
-        }
-    }
-}
-
-fn names_files(host: &Host) -> bool {
-    let authorities = host.client_auth.as_ref().and_then(|auth| auth.authorities.as_ref());
-    matches!(host.key_pair, Some(KeyPairSource::Files { .. }))
-        || matches!(authorities, Some(AuthoritiesSource::File(_)))
 }
 
 fn frontend(form: &Option<Form>) -> Option<&Arc<Frontend>> {

@@ -257,3 +257,75 @@ fn a_breaker_keeps_its_state_over_edits() {
     broken.edited.edit(&spec("NetworkErrorRatio() > 0.9", 500));
     assert_eq!(broken.ask(420, 0, 200).unwrap().status, 500);
 }
+
+/// Status, reason and the named field of an answer; `None`: the request passed.
+fn answer(chain: &Chain, client: &str, fields: &str) -> Option<(u16, Option<Reason>, String)> {
+    let (_, reply) = ask(chain, Instant::now(), client, fields);
+    reply.map(|reply| {
+        (
+            reply.status,
+            reply.reason,
+            reply.fields.first().map(|(_, value)| value.to_string()).unwrap_or_default(),
+        )
+    })
+}
+
+#[test]
+fn who_has_no_password_is_asked_for_one() {
+    let chain = of("auth", r#"{"Username":"ann","Password":"a:b","Realm":"Shop"}"#);
+    let challenge = || Some((401, Some(Reason::Auth), "Basic realm=\"Shop\", charset=\"UTF-8\"".to_owned()));
+    // `ann:a:b` in base64, with and without its padding.
+    for good in ["Basic YW5uOmE6Yg==", "basic YW5uOmE6Yg", "BASIC   YW5uOmE6Yg=="] {
+        assert_eq!(answer(&chain, "", &format!("Authorization: {good}\r\n")), None, "{good}");
+    }
+    for wrong in ["Basic YW5uOmI=", "Basic YW5u", "Basic !", "Basic", "Bearer YW5uOmE6Yg==", ""] {
+        assert_eq!(answer(&chain, "", &format!("Authorization: {wrong}\r\n")), challenge(), "{wrong}");
+    }
+    assert_eq!(answer(&chain, "", ""), challenge());
+    let twice = "Authorization: Basic YW5uOmE6Yg==\r\nAuthorization: Basic YW5uOmI=\r\n";
+    assert_eq!(answer(&chain, "", twice), challenge());
+
+    for (pass, expected) in [(false, None), (true, Some(&b"Basic YW5uOmE6Yg=="[..]))] {
+        let spec = format!(r#"{{"Username":"ann","Password":"a:b","PassAuthorization":{pass}}}"#);
+        let mut request =
+            read("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YW5uOmE6Yg==\r\n\r\n").unwrap();
+        let verdict = of("basicauth", &spec).on_request(&mut Visit::default(), &mut request, &plain());
+        assert_eq!(verdict, Verdict::Continue);
+        assert_eq!(request.fields.get("Authorization"), expected);
+    }
+}
+
+#[test]
+fn addresses_are_let_in_or_not() {
+    let chain = of("ipfilter", r#"{"Allow":["10.0.0.0/8","2001:db8::/32"],"Deny":["10.1.0.0/16"]}"#);
+    for (client, passes) in [
+        ("10.2.3.4", true),
+        ("::ffff:10.2.3.4", true),
+        ("10.1.3.4", false),
+        ("192.0.2.1", false),
+        ("2001:db8::1", true),
+        ("2001:db9::1", false),
+        ("", false),
+    ] {
+        let expected = (!passes).then(|| (403, Some(Reason::Forbidden), String::new()));
+        assert_eq!(answer(&chain, client, ""), expected, "{client}");
+    }
+    let chain = of("ipfilter", r#"{"Deny":["10.1.0.0/16"]}"#);
+    assert!(answer(&chain, "10.1.2.3", "").is_some());
+    assert!(answer(&chain, "192.0.2.1", "").is_none() && answer(&chain, "", "").is_none());
+}
+
+#[test]
+fn answers_may_always_be_the_same() {
+    let reply = |spec: &str| ask(&of("respond", spec), Instant::now(), "", "").1.unwrap();
+    assert_eq!(reply("{}"), Reply::of(200));
+    assert_eq!(
+        reply(r#"{"Body":"hi there"}"#).body.unwrap(),
+        ("text/plain; charset=utf-8".into(), "hi there".into())
+    );
+    let full =
+        reply(r#"{"Status":410,"Body":"{}","ContentType":"application/json","Headers":{"X-A":["1","2"]}}"#);
+    assert_eq!((full.status, full.reason), (410, None));
+    assert_eq!(full.passed, [("X-A".into(), (*b"1").into()), ("X-A".into(), (*b"2").into())]);
+    assert_eq!(full.body.unwrap(), ("application/json".into(), "{}".into()));
+}

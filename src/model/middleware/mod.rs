@@ -1,24 +1,30 @@
 //! A middleware: one step that sees a request or an answer. One file a type.
 
+mod basicauth;
 mod cbreaker;
 mod compress;
 mod connlimit;
 mod content;
 mod cors;
 mod headers;
+mod ipfilter;
 mod ratelimit;
 mod redirect;
+mod respond;
 mod rewrite;
 mod webhook;
 
+pub use basicauth::{BasicAuthSpec, Secret};
 pub use cbreaker::{BreakerSpec, Fallback};
 pub use compress::{Coding, CompressSpec, DEFAULT_TYPES};
 pub use connlimit::ConnLimitSpec;
 pub use content::{CONTENT_BYTES_MAX, FieldList};
 pub use cors::{AllowedOrigin, CorsSpec};
 pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
+pub use ipfilter::IpFilterSpec;
 pub use ratelimit::{RateLimitSpec, RateSpec};
 pub use redirect::RedirectSpec;
+pub use respond::RespondSpec;
 pub use rewrite::RewriteSpec;
 pub use webhook::Webhook;
 
@@ -43,8 +49,7 @@ const OWN_FIELDS: [&str; 12] = [
 ];
 
 /// The types that are known and refused until they are offered: without them a request would pass that should not.
-const TYPES_TO_COME: &[&str] =
-    &["trace", "auth", "ipfilter", "respond", "mirror", "basicauth", "forwardauth"];
+const TYPES_TO_COME: &[&str] = &["trace", "mirror", "forwardauth"];
 
 /// A middleware's envelope: `{"Id","Priority","Type","Middleware":{...}}`.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,6 +115,14 @@ types! {
     Compress(CompressSpec) = "compress" in compress,
     /// `cbreaker`, vulcand's.
     Breaker(BreakerSpec) = "cbreaker" in cbreaker,
+    /// `auth`, as vulcand's sample has it.
+    Auth(BasicAuthSpec) = "auth" in basicauth,
+    /// `basicauth` (new), the same.
+    BasicAuth(BasicAuthSpec) = "basicauth" in basicauth,
+    /// `ipfilter` (new).
+    IpFilter(IpFilterSpec) = "ipfilter" in ipfilter,
+    /// `respond` (new).
+    Respond(RespondSpec) = "respond" in respond,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {

@@ -50,7 +50,7 @@ fn listeners() {
         Some(https),
         &[
             "w Settings.TLS.MinVersion: is VersionTLS10, which is broken; VersionTLS12 is used",
-            "w Settings.TLS.CipherSuites: is read and kept, but every sound cipher suite is offered",
+            "w Settings.TLS.CipherSuites: are not sound and not offered: TLS_RSA_WITH_RC4_128_SHA; all sound ones are",
         ],
     );
     check(
@@ -63,9 +63,43 @@ fn listeners() {
         key,
         &with(r#"{"MinVersion":"1.2","PreferServerCipherSuites":true}"#),
         None,
+        &[r#"e Settings.TLS.MinVersion: is "1.2"; one of VersionTLS10"#],
+    );
+    let with_suites = |suites: &str| {
+        https.replace(
+            "}}",
+            &format!(
+                r#"}},"Settings":{{"TLS":{{"CipherSuites":[{suites}],"PreferServerCipherSuites":true}}}}}}"#
+            ),
+        )
+    };
+    check_same(
+        key,
+        &with_suites(
+            r#""TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256","TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256""#,
+        ),
+    );
+    // vulcand's own list.
+    check(
+        key,
+        &with_suites(
+            r#""TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256","TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256","TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA","TLS_RSA_WITH_AES_128_CBC_SHA""#,
+        ),
+        Some(&with_suites(
+            r#""TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256","TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256""#,
+        )),
         &[
-            r#"e Settings.TLS.MinVersion: is "1.2"; one of VersionTLS10"#,
-            "w Settings.TLS.PreferServerCipherSuites: is read and kept",
+            "w Settings.TLS.CipherSuites: are not sound and not offered: TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA, TLS_RSA_WITH_AES_128_CBC_SHA",
+        ],
+    );
+    check(
+        key,
+        &with_suites(r#""TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA255","TLS_AES_128_GCM_SHA256",7"#),
+        None,
+        &[
+            "e Settings.TLS.CipherSuites[0]: is \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA255\", which is no cipher suite that is known here; did you mean `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`?",
+            "e Settings.TLS.CipherSuites[1]: is \"TLS_AES_128_GCM_SHA256\", which is no cipher suite that is known here",
+            "e Settings.TLS.CipherSuites[2]: is the number 7; a string is expected",
         ],
     );
     check(
@@ -148,6 +182,45 @@ fn listeners() {
         &["e Protocol: is missing", r#"e Address.Network: is "udp"; one of tcp, unix is expected"#],
     );
     check(key, "{}", None, &["e Protocol: is missing", "e Address: is missing"]);
+}
+
+#[test]
+fn client_certificates() {
+    let key = "hosts/a.example/host";
+    let with =
+        |auth: serde_json::Value| serde_json::json!({ "Settings": { "ClientAuth": auth } }).to_string();
+    let b64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let secret = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    for mode in ["off", "optional", "required"] {
+        check_same(key, &with(serde_json::json!({ "Mode": mode, "CA": pem, "Forward": true })));
+        check_same(key, &with(serde_json::json!({ "Mode": mode, "CAFile": "ca/clients.pem" })));
+        let plain = with(serde_json::json!({ "Mode": mode, "CA": pem }));
+        check(key, &with(serde_json::json!({ "mode": mode, "ca": b64(pem) })), Some(&plain), &[]);
+    }
+    check_same(key, &with(serde_json::json!({ "Mode": "off" })));
+    let bad = |auth: serde_json::Value, findings: &[&str]| check(key, &with(auth), None, findings);
+    bad(serde_json::json!({}), &["e Settings.ClientAuth.Mode: is missing"]);
+    bad(serde_json::json!({ "Mode": "require", "CA": pem }), &["did you mean `required`?"]);
+    bad(serde_json::json!({ "Mode": "required" }), &["e Settings.ClientAuth.CA: is missing"]);
+    bad(
+        serde_json::json!({ "Mode": "optional", "CA": pem, "CAFile": "a" }),
+        &["e Settings.ClientAuth.CAFile: stands beside"],
+    );
+    bad(
+        serde_json::json!({ "Mode": "required", "CAFile": "../a" }),
+        &["e Settings.ClientAuth.CAFile: is not a relative"],
+    );
+    bad(
+        serde_json::json!({ "Mode": "required", "CA": "AAAA" }),
+        &["e Settings.ClientAuth.CA: holds no certificate"],
+    );
+    for text in [format!("{pem}{secret}"), b64(&format!("{secret}{pem}"))] {
+        bad(
+            serde_json::json!({ "Mode": "off", "CA": text }),
+            &["e Settings.ClientAuth.CA: holds a private key"],
+        );
+    }
 }
 
 #[test]

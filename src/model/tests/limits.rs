@@ -181,3 +181,99 @@ fn breakers() {
         bad("cbreaker", &with_hook(hook), &[reason]);
     }
 }
+
+/// Of nothing that anybody uses, at cost 4.
+const HASH: &str = "$2y$04$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
+
+#[test]
+fn names_and_passwords() {
+    for kind in ["auth", "basicauth"] {
+        same(kind, r#"{"Username":"ann","Password":"a b"}"#);
+        same(
+            kind,
+            &format!(r#"{{"Users":{{"ann":"{HASH}"}},"Realm":"Shop \u00e4","PassAuthorization":true}}"#)
+                .replace("\\u00e4", "ä"),
+        );
+    }
+    let written = format!(
+        r#"{{"Users":{{"ann":"{HASH}","bob":"{{SHA}}W6ph5Mm5Pz8GgiULbPgzG37mj9g=","cy":"{{SHA256}}XohImNooBHFR0OVvjcYpJ3NgPQ1qq73WKhHvch0VQtg="}}}}"#
+    );
+    same("basicauth", &written);
+    let lines = format!(
+        r#"{{"Users":["ann:{HASH}","bob:{{SHA}}W6ph5Mm5Pz8GgiULbPgzG37mj9g=","cy:{{SHA256}}XohImNooBHFR0OVvjcYpJ3NgPQ1qq73WKhHvch0VQtg="]}}"#
+    );
+    read_as("basicauth", &lines, &written, &[]);
+    bad("auth", "{}", &["Middleware: names nobody"]);
+    bad("auth", r#"{"Username":"a"}"#, &["Password: is missing beside Username"]);
+    bad("auth", r#"{"Password":"a"}"#, &["Username: is missing beside Password"]);
+    bad("auth", r#"{"Username":"a:b","Password":"x"}"#, &["has a colon"]);
+    bad("auth", r#"{"Username":"a","Password":"x","Realm":"a\"b"}"#, &["Realm: has a quotation mark"]);
+    for (users, reason) in [
+        (r#"{"ann":"open"}"#, "Users.ann: is no hash that is known"),
+        (r#"{"ann":"$apr1$a$b"}"#, "Users.ann: is no hash that is known"),
+        (r#"{"ann":"{SHA}abcd"}"#, "is no SHA-1 in base64"),
+        (r#"{"ann":"$2y$04$short"}"#, "is no whole hash of bcrypt"),
+        (&format!(r#"{{"ann":"{}"}}"#, HASH.replace("$04$", "$12$")), "bcrypt with a cost over 10"),
+        (&format!(r#"["ann:{HASH}","ann:{HASH}"]"#), "Users[1]: names \"ann\" once more"),
+        (r#"["ann"]"#, "Users[0]: is no line of the form `NAME:HASH`"),
+        ("5", "Users: is the number 5"),
+        (r#"{"ann":1}"#, "Users.ann: is the number 1; a hash is expected"),
+    ] {
+        bad("basicauth", &format!(r#"{{"Users":{users}}}"#), &[reason]);
+    }
+}
+
+#[test]
+fn findings_and_debug_show_nothing_secret() {
+    let value = with("basicauth", r#"{"Username":"ann","Password":"hush-hush","Users":{"bob":"hush-hush"}}"#);
+    let parsed = parse(KEY, &value, Strictness::Stored);
+    assert!(!shown(&parsed.findings).contains("hush"), "{}", shown(&parsed.findings));
+    let parsed =
+        parse(KEY, &with("auth", r#"{"Username":"ann","Password":"hush-hush"}"#), Strictness::Stored);
+    assert!(!format!("{:?}", parsed.object.unwrap()).contains("hush"));
+}
+
+#[test]
+fn ipfilters() {
+    same("ipfilter", r#"{"Allow":["10.0.0.0/8","2001:db8::/32"],"Deny":["10.1.2.3/32"]}"#);
+    read_as(
+        "ipfilter",
+        r#"{"Deny":["10.1.2.3","10.1.2.3/8","::ffff:192.0.2.1"]}"#,
+        r#"{"Deny":["10.1.2.3/32","10.0.0.0/8","192.0.2.1/32"]}"#,
+        &[],
+    );
+    bad("ipfilter", "{}", &["Middleware: filters nothing: Allow or Deny is expected"]);
+    bad(
+        "ipfilter",
+        r#"{"Allow":["10.0.0.0/33","a"]}"#,
+        &["Allow[0]: \"10.0.0.0/33\" is no address", "Allow[1]"],
+    );
+}
+
+#[test]
+fn responses() {
+    same("respond", "{}");
+    same(
+        "respond",
+        r#"{"Status":503,"Body":"<p>Back soon</p>","ContentType":"text/html","Headers":{"Retry-After":["60"],"X-A":["1","2"]}}"#,
+    );
+    same("respond", r#"{"Status":204}"#);
+    read_as(
+        "respond",
+        r#"{"Body":{"ok":true},"Headers":{"X-A":"1"}}"#,
+        r#"{"Body":"{\"ok\":true}","Headers":{"X-A":["1"]}}"#,
+        &[],
+    );
+    bad("respond", r#"{"Status":100}"#, &["Status: is 100; from 200 to 599 is allowed"]);
+    bad("respond", r#"{"Status":304,"Body":"a b"}"#, &["is 304, an answer without a body, and there is one"]);
+    bad(
+        "respond",
+        r#"{"Headers":{"Content-Type":"a/b"}}"#,
+        &["Headers: has Content-Type, which is ContentType here"],
+    );
+    bad(
+        "respond",
+        r#"{"Headers":{"Content-Length":"1","X":"a\nb"}}"#,
+        &["Content-Length: belongs", "X: has a control"],
+    );
+}

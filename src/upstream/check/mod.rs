@@ -9,7 +9,7 @@ mod tests;
 
 use super::server::Server;
 use crate::model::{BackendSettings, HealthCheck, HttpProbe, Probe, Scheme, UpstreamProtocol, UpstreamTls};
-use crate::tls::{ClientTls, Trust, client_config};
+use crate::tls::{Certificate, ClientTls, client_config};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, USER_AGENT};
 use http::{Method, Request, StatusCode};
@@ -88,6 +88,7 @@ pub struct Checker {
     check: HealthCheck,
     protocol: UpstreamProtocol,
     tls: UpstreamTls,
+    certificate: Option<Arc<Certificate>>,
     /// Locked while it is being made.
     config: Mutex<Option<Result<Arc<ClientConfig>, String>>>,
 }
@@ -111,20 +112,24 @@ struct Opened {
 }
 
 impl Checker {
-    /// The checker for a backend; `None` where its servers are not asked.
-    pub fn new(settings: &BackendSettings) -> Option<Self> {
+    /// The checker for a backend with the certificate that goes with its settings; `None` where its servers are not asked.
+    pub fn new(settings: &BackendSettings, certificate: Option<&Arc<Certificate>>) -> Option<Self> {
         Some(Self {
             check: settings.health.clone()?,
             protocol: settings.protocol,
             tls: settings.tls.clone(),
+            certificate: certificate.cloned(),
             config: Mutex::default(),
         })
     }
 
     /// Whether it asks as these settings want it.
-    pub fn is_for(&self, settings: &BackendSettings) -> bool {
-        let Self { check, protocol, tls, .. } = self;
-        settings.health.as_ref() == Some(check) && settings.protocol == *protocol && settings.tls == *tls
+    pub fn is_for(&self, settings: &BackendSettings, certificate: Option<&Arc<Certificate>>) -> bool {
+        let Self { check, protocol, tls, certificate: shown, .. } = self;
+        settings.health.as_ref() == Some(check)
+            && settings.protocol == *protocol
+            && settings.tls == *tls
+            && shown.as_ref().map(Arc::as_ptr) == certificate.map(Arc::as_ptr)
     }
 
     /// What is asked, and how often.
@@ -235,18 +240,13 @@ impl Checker {
     }
 
     async fn set_up(&self) -> Result<Arc<ClientConfig>, String> {
-        let trust = match (&self.tls.authorities, self.tls.insecure) {
-            (_, true) => Trust::Anyone,
-            (Some(pem), false) => Trust::Authorities(pem.as_bytes().into()),
-            (None, false) => Trust::System,
-        };
         let alpn: &[&str] = match (&self.check.probe, self.protocol) {
             (Probe::Grpc { .. }, _) | (_, UpstreamProtocol::Http2) => &["h2"],
             (_, UpstreamProtocol::Http1) => &["http/1.1"],
             (_, UpstreamProtocol::Auto) => &["h2", "http/1.1"],
         };
         let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let tls = ClientTls { trust, certificate: None, alpn };
+        let tls = ClientTls::of(&self.tls, self.certificate.as_ref(), alpn);
         // It may read the system's bundle.
         let made = tokio::task::spawn_blocking(move || client_config(&tls)).await;
         made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())

@@ -34,9 +34,9 @@ async fn ask(address: &str, settings: BackendSettings) -> Result<(), String> {
         state: model::ServerState::Active,
         zone: None,
     };
-    let checker = Checker::new(&settings).unwrap();
-    assert!(checker.is_for(&settings));
-    let backend = Backend::compile(&id, settings.into(), [&object].into_iter(), None, 1);
+    let checker = Checker::new(&settings, None).unwrap();
+    assert!(checker.is_for(&settings, None));
+    let backend = Backend::compile(&id, settings.into(), None, [&object].into_iter(), None, 1);
     checker.check(&backend.servers()[0]).await.map_err(|failure| failure.to_string())
 }
 
@@ -151,7 +151,7 @@ async fn tls_servers_prove_who_they_are() {
     let server_name = Some("shop.example".into());
     assert_eq!(check(UpstreamTls { insecure: true, ..UpstreamTls::default() }).await, Ok(()));
     assert_eq!(
-        check(UpstreamTls { insecure: false, authorities: authorities.clone(), server_name }).await,
+        check(UpstreamTls { authorities: authorities.clone(), server_name, ..UpstreamTls::default() }).await,
         Ok(())
     );
     for tls in [

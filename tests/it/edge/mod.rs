@@ -1,8 +1,9 @@
-//! Where clients come in: the PROXY protocol, Unix sockets, listeners that move, client certificates.
+//! Where clients come in: the PROXY protocol, Unix sockets, listeners that move, client certificates, ours for servers.
 
 mod certificates;
 mod moves;
 mod proxied;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -142,3 +142,18 @@ fn a_listener_that_moves_or_changes_its_protocol_drops_nobody() {
         assert_eq!(kept.get("a.example", "/").unwrap().status, 200);
     }
 }
+
+#[test]
+fn vulcands_default_listener_serves_where_it_is_asked_for() {
+    let _machine = shared();
+    let echo = Echo::plain(false);
+    let directory = Directory::new();
+    directory.put_way("all", "PathPrefix(`/`)", echo.address());
+    // Elsewhere than on 8181, which this machine may use for something.
+    let elsewhere = ["--listener", "default=127.0.0.1:0"];
+    let flipgate =
+        Flipgate::on(&directory.url()).arguments(&["--default-listener", "on"]).arguments(&elsewhere).ready();
+    assert_eq!(curl(&[format!("http://{}/", flipgate.address("default"))]).status, 200);
+    let flipgate = Flipgate::on(&directory.url()).arguments(&elsewhere).ready();
+    assert_eq!(flipgate.admin().status()["listeners"], json!([]));
+}

@@ -98,8 +98,8 @@ impl Scene {
     fn last_line(&self, path: &str) -> Value {
         until("the line is logged", Duration::from_secs(5), || {
             let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            lines.filter(|line| line["path"] == path).last()
+            let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.rfind(|line| line["path"] == path)
         })
     }
 

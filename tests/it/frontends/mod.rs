@@ -3,6 +3,8 @@
 mod failover;
 mod limits;
 mod live;
+mod pages;
+mod trusted;
 
 use crate::support::{Answer, Connection, Directory, Flipgate};
 use serde_json::{Value, json};

@@ -3,5 +3,6 @@
 mod breaker;
 mod compress;
 mod cors;
+mod doors;
 mod limits;
 mod way;

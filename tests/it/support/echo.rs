@@ -1,6 +1,6 @@
 //! A server that sends back what it was sent, over HTTP/1.1 or HTTP/2, plain or under TLS.
 
-use super::TestCertificate;
+use super::{TestAuthority, TestCertificate};
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -43,20 +43,12 @@ impl Echo {
 
     /// One that offers both by ALPN under this certificate, HTTP/2 only with `http2`.
     pub fn secure(certificate: &TestCertificate, http2: bool) -> Self {
-        let chain = vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        if http2 {
-            config.alpn_protocols.insert(0, b"h2".to_vec());
-        }
-        Self::start(Some(TlsAcceptor::from(Arc::new(config))), http2)
+        Self::start(Some(acceptor(certificate, http2, None)), http2)
+    }
+
+    /// As [`secure`](Self::secure), and only for clients with a certificate of this authority.
+    pub fn mutual(certificate: &TestCertificate, clients: &TestAuthority, http2: bool) -> Self {
+        Self::start(Some(acceptor(certificate, http2, Some(clients))), http2)
     }
 
     fn start(tls: Option<TlsAcceptor>, http2: bool) -> Self {
@@ -156,4 +148,29 @@ async fn answer(
         response = response.header(format!("x-seen-{name}"), value);
     }
     Ok(response.body(StreamBody::new(futures_util::stream::iter(frames))).unwrap())
+}
+
+fn acceptor(certificate: &TestCertificate, http2: bool, clients: Option<&TestAuthority>) -> TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap()).unwrap();
+            let roots = Arc::new(roots);
+            let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    if http2 {
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+    }
+    TlsAcceptor::from(Arc::new(config))
 }

@@ -10,6 +10,7 @@ mod differential;
 mod hour;
 mod secure;
 mod upstreams;
+mod vctl;
 
 use crate::support::{Connection, Keys, Process, free_port, until};
 use std::net::SocketAddr;

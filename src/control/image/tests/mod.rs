@@ -153,7 +153,7 @@ impl Stage {
         let forms = || self.image.slots.iter().filter_map(|(key, slot)| Some((key, slot.form.as_ref()?)));
         let targets: BTreeMap<_, _> = forms()
             .filter_map(|(key, form)| match (key, form) {
-                (ObjectKey::Backend(id), Form::Backend(it)) => match &**it {
+                (ObjectKey::Backend(id), Form::Backend(it, _)) => match &**it {
                     Backend::Alias { target, .. } => Some((id.clone(), target.clone())),
                     Backend::Http { .. } => None,
                 },

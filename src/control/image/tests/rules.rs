@@ -372,3 +372,61 @@ fn a_host_needs_a_certificate_that_fits_its_key_and_warns_before_it_expires() {
     assert_eq!(stage.image.reload(stage.now).changes.len(), 1);
     stage.check_problems(&[]);
 }
+
+#[test]
+fn middlewares_whose_frontend_is_gone_do_nothing_until_it_comes_back() {
+    let mut stage = Stage::new();
+    stage.batch(&[
+        ("+backends/b/backend", BACKEND),
+        ("+frontends/f/frontend", &frontend("b", "a.example")),
+        ("+frontends/f/middlewares/m", HEADERS),
+    ]);
+    // As a lease on the frontend's key alone ends it.
+    stage.delete("frontends/f/frontend");
+    stage.check(&[("frontends/f/frontend", "absent"), ("frontends/f/middlewares/m", "this")]);
+    stage.check_problems(&[]);
+    stage.put("frontends/f/frontend", &frontend("b", "a.example"));
+    stage.check(&[("frontends/f/frontend", "this"), ("frontends/f/middlewares/m", "this")]);
+    stage.check_problems(&[]);
+}
+
+#[test]
+fn files_that_backends_and_policies_name_are_read_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut stage = Stage::new();
+    stage.image =
+        Image::new(Environment { seal_keys: SealKeys::none(), secrets_dir: Some(dir.path().into()) });
+    let backend = r#"{"Settings":{"TLS":{"KeyPair":{"CertFile":"crt","KeyFile":"key"}}}}"#;
+    let host = r#"{"Settings":{"ClientAuth":{"Mode":"required","CAFile":"crt"}}}"#;
+    stage.store.insert("backends/b/backend".into(), (backend.into(), 1, 1));
+    stage.store.insert("hosts/a.example/host".into(), (host.into(), 1, 1));
+    let entries = ["backends/b/backend", "hosts/a.example/host"].map(|key| stage.entry(key));
+    let snapshot = Snapshot { revision: Revision(1), entries: entries.into() };
+    assert_eq!(stage.image.apply(&Event::Snapshot(snapshot), stage.now).changes.len(), 0);
+    stage.check_problems(&[
+        "error hosts/a.example/host Settings.ClientAuth.CAFile None",
+        "error backends/b/backend Settings.TLS.KeyPair.CertFile None",
+    ]);
+
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).expect("a certificate");
+        std::fs::write(dir.path().join("crt"), made.cert.pem()).expect("written");
+        std::fs::write(dir.path().join("key"), made.signing_key.serialize_pem()).expect("written");
+    };
+    for changed in [2, 0] {
+        if changed > 0 {
+            write();
+        }
+        assert_eq!(stage.image.reload(stage.now).changes.len(), changed);
+        stage.check_problems(&[]);
+    }
+    std::fs::write(dir.path().join("crt"), "nonsense").expect("written");
+    assert_eq!(stage.image.reload(stage.now).changes.len(), 0);
+    stage.check_problems(&[
+        "error hosts/a.example/host Settings.ClientAuth.CAFile Previous",
+        "error backends/b/backend Settings.TLS.KeyPair Previous",
+    ]);
+    write();
+    assert_eq!(stage.image.reload(stage.now).changes.len(), 2);
+    stage.check_problems(&[]);
+}

@@ -1,0 +1,283 @@
+//! Names and passwords, judged without telling which of the two is wrong.
+//!
+//! A right pair is remembered by a keyed hash, so bcrypt runs once for each user and not for each request. What is wrong is
+//! judged each time and takes a worker's time, so how much of it is done is limited: beyond that, requests are asked to
+//! come back, and those whose pair is known go on.
+
+use super::{Outcome, Reply, RequestContext};
+use crate::message::RequestHead;
+use crate::meter::{Buckets, Rate, nanos};
+use crate::model::{BasicAuthSpec, Secret};
+use crate::telemetry::Reason;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use base64::Engine;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::GeneralPurposeConfig;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Checks of a second at bcrypt's cost of 10, together about a third of one worker's time; twice as many for each step down.
+const CHECKS_A_SECOND: u32 = 5;
+/// Some clients leave the padding out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+);
+/// Stands for users that there are not: bcrypt of something random at each cost has the same time.
+const NOBODY: &str = "$2b$COST$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
+
+#[derive(Debug)]
+pub(super) struct BasicAuth {
+    spec: BasicAuthSpec,
+    users: HashMap<Box<str>, User>,
+    /// Of bcrypt, the highest among the users; `None`: nobody has one.
+    cost: Option<u32>,
+    checks: Mutex<Buckets>,
+    challenge: Box<str>,
+}
+
+#[derive(Debug)]
+struct User {
+    secret: Secret,
+    /// Of the right pair, once it has come.
+    known: OnceLock<Tag>,
+}
+
+/// A keyed hash of a name and a password, with a key of the process.
+type Tag = [u8; 32];
+
+/// What is thought of a name and a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    Right,
+    Wrong,
+    /// Too many were wrong of late.
+    Later,
+}
+
+impl BasicAuth {
+    /// Users whose secret did not change stay known.
+    pub(super) fn compile(spec: &BasicAuthSpec, previous: Option<&Self>) -> Self {
+        let user = |(name, secret): &(Box<str>, Secret)| {
+            let known = match (secret, previous.and_then(|previous| previous.users.get(name))) {
+                (Secret::Plain(password), _) => OnceLock::from(tag(name, password.as_bytes())),
+                (_, Some(user)) if user.secret == *secret => user.known.clone(),
+                _ => OnceLock::new(),
+            };
+            (name.clone(), User { secret: secret.clone(), known })
+        };
+        let cost = spec.users.iter().filter_map(|(_, secret)| match secret {
+            Secret::Bcrypt(_, cost) => Some(*cost),
+            _ => None,
+        });
+        Self {
+            users: spec.users.iter().map(user).collect(),
+            cost: cost.max(),
+            checks: Mutex::default(),
+            challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", spec.realm).into(),
+            spec: spec.clone(),
+        }
+    }
+
+    pub(super) fn run(&self, request: &mut RequestHead, context: &RequestContext<'_>) -> Outcome {
+        let judgement = match pair(&request.fields) {
+            Some((name, password)) => self.judge(&name, &password, context.now),
+            None => Judgement::Wrong,
+        };
+        match judgement {
+            Judgement::Right => {
+                if !self.spec.pass_authorization {
+                    request.fields.remove("Authorization");
+                }
+                Outcome::Pass
+            }
+            Judgement::Wrong => Outcome::Reply(Reply {
+                fields: vec![("WWW-Authenticate", self.challenge.clone())],
+                ..Reply::refuse(401, Reason::Auth)
+            }),
+            Judgement::Later => Outcome::Reply(Reply {
+                fields: vec![("Retry-After", "1".into())],
+                ..Reply::refuse(429, Reason::Limited)
+            }),
+        }
+    }
+
+    fn judge(&self, name: &str, password: &[u8], now: Instant) -> Judgement {
+        let given = tag(name, password);
+        let user = self.users.get(name);
+        let known = user.and_then(|user| user.known.get());
+        // Also for a name that there is not, so that it takes as long.
+        let is_known = verify_slices_are_equal(known.unwrap_or(&[0; 32]), &given).is_ok();
+        if is_known && known.is_some() {
+            return Judgement::Right;
+        }
+        let Some(cost) = self.cost else {
+            return remember(user, &given, user.is_some_and(|user| is_sum(&user.secret, password)));
+        };
+        // Whatever the user has, the time is that of the costliest.
+        if !self.may_check(cost, now) {
+            return Judgement::Later;
+        }
+        let right = match user.map(|user| &user.secret) {
+            Some(Secret::Bcrypt(hash, own)) => {
+                let right = is_bcrypt(password, hash);
+                if *own < cost {
+                    is_bcrypt(password, &nobody(cost));
+                }
+                right
+            }
+            other => {
+                is_bcrypt(password, &nobody(cost));
+                other.is_some_and(|secret| is_sum(secret, password))
+            }
+        };
+        remember(user, &given, right)
+    }
+
+    fn may_check(&self, cost: u32, now: Instant) -> bool {
+        let rate = CHECKS_A_SECOND << 10_u32.saturating_sub(cost);
+        let rate = Rate::new(rate, Duration::from_secs(1), rate.saturating_mul(2));
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.take(nanos(now), &[rate]).is_ok()
+    }
+}
+
+fn remember(user: Option<&User>, given: &Tag, right: bool) -> Judgement {
+    match user.filter(|_| right) {
+        Some(user) => {
+            // Another worker may have been faster.
+            let _ = user.known.set(*given);
+            Judgement::Right
+        }
+        None => Judgement::Wrong,
+    }
+}
+
+fn nobody(cost: u32) -> String {
+    NOBODY.replace("COST", &format!("{cost:02}"))
+}
+
+fn is_bcrypt(password: &[u8], hash: &str) -> bool {
+    // Bcrypt itself ends at a zero.
+    !password.contains(&0) && bcrypt::verify(password, hash).unwrap_or(false)
+}
+
+fn is_sum(secret: &Secret, password: &[u8]) -> bool {
+    let (sum, algorithm) = match secret {
+        Secret::Sha1(sum) => (&sum[..], &SHA1_FOR_LEGACY_USE_ONLY),
+        Secret::Sha256(sum) => (&sum[..], &SHA256),
+        // Its tag is known from the start.
+        Secret::Plain(_) | Secret::Bcrypt(..) => return false,
+    };
+    verify_slices_are_equal(digest(algorithm, password).as_ref(), sum).is_ok()
+}
+
+fn tag(name: &str, password: &[u8]) -> Tag {
+    static KEY: LazyLock<hmac::Key> =
+        LazyLock::new(|| hmac::Key::new(HMAC_SHA256, &rand::random::<[u8; 32]>()));
+    let mut context = hmac::Context::with_key(&KEY);
+    // A name has no colon.
+    context.update(name.as_bytes());
+    context.update(b":");
+    context.update(password);
+    let mut tag = Tag::default();
+    tag.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+    tag
+}
+
+/// Name and password of a request that brings exactly one pair.
+fn pair(fields: &crate::message::Fields) -> Option<(String, Vec<u8>)> {
+    let mut values = fields.get_all("Authorization");
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, credentials) = value.split_at_checked("Basic ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return None;
+    }
+    let mut name = BASE64.decode(credentials.trim_ascii()).ok()?;
+    let colon = name.iter().position(|byte| *byte == b':')?;
+    let password = name.split_off(colon + 1);
+    name.truncate(colon);
+    Some((String::from_utf8(name).ok()?, password))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MiddlewareSpec, Object, ObjectKey, Strictness};
+
+    // Of `secret`, at cost 4, as `htpasswd -nbB -C 4` makes it.
+    pub(super) fn hashed(cost: u32) -> String {
+        bcrypt::hash("secret", cost).unwrap()
+    }
+
+    fn spec(json: &serde_json::Value) -> BasicAuthSpec {
+        let value = serde_json::json!({"Type": "basicauth", "Middleware": json});
+        let key = ObjectKey::parse("middlewares/m").unwrap();
+        match Object::parse_value(&key, &value, Strictness::Written).object {
+            Some(Object::Middleware(middleware)) => match middleware.spec {
+                MiddlewareSpec::BasicAuth(spec) => spec,
+                other => panic!("{other:?}"),
+            },
+            _ => panic!("{value}"),
+        }
+    }
+
+    #[test]
+    fn pairs_are_right_or_wrong_in_every_form() {
+        let users = serde_json::json!({
+            "b": hashed(4), "s": "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+            "t": "{SHA256}K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=",
+        });
+        let auth = BasicAuth::compile(
+            &spec(&serde_json::json!({"Username": "p", "Password": "secret", "Users": users})),
+            None,
+        );
+        let now = Instant::now();
+        for name in ["p", "b", "s", "t"] {
+            for _ in 0..2 {
+                assert_eq!(auth.judge(name, b"wrong", now), Judgement::Wrong, "{name}");
+                assert_eq!(auth.judge(name, b"", now), Judgement::Wrong, "{name}");
+                assert_eq!(auth.judge(name, b"secret\0", now), Judgement::Wrong, "{name}");
+                assert_eq!(auth.judge(name, b"secret", now), Judgement::Right, "{name}");
+            }
+        }
+        for name in ["", "P", "x", "p:", "p:secret"] {
+            assert_eq!(auth.judge(name, b"secret", now), Judgement::Wrong, "{name}");
+        }
+    }
+
+    #[test]
+    fn checks_are_limited_and_known_pairs_are_not() {
+        let auth =
+            BasicAuth::compile(&spec(&serde_json::json!({"Users": {"b": hashed(4), "c": hashed(4)}})), None);
+        let now = Instant::now();
+        assert_eq!(auth.judge("b", b"secret", now), Judgement::Right);
+        let checks = (0..10_000).take_while(|_| auth.judge("x", b"y", now) == Judgement::Wrong).count();
+        assert_eq!(checks, 2 * 5 * 64 - 1, "at cost 4 there are 64 times as many as at 10");
+        assert_eq!(auth.judge("c", b"secret", now), Judgement::Later);
+        assert_eq!(auth.judge("b", b"wrong", now), Judgement::Later);
+        assert_eq!(auth.judge("b", b"secret", now), Judgement::Right);
+        assert_eq!(auth.judge("c", b"secret", now + Duration::from_secs(1)), Judgement::Right);
+    }
+
+    #[test]
+    fn an_edit_keeps_those_known_whose_secret_stays() {
+        let (one, other) = (hashed(4), hashed(4));
+        let of = |hash: &str| spec(&serde_json::json!({"Users": {"b": hash}, "Realm": "x"}));
+        let auth = BasicAuth::compile(&of(&one), None);
+        assert_eq!(auth.judge("b", b"secret", Instant::now()), Judgement::Right);
+        let is_known = |auth: &BasicAuth| auth.users["b"].known.get().is_some();
+        assert!(is_known(&BasicAuth::compile(&of(&one), Some(&auth))));
+        assert!(!is_known(&BasicAuth::compile(&of(&other), Some(&auth))));
+    }
+
+    #[test]
+    fn nobodys_hash_is_one() {
+        for cost in 4..=10 {
+            assert!(bcrypt::verify("x", &nobody(cost)).is_ok());
+        }
+    }
+}
