@@ -215,8 +215,10 @@ impl Coordinator {
         loop {
             let generation = *swaps.borrow_and_update();
             let table = board.table();
-            // Most tables have the listeners of the one before.
-            if !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, table.listeners())) {
+            // Before there is a table nobody could be answered. Most tables have the listeners of the one before.
+            if table.generation > 0
+                && !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, table.listeners()))
+            {
                 let all_open = self.follow(&table).await;
                 followed = all_open.then(|| table.listeners().clone());
             }

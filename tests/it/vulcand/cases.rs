@@ -1,7 +1,7 @@
 //! The cases as data: files in `cases/`, each of key sets with requests.
 //!
 //! ```text
-//! = NAME [live] [order] [alone] [needs WORD]   a set; its names begin with it, and its host is NAME.test
+//! = NAME [live] [order] [alone]   a set; its names begin with it, and its host is NAME.test
 //! route ID BACKEND EXPRESSION       a frontend; ID `@` is NAME, `@x` is NAME-x
 //! KEY JSON                          any key
 //! > METHOD TARGET [xN] [on LISTENER] -> STATUS [SERVER]
@@ -14,7 +14,9 @@
 //! ```
 //!
 //! `@` stands for the set's name, `{a}` for a server's address. What follows `->` is vulcand's answer, so that a case
-//! cannot become empty; status 0 is none at all. `any`: the server is left to chance. `live`: its keys are written while both proxies run.
+//! cannot become empty; status 0 is none at all. `any`: the server is left to chance. `live`: the set's keys are written
+//! while both proxies run. `order`: also asked of a proxy with vulcand's order of routes. `alone`: of Flipgate only, where
+//! vulcand has no such thing built in.
 
 /// A set of keys, and what is asked of it.
 #[derive(Debug, Clone)]
@@ -25,8 +27,6 @@ pub struct Set {
     pub order: bool,
     /// Asked of Flipgate alone: vulcand has no such thing built in.
     pub alone: bool,
-    /// What Flipgate has to be able to do for it.
-    pub needs: Option<String>,
     pub keys: Vec<(String, String)>,
     pub steps: Vec<Step>,
 }
@@ -95,11 +95,10 @@ fn parse(file: &str, text: &str) -> Vec<Set> {
         }
         if let Some(head) = line.strip_prefix("= ") {
             let words = head.split(' ').collect::<Vec<_>>();
-            let needs = words.iter().position(|word| *word == "needs").map(|at| words[at + 1].to_owned());
             let has = |word| words.contains(&word);
             let (live, order, alone) = (has("live"), has("order"), has("alone"));
             let name = words[0].to_owned();
-            sets.push(Set { name, live, order, alone, needs, keys: Vec::new(), steps: Vec::new() });
+            sets.push(Set { name, live, order, alone, keys: Vec::new(), steps: Vec::new() });
             continue;
         }
         let Some(set) = sets.last_mut() else { wrong() };

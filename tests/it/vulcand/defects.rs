@@ -333,7 +333,6 @@ fn no_private_key_in_any_answer() {
 }
 
 #[test]
-#[ignore = "PENDING: needs ratelimit and the PROXY protocol"]
 fn ipv6_clients_are_limited_apart() {
     let _machine = shared();
     let mut scene = Scene::new();
@@ -357,7 +356,6 @@ fn ipv6_clients_are_limited_apart() {
 }
 
 #[test]
-#[ignore = "PENDING: needs ratelimit"]
 fn a_rate_limit_holds_while_pods_come_and_go() {
     let _machine = shared();
     let mut scene = Scene::new();

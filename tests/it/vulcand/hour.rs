@@ -1,8 +1,8 @@
 //! A team's hour: the README's chapter, typed as it stands there, while clients go on asking.
 
-use super::{vctl_program, vulcand_program};
+use super::{PREFIX, vctl_program, vulcand_program};
 use crate::readme::{Shell, blocks, readme, steps};
-use crate::support::{Connection, alone, figure, until};
+use crate::support::{Connection, Flipgate, Keys, alone, figure, free_port, shared, until};
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,6 +76,35 @@ fn flipgate_takes_vulcands_place() {
         }
     });
     judge(&asked.into_inner().unwrap());
+}
+
+#[test]
+fn the_default_listener_waits_for_the_table() {
+    let _machine = shared();
+    let mut keys = Keys::start().below(PREFIX);
+    // Slow enough to read that a listener without a table would be seen.
+    let frontend = |n: u32| serde_json::json!({"Type": "http", "BackendId": "none", "Route": format!("Host(`{n}.test`)")});
+    let puts = (0..2_000).map(|n| (format!("frontends/f{n}/frontend"), frontend(n))).collect::<Vec<_>>();
+    keys.put_many(&puts);
+    keys.put("backends/none/backend", &serde_json::json!({"Type": "http"}));
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    std::thread::scope(|scope| {
+        // Without a pause: what is open for a moment only has to be found.
+        let first = scope.spawn(|| {
+            let late = Instant::now() + Duration::from_secs(20);
+            let ask = || Connection::try_open(address).ok()?.get("7.test", "/").ok();
+            loop {
+                match ask() {
+                    Some(answer) => return answer,
+                    None => assert!(Instant::now() < late, "no answer"),
+                }
+            }
+        });
+        let moved = format!("default={address}");
+        let own = ["--prefix", PREFIX, "--default-listener", "on", "--listener", &moved];
+        let _flipgate = Flipgate::on(&keys.url()).arguments(&own).ready();
+        assert_eq!(first.join().unwrap().status, 503, "the first answer is by the table: no server");
+    });
 }
 
 /// All is answered but for one gap, in which connections are refused.
