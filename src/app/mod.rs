@@ -237,6 +237,7 @@ fn settings(config: &Config) -> Settings {
         idle_timeout: limits.body_timeout,
         tunnel_timeout: limits.tunnel_timeout,
         connections_max: limits.connections,
+        trace_dir: config.trace_dir.clone(),
         ..Settings::default()
     };
     settings.limits.head_bytes = limits.head_bytes;

@@ -20,6 +20,7 @@ mod flags;
 mod fleet;
 mod flip;
 mod get;
+mod help;
 mod history;
 mod plan;
 mod progress;
@@ -77,6 +78,7 @@ Exit status: 0 done, 1 a negative answer, 2 an error; `proxy` exits with 3 when 
     after_help = EXAMPLES,
     subcommand_required = true,
     arg_required_else_help = true,
+    disable_help_subcommand = true,
     max_term_width = 110
 )]
 struct Program {
@@ -109,6 +111,7 @@ enum Verb {
     History(history::History),
     Confirm(confirm::Confirm),
     Completions(completions::Completions),
+    Help(help::Help),
 }
 
 /// Runs the program with this process's arguments, streams and environment.
@@ -194,6 +197,7 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Fleet(verb) => verb.run(context).await,
             Verb::History(verb) => verb.run(context).await,
             Verb::Completions(verb) => verb.run(context),
+            Verb::Help(verb) => verb.run(context),
         }
     });
     // A blocking task, such as a read of a slow disk, must not hold the end up.

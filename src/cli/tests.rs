@@ -112,6 +112,58 @@ fn help_version_and_usage() {
 }
 
 #[test]
+fn help_is_that_of_the_verb() {
+    let check = |args: &[&str], exit, out: &str, err: &str| {
+        let ran = run_with(args, "", &[]);
+        assert_eq!(ran.exit, exit, "{args:?} {}", ran.err);
+        assert!(ran.out.contains(out) && ran.err.contains(err), "{args:?}\n{}\n{}", ran.out, ran.err);
+    };
+    for (asked, flag) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "get"], &["get", "--help"]),
+        (&["help", "fleet", "forget"], &["fleet", "forget", "--help"]),
+        (&["help", "help"], &["help", "--help"]),
+    ] {
+        let (asked, flag) = (run_with(asked, "", &[]), run_with(flag, "", &[]));
+        assert_eq!((asked.exit, asked.out), (Exit::Done, flag.out));
+    }
+    check(&["help", "gett"], Exit::Error, "", "there is no help for `gett`; there is for proxy, demo, get");
+    check(&["help", "middleware"], Exit::Done, "redirect", "help middleware TYPE");
+    check(&["help", "middleware", "Redirect"], Exit::Done, "* `PrefixFrom` (path", "");
+    check(&["help", "middleware", "redirct"], Exit::Error, "", "is no type of middleware; there are");
+    check(&["help", "middleware", "redirect", "headers"], Exit::Error, "", "takes one type; 2 were given");
+}
+
+/// Every example of a middleware's page can be put, and is then what the store holds.
+#[test]
+fn examples_of_middlewares_can_be_put() {
+    let stored = Stored::shop();
+    let json = |args: &[&str]| -> serde_json::Value {
+        let ran = stored.run(args);
+        assert_eq!(ran.exit, Exit::Done, "{args:?} {}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    };
+    let mut examples = 0;
+    for page in json(&["help", "middleware", "--output", "json"]).as_array().unwrap() {
+        let page = json(&["help", "middleware", page["type"].as_str().unwrap(), "--output", "json"]);
+        for example in page["examples"].as_array().unwrap() {
+            let id = format!("shop/{}-{examples}", page["type"].as_str().unwrap());
+            for said in ["written", "is so already"] {
+                let ran = stored.run_in(&["put", "middleware", &id, "-f", "-"], &example.to_string());
+                assert!(
+                    ran.exit == Exit::Done && ran.out.contains(said),
+                    "{example} {} {}",
+                    ran.out,
+                    ran.err
+                );
+            }
+            examples += 1;
+        }
+    }
+    assert!(examples >= crate::model::MIDDLEWARE_TYPES.len());
+}
+
+#[test]
 fn a_proxy_without_a_store_names_the_choices() {
     let ran = run_with(&["proxy"], "", &[]);
     assert_eq!(ran.exit, Exit::Error);

@@ -59,6 +59,7 @@ pub const SETTINGS: &[Setting] = &[
         "File with a key that opens sealed key pairs; the first one seals",
     ),
     one("", "secrets-dir", "DIR", "", "Directory below which files named by objects lie"),
+    one("", "trace-dir", "DIR", "", "Directory below which traces may be written to files"),
     one("", "name", "NAME", "", "Name of this proxy in the fleet; default: the machine's"),
     one(
         "",

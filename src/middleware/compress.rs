@@ -108,7 +108,8 @@ fn chosen<'a>(spec: &CompressSpec, accepted: impl Iterator<Item = &'a [u8]>) -> 
     };
     // `x-gzip` is the same (RFC 9110 section 8.4.1.3).
     let of_coding = |coding: Coding| match coding {
-        Coding::Gzip => of("gzip").max(named.iter().find(|(known, _)| known.eq_ignore_ascii_case("x-gzip")).map(|it| it.1)),
+        Coding::Gzip => of("gzip")
+            .max(named.iter().find(|(known, _)| known.eq_ignore_ascii_case("x-gzip")).map(|it| it.1)),
         other => of(other.as_str()),
     };
     let mut best: Option<(Coding, u16)> = None;
@@ -186,7 +187,15 @@ mod tests {
                 "application/ld+json ; x=y",
                 "image/svg+xml",
             ],
-            &["text/event-stream", "text/", "image/png", "application/grpc", "application/json2", "", "+json"],
+            &[
+                "text/event-stream",
+                "text/",
+                "image/png",
+                "application/grpc",
+                "application/json2",
+                "",
+                "+json",
+            ],
         );
         let events = CompressSpec { types: vec!["text/event-stream".into()], ..CompressSpec::default() };
         check(&events, &["text/event-stream", "text/Event-Stream;charset=utf-8"], &["text/html"]);

@@ -37,7 +37,12 @@ pub(super) fn on_request(spec: &CorsSpec, visit: &mut Visit, request: &RequestHe
 }
 
 /// Marks the answer as one that the asking page may read, or as one that it may not.
-pub(super) fn on_response(spec: &CorsSpec, visit: &Visit, request: &RequestHead, response: &mut ResponseHead) {
+pub(super) fn on_response(
+    spec: &CorsSpec,
+    visit: &Visit,
+    request: &RequestHead,
+    response: &mut ResponseHead,
+) {
     let origin = visit.origin.as_deref().or(origin(request));
     let fields = &mut response.fields;
     OWN.into_iter().for_each(|name| fields.remove(name));

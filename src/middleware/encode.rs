@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out() {
-        let text: Vec<u8> = (0..200_000_u32).flat_map(|n| format!("line {}\n", n % 977).into_bytes()).collect();
+        let text: Vec<u8> =
+            (0..200_000_u32).flat_map(|n| format!("line {}\n", n % 977).into_bytes()).collect();
         for coding in Coding::ALL {
             for level in [None, Some(1), Some(9)] {
                 let mut encoder = Encoder::new(coding, level).unwrap();

@@ -50,6 +50,7 @@ fn run(chain: &Chain, url: &str, parameters: &[(&str, &str)]) -> Option<String> 
             Some((_, location)) => format!("{} {location}", reply.status),
             None => reply.status.to_string(),
         },
+        (Verdict::Ask(ask), _) => format!("ask {}{}", ask.backend, ask.path),
     })
 }
 

@@ -34,8 +34,9 @@ pub use id::{BackendId, FrontendId, HostName, ListenerId, MiddlewareId, Revision
 pub use key::{InvalidKey, Kind, ObjectKey};
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls, TlsVersion};
 pub use middleware::{
-    AllowedOrigin, Coding, CompressSpec, CorsSpec, FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec,
-    MIDDLEWARE_TYPES, Middleware, MiddlewareSpec, RedirectSpec, RewriteSpec,
+    AllowedOrigin, Coding, CompressSpec, CorsSpec, FIELD_VALUE_BYTES_MAX, ForwardAuthSpec, HeaderEdits,
+    HeadersSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec, MirrorSpec, RedirectSpec, RewriteSpec,
+    SyslogPlace, TraceAddress, TraceSpec, TraceTarget,
 };
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use retry::{Retry, RetryOn};

@@ -13,6 +13,8 @@ pub(super) struct Client {
     pub address_text: Box<str>,
     /// Set once the handshake is done.
     pub tls: Option<TlsSession>,
+    /// The name it asked for by SNI; empty where it named none.
+    pub server_name: Box<str>,
 }
 
 /// What a handshake settled.
@@ -20,6 +22,10 @@ pub(super) struct Client {
 pub(super) struct TlsSession {
     /// `TLSv1.3`
     pub version: &'static str,
+    /// `TLS13_AES_128_GCM_SHA256`; empty where it is not known.
+    pub cipher: &'static str,
+    /// It went on from an earlier connection.
+    pub resumed: bool,
 }
 
 impl Client {
@@ -28,7 +34,7 @@ impl Client {
             Some(peer) => peer.ip().to_canonical().to_string(),
             None => "unknown".to_owned(),
         };
-        Self { listener, peer, address_text: address_text.into(), tls: None }
+        Self { listener, peer, address_text: address_text.into(), tls: None, server_name: Box::default() }
     }
 
     pub(super) fn ip(&self) -> Option<IpAddr> {

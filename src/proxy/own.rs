@@ -24,7 +24,7 @@ pub(super) fn answer(passage: &mut Passage, own: Own) -> (ResponseHead, Bytes) {
             Reply { reason: Some(reason), ..Reply::of(if status == 0 { 499 } else { status }) }
         }
     };
-    let Reply { status, reason, fields, body } = reply;
+    let Reply { status, reason, fields, passed, body } = reply;
     let mut head = ResponseHead::new(status, &mut passage.worker.spare.borrow_mut());
     let body = body.or_else(|| {
         let (kind, body) = body_of(Failure::with_status(reason?, status), passage.id);
@@ -36,6 +36,10 @@ pub(super) fn answer(passage: &mut Passage, own: Own) -> (ResponseHead, Bytes) {
     });
     for (name, value) in &fields {
         head.fields.set_with(name, |out| out.extend_from_slice(value.as_bytes()));
+    }
+    for (name, value) in &passed {
+        // They were read as fields.
+        let _ = head.fields.add(name, value);
     }
     passage.reason = reason.or(passage.reason);
     passage.on_response(&mut head);

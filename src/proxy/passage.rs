@@ -4,7 +4,7 @@ use super::client::Client;
 use super::error::Failure;
 use super::worker::Worker;
 use crate::message::{RequestHead, ResponseHead, Version};
-use crate::middleware::Visit;
+use crate::middleware::{Mirror, TraceFacts, Traced, Visit};
 use crate::model::Revision;
 use crate::table::Frontend;
 use crate::telemetry::counters::Outcome;
@@ -23,6 +23,8 @@ pub(super) struct Passage {
     pub path: PathAsSent,
     /// What the chain's steps did with it.
     pub visit: Visit,
+    /// The copies that other backends get of it.
+    pub mirrors: Vec<(Mirror, Arc<Backend>)>,
     pub id: u64,
     pub started: Instant,
     pub revision: Revision,
@@ -42,6 +44,8 @@ pub(super) struct Passage {
     pub bytes_out: u64,
     pub status: u16,
     pub reason: Option<Reason>,
+    /// It goes along with another one, and is neither logged nor counted as a request.
+    pub aside: bool,
 }
 
 /// The path before any middleware; kept apart only when one changed it.
@@ -59,6 +63,7 @@ impl Passage {
             head,
             path: PathAsSent::Unchanged,
             visit: Visit::default(),
+            mirrors: Vec::new(),
             started: Instant::now(),
             revision: Revision(0),
             generation: None,
@@ -74,7 +79,27 @@ impl Passage {
             bytes_out: 0,
             status: 0,
             reason: None,
+            aside: false,
         }
+    }
+
+    /// A request that goes along with another one, to a backend of the same table: it too counts for that table until it
+    /// can begin no further attempt.
+    pub(super) fn aside(
+        worker: &Rc<Worker>,
+        client: Rc<Client>,
+        head: RequestHead,
+        backend: &Arc<Backend>,
+        generation: Option<u64>,
+    ) -> Self {
+        if let Some(generation) = generation {
+            worker.enter(generation);
+        }
+        let mut aside = Self::begin(worker.clone(), client, head);
+        aside.generation = generation;
+        aside.backend = Some((backend.clone(), backend.enter()));
+        aside.aside = true;
+        aside
     }
 
     /// No further attempt begins from here on.
@@ -129,6 +154,24 @@ impl Passage {
         };
         if let Some((server, _)) = &self.server {
             backend.observe(server, self.worker.now(), observed, latency);
+        }
+    }
+
+    fn trace(&self, traces: Vec<Traced>) {
+        let facts = TraceFacts {
+            method: self.head.method(),
+            tls: self.client.tls.map(|tls| (tls.version, tls.cipher)),
+            tls_resumed: self.client.tls.is_some_and(|tls| tls.resumed),
+            tls_server: &self.client.server_name,
+            bytes_in: self.bytes_in,
+            status: self.status,
+            bytes_out: self.bytes_out,
+            roundtrip: self.started.elapsed(),
+        };
+        for traced in traces {
+            if let Some(address) = traced.address().cloned() {
+                self.worker.shared.traces.record(&address, traced.record(&facts));
+            }
         }
     }
 
@@ -189,6 +232,9 @@ pub(super) fn id_text(id: u64) -> IdText {
 impl Drop for Passage {
     fn drop(&mut self) {
         self.settle();
+        if self.aside {
+            return;
+        }
         let duration_us = self.started.elapsed().as_micros() as u64;
         let worker = &self.worker;
         let counters = match &self.frontend {
@@ -206,6 +252,11 @@ impl Drop for Passage {
         if let Some(reason) = self.reason {
             worker.shared.refused.at(worker.index).record(reason);
         }
+        let traces = self.visit.take_traces();
+        if !traces.is_empty() {
+            self.trace(traces);
+        }
+        let worker = &self.worker;
         let mut log = worker.access_log.borrow_mut();
         if !log.is_on() {
             return;

@@ -1,6 +1,7 @@
 //! What the data plane is told at its start: limits and times, each with a name and a default.
 
 use crate::message::Limits;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Limits and times of the data plane.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// HTTP/2: most streams at once on a connection; default 100.
     pub http2_streams_max: u32,
+    /// Files of traces lie below it; by default there are none.
+    pub trace_dir: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -42,6 +45,7 @@ impl Default for Settings {
             drain_bytes_max: 256 * 1024,
             connections_max: 100_000,
             http2_streams_max: 100,
+            trace_dir: None,
         }
     }
 }

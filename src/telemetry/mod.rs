@@ -9,6 +9,7 @@ pub mod logs;
 pub mod metrics;
 pub mod reason;
 mod record;
+pub mod trace;
 
 pub use crate::model::{AccessLogFormat, AccessLogTarget};
 pub use access_log::{AccessLog, AccessLogBuffer};
@@ -19,3 +20,4 @@ pub use counters::{
 pub use metrics::{FrontendLabels, Scrape};
 pub use reason::Reason;
 pub use record::{AccessRecord, rfc3339};
+pub use trace::{Traces, trace_file};

@@ -1,7 +1,10 @@
 //! From a stored value to a form: the model's parser, and the certificate of a host.
 
 use super::form::Form;
-use crate::model::{Backend, Finding, Host, Object, ObjectKey, Severity, Strictness};
+use crate::model::{
+    Backend, Finding, Host, Middleware, MiddlewareSpec, Object, ObjectKey, Severity, Strictness, TraceTarget,
+};
+use crate::telemetry::trace_file;
 use crate::tls::{Certificate, ClientTls, SealKeys, Trust, client_config};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,6 +16,8 @@ pub struct Environment {
     pub seal_keys: SealKeys,
     /// Files named by hosts lie below it.
     pub secrets_dir: Option<PathBuf>,
+    /// Files of traces lie below it.
+    pub trace_dir: Option<PathBuf>,
 }
 
 /// `form` is absent exactly if a finding is an error.
@@ -40,7 +45,13 @@ pub(super) fn read(key: &ObjectKey, raw: &[u8], environment: &Environment) -> Re
             }
         },
         Object::Frontend(it) => Some(Form::Frontend(Arc::new(it))),
-        Object::Middleware(it) => Some(Form::Middleware(Arc::new(it))),
+        Object::Middleware(it) => match check_trace(&it, environment) {
+            Ok(()) => Some(Form::Middleware(Arc::new(it))),
+            Err(finding) => {
+                findings.push(finding);
+                None
+            }
+        },
         Object::Backend(it) => match check_authorities(&it) {
             Ok(()) => Some(Form::Backend(Arc::new(it))),
             Err(finding) => {
@@ -62,6 +73,17 @@ pub(super) fn load_certificate(
     Certificate::load(source, &environment.seal_keys, environment.secrets_dir.as_deref())
         .map(|certificate| Some(Arc::new(certificate)))
         .map_err(|problem| error(problem.field(), problem.to_string()))
+}
+
+/// Whether a trace's file lies where traces may be written.
+fn check_trace(middleware: &Middleware, environment: &Environment) -> Result<(), Finding> {
+    let MiddlewareSpec::Trace(spec) = &middleware.spec else { return Ok(()) };
+    match &spec.address.target {
+        TraceTarget::File(path) => trace_file(environment.trace_dir.as_deref(), path)
+            .map(drop)
+            .map_err(|reason| error("Middleware.Addr", reason)),
+        TraceTarget::Syslog { .. } | TraceTarget::Stdout => Ok(()),
+    }
 }
 
 /// Whether servers could be trusted by what the backend says.

@@ -78,14 +78,16 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<CompressSpec> {
         if is_type(text) {
             spec.types.push(text.to_ascii_lowercase().into());
         } else {
-            let reason = "is no content type: one like `text/html`, `text/*` or `application/*+json` is expected";
+            let reason =
+                "is no content type: one like `text/html`, `text/*` or `application/*+json` is expected";
             fields.report().error(path, format!("{} {reason}", quote(text)));
         }
     }
     if let Some(bytes) = fields.integer("MinBytes", 0..=i64::from(u32::MAX)) {
         spec.bytes_min = bytes.unsigned_abs();
     }
-    spec.level = fields.integer("Level", 0..=9).and_then(|level| u8::try_from(level).ok()).filter(|it| *it > 0);
+    spec.level =
+        fields.integer("Level", 0..=9).and_then(|level| u8::try_from(level).ok()).filter(|it| *it > 0);
     let codings = fields.texts("Algorithms");
     if !codings.is_empty() {
         spec.codings.clear();
@@ -110,7 +112,10 @@ fn is_type(text: &str) -> bool {
     match text.split_once('/') {
         Some((kind, sub)) => {
             let stars = sub.bytes().filter(|byte| *byte == b'*').count();
-            is_token(kind) && is_token(sub) && !kind.contains('*') && stars <= usize::from(sub.starts_with('*'))
+            is_token(kind)
+                && is_token(sub)
+                && !kind.contains('*')
+                && stars <= usize::from(sub.starts_with('*'))
         }
         None => false,
     }

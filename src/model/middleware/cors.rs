@@ -127,8 +127,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<CorsSpec> {
             Err(reason) => fields.report().error(path, format!("{} {reason}", quote(text))),
         }
     }
-    let is_token =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let mut allow_methods = Vec::new();
     for (path, text) in fields.texts("AllowMethods") {
         if text.is_empty() || text.len() > 32 || !text.bytes().all(is_token) {

@@ -2,18 +2,24 @@
 
 mod compress;
 mod cors;
+mod forwardauth;
 mod headers;
+mod mirror;
 mod redirect;
 mod rewrite;
+mod trace;
 
 pub use compress::{Coding, CompressSpec, DEFAULT_TYPES};
 pub use cors::{AllowedOrigin, CorsSpec};
+pub use forwardauth::ForwardAuthSpec;
 pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
+pub use mirror::MirrorSpec;
 pub use redirect::RedirectSpec;
 pub use rewrite::RewriteSpec;
+pub use trace::{SyslogPlace, TraceAddress, TraceSpec, TraceTarget};
 
 use super::fields::{Fields, not_one_of};
-use super::id::MiddlewareId;
+use super::id::{BackendId, MiddlewareId};
 use serde_json::{Map, Value};
 
 /// Fields that belong to framing or to one connection (RFC 9110 7.6.1) and are the proxy's own business.
@@ -33,18 +39,8 @@ const OWN_FIELDS: [&str; 12] = [
 ];
 
 /// The types that are known and refused until they are offered: without them a request would pass that should not.
-const TYPES_TO_COME: [&str; 10] = [
-    "ratelimit",
-    "connlimit",
-    "cbreaker",
-    "trace",
-    "auth",
-    "ipfilter",
-    "respond",
-    "mirror",
-    "basicauth",
-    "forwardauth",
-];
+const TYPES_TO_COME: [&str; 7] =
+    ["ratelimit", "connlimit", "cbreaker", "auth", "ipfilter", "respond", "basicauth"];
 
 /// A middleware's envelope: `{"Id","Priority","Type","Middleware":{...}}`.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +100,12 @@ types! {
     Cors(CorsSpec) = "cors" in cors,
     /// `compress` (new).
     Compress(CompressSpec) = "compress" in compress,
+    /// `forwardauth` (new).
+    ForwardAuth(ForwardAuthSpec) = "forwardauth" in forwardauth,
+    /// `mirror` (new).
+    Mirror(MirrorSpec) = "mirror" in mirror,
+    /// `trace`, vulcand's.
+    Trace(TraceSpec) = "trace" in trace,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {
@@ -125,6 +127,17 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middlew
     }
     let spec = MiddlewareSpec::read(kind, fields)?;
     Some(Middleware { id: id.clone(), priority, spec })
+}
+
+impl MiddlewareSpec {
+    /// The backend or alias that it names.
+    pub fn backend(&self) -> Option<&BackendId> {
+        match self {
+            Self::ForwardAuth(spec) => Some(&spec.backend),
+            Self::Mirror(spec) => Some(&spec.backend),
+            _ => None,
+        }
+    }
 }
 
 impl Middleware {

@@ -14,7 +14,10 @@ fn page(lines: usize) -> Vec<u8> {
 }
 
 fn text(stream: &mut TcpStream, more: &str, body: &[u8], is_head: bool) -> bool {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{more}Content-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{more}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
     let body = if is_head { &[] } else { body };
     stream.write_all(head.as_bytes()).is_ok() && stream.write_all(body).is_ok()
 }
@@ -94,9 +97,14 @@ fn bodies_get_smaller_and_stay_the_same() {
         for path in ["/small", "/kept", "/encoded", "/part", "/none", "/image"] {
             let got = way.curl(&[protocol, "-H", "Accept-Encoding: gzip"], path);
             let expected = if path == "/encoded" { "x-own" } else { "" };
-            assert_eq!((got.field("content-encoding"), got.field("vary")), (expected, ""), "{protocol} {path}");
+            assert_eq!(
+                (got.field("content-encoding"), got.field("vary")),
+                (expected, ""),
+                "{protocol} {path}"
+            );
         }
-        let got = way.curl(&[protocol, "-H", "Accept-Encoding: gzip", "-H", "Cache-Control: no-transform"], "/");
+        let got =
+            way.curl(&[protocol, "-H", "Accept-Encoding: gzip", "-H", "Cache-Control: no-transform"], "/");
         assert!(is_plain(&got));
     }
 }
@@ -153,7 +161,8 @@ fn events_are_not_held_back() {
     let (next, events) = mpsc::channel::<()>();
     let events = std::sync::Mutex::new(events);
     let server = Recorder::with(move |_, stream| {
-        let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head =
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut fits = stream.write_all(head).is_ok();
         for n in 0..5 {
             fits &= write!(stream, "8\r\ndata: {n}\n\r\n").is_ok();

@@ -42,7 +42,8 @@ fn pages_of_named_origins_get_in() {
 
             let ask = ["-X", "OPTIONS", "-H", "Access-Control-Request-Method: PUT", "-H"];
             let origin_line = format!("Origin: {origin}");
-            let arguments: Vec<&str> = [protocol].into_iter().chain(ask).chain([origin_line.as_str()]).collect();
+            let arguments: Vec<&str> =
+                [protocol].into_iter().chain(ask).chain([origin_line.as_str()]).collect();
             let got = way.curl(&arguments, "/");
             assert_eq!((got.status, got.body.len()), (204, 0), "{protocol} {origin}");
             assert_eq!(
@@ -63,7 +64,10 @@ fn pages_of_named_origins_get_in() {
         }
         // No browser asks: what OPTIONS means is the server's business.
         let got = way.curl(&[protocol, "-X", "OPTIONS"], "/");
-        assert_eq!((got.status, got.field("vary"), got.field("access-control-allow-origin")), (200, "Accept | Origin", ""));
+        assert_eq!(
+            (got.status, got.field("vary"), got.field("access-control-allow-origin")),
+            (200, "Accept | Origin", "")
+        );
         assert_eq!(server.take().len(), 1);
     }
 }
@@ -72,7 +76,8 @@ fn pages_of_named_origins_get_in() {
 fn everyone_gets_in_without_credentials() {
     let _machine = shared();
     let server = Recorder::start();
-    let way = Way::new(server.address(), &[("a", "cors", json!({"AllowOrigins": ["*"], "AllowHeaders": ["*"]}))]);
+    let way =
+        Way::new(server.address(), &[("a", "cors", json!({"AllowOrigins": ["*"], "AllowHeaders": ["*"]}))]);
     for protocol in PROTOCOLS {
         let got = way.curl(&[protocol, "-H", "Origin: null"], "/");
         assert_eq!((got.field("access-control-allow-origin"), got.field("vary")), ("*", ""), "{protocol}");

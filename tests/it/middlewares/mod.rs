@@ -2,4 +2,7 @@
 
 mod compress;
 mod cors;
+mod forwardauth;
+mod mirror;
+mod trace;
 mod way;

@@ -70,7 +70,11 @@ impl Way {
         let dir = tempfile::tempdir().unwrap();
         let (head, out) = (dir.path().join("head"), dir.path().join("body"));
         let mut command = Command::new("curl");
-        command.args(["-sS", "--max-time", "20", "-H", "Host: a.example", "-D"]).arg(&head).arg("-o").arg(&out);
+        command
+            .args(["-sS", "--max-time", "20", "-H", "Host: a.example", "-D"])
+            .arg(&head)
+            .arg("-o")
+            .arg(&out);
         let url = format!("http://{}{target}", self.address());
         let done = command.args(arguments).arg(&url).output().unwrap();
         assert!(done.status.success(), "{arguments:?} {url}: {}", String::from_utf8_lossy(&done.stderr));
