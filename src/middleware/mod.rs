@@ -1,8 +1,8 @@
 //! The steps between route and backend: what they do to a request, and to the head of its answer.
 //!
 //! A [`Chain`] is built when the table is and shares its middlewares with it. It does no I/O: a step changes the
-//! request, lets it pass, or answers it. What a client sends is data here: it is never read as a template, and it
-//! cannot choose the host of a redirect or of a rewritten request.
+//! request, lets it pass, answers it, or says what the proxy has to ask or to copy first. What a client sends is data
+//! here: it is never read as a template, and it cannot choose the host of a redirect or of a rewritten request.
 
 mod compress;
 mod cors;

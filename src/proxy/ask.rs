@@ -77,7 +77,7 @@ fn head(ask: &Ask, worker: &Worker) -> Result<RequestHead, Failure> {
     RequestHead::from_http(&parts, None, true, &mut worker.spare.borrow_mut(), limits).map_err(|_| malformed)
 }
 
-/// The final answer to a request without a body.
+/// The final answer to a request that goes along with another one.
 pub(super) async fn answer_of(
     beside: &mut Passage,
     backend: &Arc<Backend>,
@@ -123,6 +123,10 @@ async fn converse(
     let status = head.status;
     head.recycle(&mut worker.spare.borrow_mut());
     if (200..300).contains(&status) {
+        if exchange.is_answer_done() {
+            exchange.finish(keep);
+            return Ok(Told { status, fields, body: None });
+        }
         // Nobody is to wait for a body that nobody reads.
         worker.tasks.spawn_local(async move { discard(beside, exchange, keep).await });
         return Ok(Told { status, fields, body: None });

@@ -1,6 +1,6 @@
 //! `forwardauth`: nothing passes that the auth service did not let through.
 
-use super::way::{PROTOCOLS, Way};
+use super::way::{PROTOCOLS, Way, silent};
 use crate::support::{Connection, Directory, Recorder, shared, until};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -93,9 +93,8 @@ fn the_service_decides() {
 #[test]
 fn without_an_answer_nobody_passes() {
     let _machine = shared();
-    let silent = || Recorder::with(|_, _| std::thread::sleep(Duration::from_secs(4)) == ());
     let cut = || Recorder::with(|_, _| false);
-    for (auth, name) in [(silent(), "silent"), (cut(), "cut")] {
+    for (auth, name) in [(silent(Duration::from_secs(4)), "silent"), (cut(), "cut")] {
         for (fail_open, status) in [(false, 503), (true, 200)] {
             let server = Recorder::start();
             let spec = json!({"BackendId": "auth", "Timeout": "300ms", "FailOpen": fail_open, "ResponseHeaders": ["X-User"]});
@@ -135,7 +134,7 @@ fn long_refusals_are_told_in_our_words() {
 fn clients_that_leave_end_the_question() {
     let _machine = shared();
     let server = Recorder::start();
-    let auth = Recorder::with(|_, _| std::thread::sleep(Duration::from_secs(2)) == ());
+    let auth = silent(Duration::from_secs(2));
     let way = way(&server, auth.address(), json!({"BackendId": "auth", "Timeout": "10s"}));
     let mut client = Connection::open(way.address());
     client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");

@@ -1,6 +1,6 @@
 //! `mirror`: copies that nobody waits for.
 
-use super::way::{PROTOCOLS, Way};
+use super::way::{PROTOCOLS, Way, silent};
 use crate::support::{Recorder, shared, until};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -63,9 +63,9 @@ fn copies_have_the_same_head_and_body() {
 fn a_mirror_neither_delays_nor_fails_anything() {
     let _machine = shared();
     let server = Recorder::start();
-    let silent = Recorder::with(|_, _| std::thread::sleep(Duration::from_secs(3)) == ());
+    let mute = silent(Duration::from_secs(3));
     let cut = Recorder::with(|_, _| false);
-    for (copies, name) in [(&silent, "silent"), (&cut, "cut")] {
+    for (copies, name) in [(&mute, "silent"), (&cut, "cut")] {
         let way = way(&server, copies.address(), json!({"BackendId": "copy"}));
         let started = Instant::now();
         for protocol in PROTOCOLS {
@@ -93,8 +93,8 @@ fn a_share_is_copied_and_what_is_too_much_is_counted() {
     arrived(&copies, 5);
     assert_eq!((server.take().len(), copies.take().len()), (20, 5));
     // A server that does not answer: its copies fill the places there are.
-    let silent = Recorder::with(|_, _| std::thread::sleep(Duration::from_secs(3)) == ());
-    way.directory.put("backends/copy/servers/a", &json!({"URL": format!("http://{}", silent.address())}));
+    let mute = silent(Duration::from_secs(3));
+    way.directory.put("backends/copy/servers/a", &json!({"URL": format!("http://{}", mute.address())}));
     way.directory
         .put("frontends/a/middlewares/a", &json!({"Type": "mirror", "Middleware": {"BackendId": "copy"}}));
     let asked = Instant::now();
