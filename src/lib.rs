@@ -15,7 +15,7 @@
 //! | frontend | a route expression, settings and middlewares, and the backend it sends to |
 //! | route, router | the parsed expression of a frontend; the index over all of them |
 //! | split | the backends among which a frontend shares its requests, by weight and by pins |
-//! | middleware | one step that sees a request or an answer (rewrite, redirect, headers, limits, breakers, passwords) |
+//! | middleware | one step that sees a request or an answer: it changes, answers, copies or records it, or asks another service about it |
 //! | backend | a named group of servers with its balancing and timeouts; or an *alias* of a real backend |
 //! | server | one upstream address, normally a pod's IP and port |
 //! | standing | whether a server may get requests, by its state, its checks and what requests told: well, unknown, unwell, ejected, draining or disabled |
@@ -61,7 +61,8 @@
 //! 4. `proxy::request` loads the table once and decides from it: `proxy::client_auth` holds the request to what its host
 //!    asks of clients ([`tls::ClientPolicies`]), [`route::Router`] finds the frontend, `proxy::trust` settles who the client
 //!    is, `proxy::headers` takes away what concerned only the client's connection and tells of the client, the
-//!    [`middleware::Chain`] changes the request or answers it, the table names the backend.
+//!    [`middleware::Chain`] changes the request or answers it, the table names the backend. A chain that has to ask
+//!    another service is resumed by `proxy::ask`, with what the same table said; `proxy::mirror` sends copies.
 //!    What the proxy answers itself is made in `proxy::own`, with the words or pages of `proxy::pages`.
 //! 5. `proxy::forward` picks a server ([`upstream::Backend`]) by what the request says (`proxy::choice`), finds or makes a
 //!    connection (`proxy::connect`, [`upstream::Pool`]), writes the head anew, and tries again only where the request
@@ -69,7 +70,8 @@
 //!    stream of a shared HTTP/2 connection (`proxy::over_http1`, `proxy::over_http2`).
 //! 6. The answer's head goes back through the chain. Bodies (`proxy::body`) flow both ways at once, as fast as the slower
 //!    side takes them: `proxy::upload` carries the request's, `proxy::pump` the answer's over HTTP/1.1, `proxy::stream`
-//!    over HTTP/2 and to an embedding program; after `101`, `proxy::tunnel` carries bytes.
+//!    over HTTP/2 and to an embedding program, through `proxy::change` where a step compresses it; after `101`,
+//!    `proxy::tunnel` carries bytes.
 //! 7. `proxy::passage` ends: the counts drop, the log line and the metrics are written.
 //!
 //! # An edit, hop by hop

@@ -488,7 +488,7 @@ fn object_schemas() -> Value {
         ]),
         "Host": object([(
             "Settings",
-            object([("Default", yes), ("KeyPair", key_pair), ("ClientAuth", client_auth)]),
+            object([("Default", yes.clone()), ("KeyPair", key_pair), ("ClientAuth", client_auth)]),
         )]),
         "Frontend": object([
             ("Type", one_of(&["http"])),

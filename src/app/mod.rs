@@ -251,6 +251,7 @@ fn settings(config: &Config) -> Settings {
         tunnel_timeout: limits.tunnel_timeout,
         connections_max: limits.connections,
         trusted_proxies: config.trusted_proxies.clone().into(),
+        trace_dir: config.trace_dir.clone(),
         ..Settings::default()
     };
     settings.limits.head_bytes = limits.head_bytes;

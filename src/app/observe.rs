@@ -55,6 +55,8 @@ impl Sockets {
             scrape.frontend("", proxy.unmatched(), labels);
             scrape.refused(proxy.refused());
             scrape.access_log_dropped(dropped.get());
+            scrape.mirror_dropped(proxy.mirror_dropped());
+            scrape.trace_dropped(proxy.trace_dropped());
         });
         let live =
             Live::new(running.control.clone(), running.bound.clone(), running.member.lame.subscribe(), more);

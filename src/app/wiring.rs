@@ -59,7 +59,11 @@ pub(super) async fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, S
         Some(secret) => StickyKey::derived(&secret),
         None => StickyKey::random(),
     };
-    let environment = Environment { seal_keys: plan.seal_keys, secrets_dir: plan.secrets_dir };
+    let environment = Environment {
+        seal_keys: plan.seal_keys,
+        secrets_dir: plan.secrets_dir,
+        trace_dir: plan.settings.trace_dir.clone(),
+    };
     let parts =
         Parts { store: plan.store.clone(), board: board.clone(), environment, data_dir: plan.data_dir };
     let (publisher, control) = Publisher::open(parts).map_err(StartError::Data)?;

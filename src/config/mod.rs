@@ -31,6 +31,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// Files named by objects lie below it; without it objects cannot name files.
     pub secrets_dir: Option<PathBuf>,
+    /// Files of traces lie below it; without it traces cannot name files.
+    pub trace_dir: Option<PathBuf>,
     /// For what must survive a restart.
     pub data_dir: PathBuf,
     /// This proxy's name in the fleet; the machine's if there is none.
@@ -304,6 +306,7 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
         Config {
             store: self.store(),
             secrets_dir: self.optional("secrets-dir", path),
+            trace_dir: self.optional("trace-dir", path),
             data_dir: self.value("data-dir", path),
             name: self.optional("name", member_name),
             isolation_stop_after: self.optional("isolation-stop-after", duration),

@@ -65,6 +65,7 @@ pub const SETTINGS: &[Setting] = &[
         "Such a key itself, before those in files; a command line is readable by others on the machine",
     ),
     one("", "secrets-dir", "DIR", "", "Directory below which files named by objects lie"),
+    one("", "trace-dir", "DIR", "", "Directory below which traces may be written to files"),
     one("", "name", "NAME", "", "Name of this proxy in the fleet; default: the machine's"),
     one(
         "",

@@ -37,7 +37,7 @@ fn start(store: &MemoryStore, data_dir: Option<&Path>) -> Plane {
             }
         });
     }
-    let environment = Environment { seal_keys: SealKeys::none(), secrets_dir: None };
+    let environment = Environment { seal_keys: SealKeys::none(), secrets_dir: None, trace_dir: None };
     let data_dir = data_dir.map(Path::to_path_buf);
     let parts = Parts { store: Arc::new(store.clone()), board, environment, data_dir };
     let (publisher, control) = Publisher::open(parts).expect("opened");
@@ -185,7 +185,7 @@ async fn a_data_directory_in_use_is_refused() {
     let parts = Parts {
         store: Arc::new(store.clone()),
         board: Board::new(1).0,
-        environment: Environment { seal_keys: SealKeys::none(), secrets_dir: None },
+        environment: Environment { seal_keys: SealKeys::none(), secrets_dir: None, trace_dir: None },
         data_dir: Some(dir.path().to_path_buf()),
     };
     let error = Publisher::open(parts).err().expect("refused").to_string();

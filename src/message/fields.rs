@@ -74,7 +74,7 @@ pub struct Field<'a> {
 ///
 /// `Host`, `Content-Length` and the fields of a connection can be read here; what is sent of them comes from the
 /// head's typed values and the options of writing.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Fields {
     pub(super) bytes: Vec<u8>,
     pub(super) slots: Vec<Slot>,

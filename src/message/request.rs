@@ -13,7 +13,7 @@ use super::target::{self, Target};
 use super::{BodyLength, Limits, Method, Version, syntax};
 
 /// The head of a request, from the client's bytes to the server's.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RequestHead {
     /// Its fields.
     pub fields: Fields,

@@ -12,6 +12,7 @@ const BROTLI_BUFFER: usize = 4096;
 /// One body on its way through a coding.
 pub struct Encoder(Box<Kind>);
 
+#[expect(clippy::large_enum_variant, reason = "it lies in a box of its own")]
 enum Kind {
     Gzip(flate2::write::GzEncoder<Vec<u8>>),
     Brotli(brotli::CompressorWriter<Vec<u8>>),

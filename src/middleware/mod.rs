@@ -1,8 +1,8 @@
 //! The steps between route and backend: what they do to a request, and to the head of its answer.
 //!
 //! A [`Chain`] is built when the table is and shares its middlewares with it. It does no I/O: a step changes the
-//! request, lets it pass, or answers it. What a client sends is data here: it is never read as a template, and it
-//! cannot choose the host of a redirect or of a rewritten request.
+//! request, lets it pass, answers it, or says what the proxy has to ask or to copy first. What a client sends is data
+//! here: it is never read as a template, and it cannot choose the host of a redirect or of a rewritten request.
 
 mod basicauth;
 mod breaker;
@@ -10,11 +10,14 @@ mod compress;
 mod connlimit;
 mod cors;
 mod encode;
+mod forwardauth;
 mod headers;
+mod mirror;
 mod ratelimit;
 mod redirect;
 mod rewrite;
 mod state;
+mod trace;
 mod url;
 mod variable;
 
@@ -22,9 +25,11 @@ pub use breaker::Effect;
 pub use ratelimit::RATES_MAX;
 
 pub use encode::Encoder;
+pub use mirror::{MIRRORED_MAX, Mirror, Ticket};
+pub use trace::{TraceFacts, Traced};
 
 use crate::message::{Fields, RequestHead, ResponseHead};
-use crate::model::{Coding, Middleware, MiddlewareSpec, RespondSpec, Scheme};
+use crate::model::{BackendId, Coding, Middleware, MiddlewareSpec, RespondSpec, Scheme};
 use crate::telemetry::Reason;
 use bytes::Bytes;
 use rewrite::Rewritten;
@@ -33,7 +38,7 @@ use state::{Hold, State};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use url::Url;
 
 /// Longest URL that a step may build, in bytes; one that would be longer is answered with 414.
@@ -64,6 +69,9 @@ struct Steps {
     steps: Box<[Arc<Step>]>,
     edits_answers: bool,
     names_parameters: bool,
+    /// Backends and aliases that steps name.
+    backends: Box<[BackendId]>,
+    asks: bool,
 }
 
 /// What steps know of a request besides its head.
@@ -90,6 +98,11 @@ pub struct Visit {
     coding: Option<Coding>,
     encoder: Option<Encoder>,
     effect: Option<Box<Effect>>,
+    /// The target as the client sent it, where a step will tell it to another service.
+    asked: Option<Box<str>>,
+    mirrors: Vec<Mirror>,
+    mirrors_dropped: u32,
+    traces: Vec<Traced>,
 }
 
 impl Visit {
@@ -97,6 +110,21 @@ impl Visit {
     /// chose it.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
+    }
+
+    /// Chooses the `Host` of a request that passes no chain.
+    pub fn set_host(&mut self, host: Option<Box<str>>) {
+        self.host = host;
+    }
+
+    /// The traces of the request that are to be written; once.
+    pub fn take_traces(&mut self) -> Vec<Traced> {
+        std::mem::take(&mut self.traces)
+    }
+
+    /// The copies of the request that are to be sent, and how many are not because too many are on their way; once.
+    pub fn take_mirrors(&mut self) -> (Vec<Mirror>, u32) {
+        (std::mem::take(&mut self.mirrors), std::mem::take(&mut self.mirrors_dropped))
     }
 
     /// What the body of the answer has to go through, as the step wants it that saw its head; once.
@@ -112,6 +140,34 @@ pub enum Verdict {
     Continue,
     /// It is answered here. [`Chain::on_response`] has not yet seen this answer.
     Reply(Reply),
+    /// It waits until a service has been asked; then [`Chain::resume`] goes on.
+    Ask(Box<Ask>),
+}
+
+/// A GET to be sent to a backend before a request goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Whom to ask: a backend or an alias.
+    pub backend: BackendId,
+    /// Path and query.
+    pub path: Box<str>,
+    /// Header fields with valid names and values.
+    pub fields: Vec<(Box<str>, Box<[u8]>)>,
+    /// For the whole answer.
+    pub timeout: Duration,
+    /// Which step asks.
+    step: usize,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// Its fields, without those of a connection, of framing, and `Content-Type`.
+    pub fields: Vec<(Box<str>, Box<[u8]>)>,
+    /// `Content-Type` and bytes; absent where they were not read or too long.
+    pub body: Option<(Cow<'static, str>, Bytes)>,
 }
 
 /// An answer made by a step.
@@ -156,6 +212,7 @@ fn edits_answers(spec: &MiddlewareSpec) -> bool {
     match spec {
         MiddlewareSpec::Headers(spec) => !spec.response.is_empty(),
         MiddlewareSpec::Cors(_) | MiddlewareSpec::Compress(_) => true,
+        MiddlewareSpec::Trace(spec) => !spec.response_headers.is_empty(),
         _ => false,
     }
 }
@@ -189,6 +246,7 @@ enum Outcome {
         host: Option<Box<str>>,
     },
     Reply(Reply),
+    Ask(Box<Ask>),
 }
 
 impl Chain {
@@ -209,7 +267,9 @@ impl Chain {
         let edits_answers = specs().any(edits_answers);
         let names_parameters = specs()
             .any(|spec| matches!(spec, MiddlewareSpec::Redirect(spec) if redirect::names_parameters(spec)));
-        Self(Some(Arc::new(Steps { steps, edits_answers, names_parameters })))
+        let backends = specs().filter_map(MiddlewareSpec::backend).cloned().collect();
+        let asks = specs().any(|spec| matches!(spec, MiddlewareSpec::ForwardAuth(_)));
+        Self(Some(Arc::new(Steps { steps, edits_answers, names_parameters, backends, asks })))
     }
 
     /// Nothing ever runs.
@@ -231,7 +291,38 @@ impl Chain {
     ) -> Verdict {
         match &self.0 {
             None => Verdict::Continue,
-            Some(steps) => steps.on_request(visit, request, context),
+            Some(steps) => {
+                if steps.asks {
+                    visit.asked = Some(request.target().into());
+                }
+                steps.on_request(visit, request, context, 0)
+            }
+        }
+    }
+
+    /// The backends and aliases that its steps name.
+    pub fn backends(&self) -> &[BackendId] {
+        self.0.as_ref().map_or(&[], |steps| &steps.backends)
+    }
+
+    /// Goes on behind the step that asked, once it has an answer; `None`: there was none, or none in time.
+    pub fn resume(
+        &self,
+        visit: &mut Visit,
+        request: &mut RequestHead,
+        context: &RequestContext<'_>,
+        ask: &Ask,
+        told: Option<Told>,
+    ) -> Verdict {
+        let Some(steps) = &self.0 else { return Verdict::Continue };
+        let outcome = match steps.steps.get(ask.step).map(|step| &step.middleware.spec) {
+            Some(MiddlewareSpec::ForwardAuth(spec)) => forwardauth::on_told(spec, request, told),
+            // No other step asks.
+            _ => Outcome::Reply(Reply::refuse(503, Reason::Auth)),
+        };
+        match outcome {
+            Outcome::Reply(reply) => Verdict::Reply(reply),
+            _ => steps.on_request(visit, request, context, ask.step + 1),
         }
     }
 
@@ -244,6 +335,7 @@ impl Chain {
                 MiddlewareSpec::Headers(spec) => headers::on_response(&spec.response, response),
                 MiddlewareSpec::Cors(spec) => cors::on_response(spec, visit, request, response),
                 MiddlewareSpec::Compress(spec) => compress::on_response(spec, visit, request, response),
+                MiddlewareSpec::Trace(spec) => trace::on_response(spec, step, visit, response),
                 _ => {}
             }
         }
@@ -256,9 +348,10 @@ impl Steps {
         visit: &mut Visit,
         request: &mut RequestHead,
         context: &RequestContext<'_>,
+        from: usize,
     ) -> Verdict {
         let scheme = if context.scheme.eq_ignore_ascii_case("https") { Scheme::Https } else { Scheme::Http };
-        for step in &self.steps {
+        for (index, step) in self.steps.iter().enumerate().skip(from) {
             let asked = Url {
                 scheme,
                 authority: visit.host.as_deref().unwrap_or(request.authority()),
@@ -269,6 +362,13 @@ impl Steps {
                 MiddlewareSpec::Cors(spec) => cors::on_request(spec, visit, request),
                 MiddlewareSpec::Compress(spec) => {
                     compress::on_request(spec, visit, request);
+                    Outcome::Pass
+                }
+                MiddlewareSpec::ForwardAuth(spec) => {
+                    forwardauth::on_request(spec, visit, request, scheme.as_str(), index)
+                }
+                MiddlewareSpec::Trace(spec) => {
+                    trace::on_request(spec, step, visit, request, scheme.as_str());
                     Outcome::Pass
                 }
                 // Neither `*` nor CONNECT's `host:port` is a URL.
@@ -290,7 +390,8 @@ impl Steps {
                 | MiddlewareSpec::ConnLimit(_)
                 | MiddlewareSpec::Breaker(_)
                 | MiddlewareSpec::Auth(_)
-                | MiddlewareSpec::BasicAuth(_) => step.state.on_request(visit, request, context),
+                | MiddlewareSpec::BasicAuth(_)
+                | MiddlewareSpec::Mirror(_) => step.state.on_request(visit, request, context),
                 MiddlewareSpec::IpFilter(spec) if spec.admits(context.client) => Outcome::Pass,
                 MiddlewareSpec::IpFilter(_) => Outcome::Reply(Reply::refuse(403, Reason::Forbidden)),
                 MiddlewareSpec::Respond(spec) => Outcome::Reply(respond(spec)),
@@ -299,6 +400,7 @@ impl Steps {
                 Outcome::Pass | Outcome::Changed { host: None } => {}
                 Outcome::Changed { host } => visit.host = host,
                 Outcome::Reply(reply) => return Verdict::Reply(reply),
+                Outcome::Ask(ask) => return Verdict::Ask(ask),
             }
         }
         Verdict::Continue

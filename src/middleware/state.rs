@@ -3,6 +3,7 @@
 use super::basicauth::BasicAuth;
 use super::breaker::{Breaker, Effect, Watched};
 use super::connlimit::{ConnLimit, InFlight};
+use super::mirror::Mirroring;
 use super::ratelimit::RateLimit;
 use super::{Outcome, RequestContext, Visit};
 use crate::message::RequestHead;
@@ -18,6 +19,7 @@ pub(super) enum State {
     RateLimit(RateLimit),
     ConnLimit(ConnLimit),
     Breaker(Arc<Breaker>),
+    Mirror(Mirroring),
     BasicAuth(BasicAuth),
 }
 
@@ -51,6 +53,10 @@ impl State {
             (MiddlewareSpec::Auth(spec) | MiddlewareSpec::BasicAuth(spec), _) => {
                 Self::BasicAuth(BasicAuth::compile(spec, None))
             }
+            (MiddlewareSpec::Mirror(spec), Some(Self::Mirror(previous))) => {
+                Self::Mirror(Mirroring::compile(spec, Some(previous)))
+            }
+            (MiddlewareSpec::Mirror(spec), _) => Self::Mirror(Mirroring::compile(spec, None)),
             _ => Self::None,
         }
     }
@@ -67,6 +73,7 @@ impl State {
             Self::ConnLimit(limit) => limit.run(visit, request, context),
             Self::Breaker(breaker) => breaker.run(visit, request, context.now),
             Self::BasicAuth(auth) => auth.run(request),
+            Self::Mirror(mirror) => mirror.run(visit),
         }
     }
 }

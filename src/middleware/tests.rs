@@ -52,6 +52,7 @@ fn run(chain: &Chain, url: &str, parameters: &[(&str, &str)]) -> Option<String> 
             Some((_, location)) => format!("{} {location}", reply.status),
             None => reply.status.to_string(),
         },
+        (Verdict::Ask(ask), _) => format!("ask {}{}", ask.backend, ask.path),
     })
 }
 
@@ -314,6 +315,103 @@ fn steps_run_by_priority_and_see_each_other() {
     check(&Chain::compile(&[rewrite(1, "/a$", "/b"), rewrite(0, "/b$", "/c")]), "http://h/a", "/b");
     let redirect = step("x", r#"{"Priority":5,"Type":"redirect","Middleware":{"Scheme":"https"}}"#);
     check(&Chain::compile(&[redirect, rewrite(0, "//h/a$", "//i/b")]), "http://h/a", "302 https://i/b");
+}
+
+fn head_of(lines: &str) -> RequestHead {
+    read(&format!("POST /a?b HTTP/1.1\r\nHost: shop\r\n{lines}\r\n")).unwrap()
+}
+
+#[test]
+fn a_chain_goes_on_behind_the_step_that_asked() {
+    let rewrite = |id: &str, from: &str, to: &str| {
+        let spec = serde_json::json!({ "Regexp": from, "Replacement": to });
+        step(id, &serde_json::json!({ "Type": "rewrite", "Middleware": spec }).to_string())
+    };
+    let asks = |open: bool| {
+        let spec = serde_json::json!({ "BackendId": "auth", "Path": "/v", "ResponseHeaders": ["X-User"], "FailOpen": open });
+        step("b", &serde_json::json!({ "Type": "forwardauth", "Middleware": spec }).to_string())
+    };
+    let chain = |open| {
+        let steps = [rewrite("a", "/a", "/b"), asks(open), rewrite("c", "/b", "/c"), asks(open)];
+        Chain::compile(&steps)
+    };
+    let told = |status: u16| {
+        let fields = vec![("x-user".into(), b"ann".as_slice().into())];
+        Some(Told { status, fields, body: None })
+    };
+    for (open, answers, expected) in [
+        (false, [told(200), told(299)], "/c?b ann"),
+        (false, [told(200), told(403)], "403"),
+        (false, [told(300), None], "300"),
+        (false, [told(200), None], "503"),
+        (true, [None, told(200)], "/c?b ann"),
+        (true, [told(200), None], "/c?b -"),
+        (true, [told(401), None], "401"),
+    ] {
+        let chain = chain(open);
+        assert_eq!(chain.backends().len(), 2);
+        let mut request =
+            head_of("X-User: root\r\nX_user: root\r\nAuthorization: x\r\nCookie: c\r\nX-Other: y\r\n");
+        let mut visit = Visit::default();
+        let mut verdict = chain.on_request(&mut visit, &mut request, &plain());
+        for answer in answers {
+            let Verdict::Ask(ask) = &verdict else { break };
+            assert_eq!((ask.backend.as_str(), &*ask.path), ("auth", "/v"));
+            let told = |name: &str| {
+                let found = ask.fields.iter().find(|(known, _)| &**known == name);
+                found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+            };
+            assert_eq!(told("Authorization").as_deref(), Some("x"));
+            assert_eq!(told("X-Original-URL").as_deref(), Some("http://shop/a?b"), "as it was sent");
+            assert_eq!(told("X-Other"), None);
+            let ask = ask.clone();
+            verdict = chain.resume(&mut visit, &mut request, &plain(), &ask, answer);
+        }
+        let outcome = match verdict {
+            Verdict::Continue => {
+                let users: Vec<_> = request.fields.get_all("X-User").map(String::from_utf8_lossy).collect();
+                let users = if users.is_empty() { "-".to_owned() } else { users.join(",") };
+                assert!(request.fields.get("X_user").is_none());
+                format!("{} {users}", request.target())
+            }
+            Verdict::Reply(reply) => {
+                assert_eq!(reply.reason, Some(Reason::Auth));
+                reply.status.to_string()
+            }
+            Verdict::Ask(_) => "asks".to_owned(),
+        };
+        assert_eq!(outcome, expected);
+    }
+}
+
+#[test]
+fn traces_have_vulcands_form() {
+    let spec = r#"{"Type":"trace","Middleware":{"Addr":"stdout","ReqHeaders":["X-A","X-B"]}}"#;
+    let chain = Chain::compile(&[step("t", spec)]);
+    let mut request = head_of("x-a: 1\r\nX-A: \"2\"\r\n");
+    let mut visit = Visit::default();
+    assert_eq!(chain.on_request(&mut visit, &mut request, &plain()), Verdict::Continue);
+    let facts = TraceFacts {
+        method: request.method(),
+        tls: Some(("TLSv1.3", "TLS13_AES_128_GCM_SHA256")),
+        tls_resumed: true,
+        tls_server: "shop",
+        bytes_in: 5,
+        status: 204,
+        bytes_out: 0,
+        roundtrip: Duration::from_micros(1500),
+    };
+    let mut traces = visit.take_traces();
+    assert_eq!((traces.len(), visit.take_traces().len()), (1, 0));
+    assert_eq!(
+        traces.remove(0).record(&facts),
+        concat!(
+            r#"{"request":{"method":"POST","body_bytes":5,"url":"http://shop/a?b","#,
+            r#""headers":{"X-A":["1","\"2\""]},"tls":{"version":"TLS13","resume":true,"#,
+            r#""cipher_suite":"TLS13_AES_128_GCM_SHA256","server":"shop"}},"#,
+            r#""response":{"code":204,"roundtrip":1.5,"body_bytes":0}}"#
+        )
+    );
 }
 
 /// The host of a location as the strictest and the laxest reader take it.

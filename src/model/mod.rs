@@ -45,9 +45,10 @@ pub use key_pair::KeyPairSource;
 pub use listener::{ListenAddress, Listener, ListenerProtocol, ListenerTls};
 pub use middleware::{
     AllowedOrigin, BasicAuthSpec, BreakerSpec, CONTENT_BYTES_MAX, Coding, CompressSpec, ConnLimitSpec,
-    CorsSpec, FIELD_VALUE_BYTES_MAX, Fallback, FieldList, HeaderEdits, HeadersSpec, IpFilterSpec,
-    MIDDLEWARE_TYPES, Middleware, MiddlewareSpec, RateLimitSpec, RateSpec, RedirectSpec, RespondSpec,
-    RewriteSpec, Secret, Webhook,
+    CorsSpec, FIELD_VALUE_BYTES_MAX, Fallback, FieldList, ForwardAuthSpec, HeaderEdits, HeadersSpec,
+    IpFilterSpec, MIDDLEWARE_TYPES, Middleware, MiddlewareSpec, MirrorSpec, RateLimitSpec, RateSpec,
+    RedirectSpec, RespondSpec, RewriteSpec, Secret, SyslogPlace, TraceAddress, TraceSpec, TraceTarget,
+    Webhook,
 };
 pub use pages::{ErrorPages, Maintenance, PAGE_BYTES_MAX, PAGE_NAME_BYTES_MAX, Page, PageContent};
 pub use problem::{Finding, InForce, Problem, Severity};

@@ -2,6 +2,7 @@
 //! HTTP/2 stream of either side, or a program that embeds Flipgate.
 
 use super::change::Changed;
+use super::mirror::Copied;
 use crate::message::{BodyDecoder, BodyLength, Decoded, Fields, Limits};
 use crate::wire::{BODY_ROOM, Wire};
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub(super) enum Body {
     Program(UnsyncBoxBody<Bytes, Aborted>),
     /// Another body, changed by a middleware.
     Changed(Box<Changed>),
+    /// Another body, of which copies are taken.
+    Copied(Box<Copied>),
 }
 
 /// The sender of a body gave up.
@@ -73,6 +76,7 @@ impl Body {
             Self::Hyper(body) => body.is_end_stream(),
             Self::Program(body) => body.is_end_stream(),
             Self::Changed(changed) => changed.is_done(),
+            Self::Copied(copied) => copied.source().is_done(),
         }
     }
 
@@ -84,6 +88,7 @@ impl Body {
             Self::Hyper(body) => body.size_hint().exact(),
             Self::Program(body) => body.size_hint().exact(),
             Self::Changed(_) => None,
+            Self::Copied(copied) => copied.source().remaining(),
         }
     }
 
@@ -91,6 +96,7 @@ impl Body {
     pub(super) fn wire(&self) -> Option<&Rc<Wire>> {
         match self {
             Self::Wire(wire, _) => Some(wire),
+            Self::Copied(copied) => copied.source().wire(),
             Self::Empty | Self::Hyper(_) | Self::Program(_) | Self::Changed(_) => None,
         }
     }
@@ -107,6 +113,7 @@ impl Body {
             Self::Hyper(body) => poll_frames(Pin::new(body), cx, limits),
             Self::Program(body) => poll_frames(Pin::new(body), cx, limits),
             Self::Changed(changed) => changed.poll_piece(cx, limits),
+            Self::Copied(copied) => copied.poll_piece(cx, limits),
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Client {
     pub shown: Option<Box<Shown>>,
     /// Told once a request came that needs a connection made otherwise: this one is to be closed.
     pub misdirected: Notify,
+    /// The name it asked for by SNI; empty where it named none.
+    pub server_name: Box<str>,
 }
 
 /// What a handshake settled.
@@ -26,6 +28,10 @@ pub(super) struct Client {
 pub(super) struct TlsSession {
     /// `TLSv1.3`
     pub version: &'static str,
+    /// `TLS13_AES_128_GCM_SHA256`; empty where it is not known.
+    pub cipher: &'static str,
+    /// It went on from an earlier connection.
+    pub resumed: bool,
 }
 
 impl Client {
@@ -35,6 +41,7 @@ impl Client {
             peer: None,
             address_text: Box::default(),
             tls: None,
+            server_name: Box::default(),
             shown: None,
             misdirected: Notify::const_new(),
         };

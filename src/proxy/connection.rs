@@ -46,7 +46,11 @@ pub(super) async fn serve(worker: Rc<Worker>, mut client: Client, mut socket: Ac
         _ => "TLSv1.3",
     };
     let http2 = session.alpn_protocol() == Some(b"h2");
-    client.tls = Some(TlsSession { version });
+    let cipher =
+        session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or_default();
+    let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+    client.server_name = session.server_name().unwrap_or_default().into();
+    client.tls = Some(TlsSession { version, cipher, resumed });
     client.shown = shown;
     let wire = Wire::new(Stream::TlsServer(Box::new(stream)));
     if http2 {

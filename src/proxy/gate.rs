@@ -140,7 +140,7 @@ pub(super) async fn serve(worker: Rc<Worker>, request: Box<GateRequest>) {
     let limits = &worker.settings().limits;
     let mut client = Client::new(listener, peer);
     // What the program's own handshake settled is not known here.
-    client.tls = secure.then_some(TlsSession { version: "unknown" });
+    client.tls = secure.then_some(TlsSession { version: "unknown", cipher: "", resumed: false });
     let client = Rc::new(client);
     let mut head =
         RequestHead::from_http(&parts, length, body.is_none(), &mut worker.spare.borrow_mut(), limits);

@@ -12,7 +12,7 @@ use super::pump::{Ended, Pump};
 use super::request::{Decision, decide};
 use super::timer::Timer;
 use super::worker::Worker;
-use super::{choice, headers, tunnel};
+use super::{ask, choice, headers, mirror, tunnel};
 use crate::message::{
     BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
 };
@@ -141,7 +141,12 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
     let worker = passage.worker.clone();
     let mut body = Body::on_wire(wire, passage.head.body, &worker.settings().limits);
     let waits = passage.head.expect_continue && wire.input().is_empty();
-    match decide(&mut passage) {
+    let decision = match decide(&mut passage) {
+        Ok(decision) => decision,
+        Err(pending) => Box::pin(ask::decided(&mut passage, pending, Some(wire))).await,
+    };
+    match decision {
+        Decision::Fail(failure) if failure.status == 0 => fail(&mut passage, wire, failure).await,
         Decision::Fail(failure) => {
             // What follows CONNECT is not HTTP, whatever it looks like (RFC 9931).
             let whole = body.is_empty()
@@ -155,6 +160,10 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
             drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Forward(backend) => {
+            if !passage.mirrors.is_empty() {
+                let mirrors = std::mem::take(&mut passage.mirrors);
+                body = mirror::begin(&passage, mirrors, body);
+            }
             let upgrade = passage.head.upgrade && body.is_empty() && tunnel::is_allowed(&passage.head);
             match forward::send(&mut passage, &backend, body, Some(wire.clone()), timer, upgrade).await {
                 Ok((exchange, first)) => deliver(passage, exchange, first, wire, upgrade).await,

@@ -4,6 +4,7 @@
 //! answer comes back) has read the load balancer. `stream` is the same way for requests that arrive as streams of
 //! their own: over HTTP/2, or through the [`Gate`] of an embedding program.
 
+mod ask;
 mod bind;
 mod body;
 mod change;
@@ -23,6 +24,7 @@ mod headers;
 mod http1;
 mod http2;
 mod listeners;
+mod mirror;
 mod outflow;
 mod over_http1;
 mod over_http2;
@@ -49,14 +51,14 @@ pub use settings::Settings;
 
 use crate::model::{Listener, ListenerId};
 use crate::table::{Board, Inbox};
-use crate::telemetry::{AccessLog, FrontendCounters, RefusedCounters, WorkerSlots};
+use crate::telemetry::{AccessLog, FrontendCounters, RefusedCounters, Traces, WorkerSlots};
 use crate::tls::TicketRings;
 use crate::upstream::StickyKey;
 use listeners::Coordinator;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -95,11 +97,13 @@ impl Proxy {
         let (effects, calls) = webhooks::queue();
         let shared = Arc::new(Shared {
             board,
+            traces: Traces::new(settings.trace_dir.clone()),
             settings,
             sticky_key,
             via: format!("flipgate-{:08x}", rand::random::<u32>()).into(),
             unmatched: WorkerSlots::new(workers),
             refused: WorkerSlots::new(workers),
+            mirror_dropped: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             draining: watching,
             cut: CancellationToken::new(),
@@ -201,6 +205,16 @@ impl Observer {
     /// What requests that no frontend took were counted by.
     pub fn unmatched(&self) -> &WorkerSlots<FrontendCounters> {
         &self.shared.unmatched
+    }
+
+    /// Copies of requests that were not sent because too many were on their way.
+    pub fn mirror_dropped(&self) -> u64 {
+        self.shared.mirror_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Traces that could not be kept.
+    pub fn trace_dropped(&self) -> u64 {
+        self.shared.traces.dropped()
     }
 
     /// What the proxy refused or could not do, by reason.

@@ -5,7 +5,7 @@ use super::error::Failure;
 use super::trust::Trust;
 use super::worker::Worker;
 use crate::message::{RequestHead, ResponseHead, Version};
-use crate::middleware::Visit;
+use crate::middleware::{Mirror, TraceFacts, Traced, Visit};
 use crate::model::Revision;
 use crate::table::Frontend;
 use crate::telemetry::counters::Outcome;
@@ -29,6 +29,8 @@ pub(super) struct Passage {
     pub path: PathAsSent,
     /// What the chain's steps did with it.
     pub visit: Visit,
+    /// The copies that other backends get of it.
+    pub mirrors: Vec<(Mirror, Arc<Backend>)>,
     pub id: u64,
     pub started: Instant,
     pub revision: Revision,
@@ -48,6 +50,8 @@ pub(super) struct Passage {
     pub bytes_out: u64,
     pub status: u16,
     pub reason: Option<Reason>,
+    /// It goes along with another one, and is neither logged nor counted as a request.
+    pub aside: bool,
 }
 
 /// The path before any middleware; kept apart only when one changed it.
@@ -67,6 +71,7 @@ impl Passage {
             head,
             path: PathAsSent::Unchanged,
             visit: Visit::default(),
+            mirrors: Vec::new(),
             started: Instant::now(),
             revision: Revision(0),
             generation: None,
@@ -82,7 +87,27 @@ impl Passage {
             bytes_out: 0,
             status: 0,
             reason: None,
+            aside: false,
         }
+    }
+
+    /// A request that goes along with another one, to a backend of the same table: it too counts for that table until it
+    /// can begin no further attempt.
+    pub(super) fn aside(
+        worker: &Rc<Worker>,
+        client: Rc<Client>,
+        head: RequestHead,
+        backend: &Arc<Backend>,
+        generation: Option<u64>,
+    ) -> Self {
+        if let Some(generation) = generation {
+            worker.enter(generation);
+        }
+        let mut aside = Self::begin(worker.clone(), client, head);
+        aside.generation = generation;
+        aside.backend = Some((backend.clone(), backend.enter()));
+        aside.aside = true;
+        aside
     }
 
     /// No further attempt begins from here on.
@@ -159,6 +184,24 @@ impl Passage {
         }
     }
 
+    fn trace(&self, traces: Vec<Traced>) {
+        let facts = TraceFacts {
+            method: self.head.method(),
+            tls: self.client.tls.map(|tls| (tls.version, tls.cipher)),
+            tls_resumed: self.client.tls.is_some_and(|tls| tls.resumed),
+            tls_server: &self.client.server_name,
+            bytes_in: self.bytes_in,
+            status: self.status,
+            bytes_out: self.bytes_out,
+            roundtrip: self.started.elapsed(),
+        };
+        for traced in traces {
+            if let Some(address) = traced.address().cloned() {
+                self.worker.shared.traces.record(&address, traced.record(&facts));
+            }
+        }
+    }
+
     /// The request's id as it stands in headers, answers and the log.
     pub(super) fn id_text(&self) -> IdText {
         id_text(self.id)
@@ -216,6 +259,9 @@ pub(super) fn id_text(id: u64) -> IdText {
 impl Drop for Passage {
     fn drop(&mut self) {
         self.settle();
+        if self.aside {
+            return;
+        }
         let duration_us = self.started.elapsed().as_micros() as u64;
         if self.status == 0 && self.reason.is_none() {
             self.reason = Some(Reason::ClientGone);
@@ -245,6 +291,11 @@ impl Drop for Passage {
         if let Some(reason) = self.reason {
             worker.shared.refused.at(worker.index).record(reason);
         }
+        let traces = self.visit.take_traces();
+        if !traces.is_empty() {
+            self.trace(traces);
+        }
+        let worker = &self.worker;
         let mut log = worker.access_log.borrow_mut();
         if !log.is_on() {
             return;

@@ -7,13 +7,15 @@ use super::headers;
 use super::passage::{Passage, PathAsSent};
 use super::trust::{self, Trust};
 use crate::message::{BodyLength, Known, Method, RequestHead};
-use crate::middleware::{Reply, RequestContext, Verdict};
+use crate::middleware::{Ask, Reply, RequestContext, Told, Verdict};
+use crate::model::BackendId;
 use crate::route::{Lookup, Params, Query};
 use crate::table::Table;
 use crate::telemetry::Reason;
 use crate::upstream::Backend;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What becomes of a request.
 pub(super) enum Decision {
@@ -25,24 +27,65 @@ pub(super) enum Decision {
     Fail(Failure),
 }
 
-/// Decides from one table, loaded once. On the way the frontend and backend are noted in `passage`, and its head is
-/// made ready for the server.
-pub(super) fn decide(passage: &mut Passage) -> Decision {
+/// What becomes of a request, or that a service is to be asked first.
+pub(super) type Decided = Result<Decision, Box<Pending>>;
+
+/// What a request that waits for a service has got of its table, which may be another one by then.
+pub(super) struct Pending {
+    pub ask: Box<Ask>,
+    named: Vec<(BackendId, Option<Arc<Backend>>)>,
+    backend: Option<Arc<Backend>>,
+    params: Params,
+    host: String,
+    path: String,
+    scheme: &'static str,
+}
+
+impl Pending {
+    /// Whom to ask. `None`: there is no such backend.
+    pub(super) fn asked(&self) -> Option<&Arc<Backend>> {
+        self.named.iter().find(|(id, _)| *id == self.ask.backend)?.1.as_ref()
+    }
+}
+
+/// Goes on with a request that waited for a service's word; `None`: it gave none.
+pub(super) fn resume(passage: &mut Passage, pending: Pending, told: Option<Told>) -> Decided {
+    let Pending { ask, named, backend, params, host, path, scheme } = pending;
+    let Some(frontend) = passage.frontend.clone() else { return fail(Reason::NoRoute) };
+    let param = |name: &str| params.get(name, &host, &path);
+    let context = RequestContext { scheme, client: passage.client_ip, now: passage.started, params: &param };
+    let verdict = frontend.chain.resume(&mut passage.visit, &mut passage.head, &context, &ask, told);
+    note_path(passage, &path);
+    passage.pass_effect();
+    match verdict {
+        Verdict::Continue => {
+            let named = |id: &BackendId| named.iter().find(|(known, _)| known == id)?.1.clone();
+            note_mirrors(passage, named);
+            forward(passage, backend.as_ref())
+        }
+        Verdict::Reply(reply) => Ok(Decision::Reply(reply)),
+        Verdict::Ask(ask) => Err(Box::new(Pending { ask, named, backend, params, host, path, scheme })),
+    }
+}
+
+/// Decides from one table, loaded once; what follows a service's word comes from the same one. On the way the frontend and
+/// backend are noted in `passage`, and its head is made ready for the server.
+pub(super) fn decide(passage: &mut Passage) -> Decided {
     if matches!(passage.head.method_kind, Method::Connect | Method::Trace) {
-        return Decision::Fail(Failure::with_status(Reason::BadRequest, 405));
+        return Ok(Decision::Fail(Failure::with_status(Reason::BadRequest, 405)));
     }
     if headers::loops(passage) {
-        return Decision::Fail(Failure::with_status(Reason::BadRequest, 508));
+        return Ok(Decision::Fail(Failure::with_status(Reason::BadRequest, 508)));
     }
     if headers::is_last_hop(&mut passage.head) {
-        return Decision::Reply(Reply::of(204));
+        return Ok(Decision::Reply(Reply::of(204)));
     }
     trust::begin(passage);
     let worker = Rc::clone(&passage.worker);
     worker.with_table(|table| decide_with(passage, table))
 }
 
-fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
+fn decide_with(passage: &mut Passage, table: &Table) -> Decided {
     passage.revision = table.revision;
     passage.worker.enter(table.generation);
     passage.generation = Some(table.generation);
@@ -50,7 +93,7 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     if let Some(policies) = table.client_policies()
         && let Err(failure) = client_auth::admit(passage, policies)
     {
-        return Decision::Fail(failure);
+        return Ok(Decision::Fail(failure));
     }
     let mut params = Params::default();
     let frontend = {
@@ -63,11 +106,11 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
             lookup: head,
         };
         if !table.is_in_scope(&passage.client.listener.id, &query) {
-            return Decision::Fail(Failure::of(Reason::NoRoute));
+            return fail(Reason::NoRoute);
         }
         match table.find(&query, &mut params) {
             Some(frontend) => frontend.clone(),
-            None => return Decision::Fail(Failure::of(Reason::NoRoute)),
+            None => return fail(Reason::NoRoute),
         }
     };
     frontend.trips.at(passage.worker.index).begin();
@@ -77,12 +120,12 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
     if let Some(maintenance) = &settings.maintenance
         && !trust::is_listed(passage.client_ip, maintenance.allow.as_deref().unwrap_or_default())
     {
-        return Decision::Fail(Failure::of(Reason::Maintenance));
+        return fail(Reason::Maintenance);
     }
     if let (BodyLength::Known(length), Some(most)) = (passage.head.body, settings.body_bytes_max)
         && length > most
     {
-        return Decision::Fail(Failure::of(Reason::BodyTooLarge));
+        return fail(Reason::BodyTooLarge);
     }
     headers::prepare(passage, settings);
     // Before the chain, which may wait: all of a request is decided from one table.
@@ -91,29 +134,57 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decision {
         Some(split) => choice::part_of(split, &passage.head, passage.client_ip, passage.worker.random()),
     };
     let backend = target.and_then(|target| table.backend(target));
-    if !frontend.chain.is_empty() {
-        let (host, path) = (passage.head.host().to_owned(), passage.head.path().to_owned());
-        let param = |name: &str| params.get(name, &host, &path);
-        let context = RequestContext {
-            scheme: scheme(passage),
-            client: passage.client_ip,
-            now: passage.started,
-            params: &param,
-        };
-        let verdict = frontend.chain.on_request(&mut passage.visit, &mut passage.head, &context);
-        if path != passage.head.path() {
-            passage.path = PathAsSent::Was(path.into());
+    if frontend.chain.is_empty() {
+        return forward(passage, backend);
+    }
+    let (host, path) = (passage.head.host().to_owned(), passage.head.path().to_owned());
+    let param = |name: &str| params.get(name, &host, &path);
+    let scheme = scheme(passage);
+    let context = RequestContext { scheme, client: passage.client_ip, now: passage.started, params: &param };
+    let verdict = frontend.chain.on_request(&mut passage.visit, &mut passage.head, &context);
+    note_path(passage, &path);
+    passage.pass_effect();
+    match verdict {
+        Verdict::Continue => {
+            if !frontend.chain.backends().is_empty() {
+                note_mirrors(passage, |id| table.backend(id).cloned());
+            }
+            forward(passage, backend)
         }
-        passage.pass_effect();
-        match verdict {
-            Verdict::Continue => {}
-            Verdict::Reply(reply) => return Decision::Reply(reply),
+        Verdict::Reply(reply) => Ok(Decision::Reply(reply)),
+        Verdict::Ask(ask) => {
+            let backends = frontend.chain.backends().iter();
+            let named = backends.map(|id| (id.clone(), table.backend(id).cloned())).collect();
+            let backend = backend.cloned();
+            Err(Box::new(Pending { ask, named, backend, params, host, path, scheme }))
         }
     }
-    let Some(backend) = backend else { return Decision::Fail(Failure::of(Reason::NoBackend)) };
+}
+
+fn fail(reason: Reason) -> Decided {
+    Ok(Decision::Fail(Failure::of(reason)))
+}
+
+/// Finds the backends that get copies; where one is gone, it gets none.
+fn note_mirrors(passage: &mut Passage, backend: impl Fn(&BackendId) -> Option<Arc<Backend>>) {
+    let (mirrors, dropped) = passage.visit.take_mirrors();
+    passage.worker.shared.mirror_dropped.fetch_add(dropped.into(), Ordering::Relaxed);
+    let found = mirrors.into_iter().filter_map(|mirror| backend(&mirror.backend).map(|it| (mirror, it)));
+    passage.mirrors = found.collect();
+}
+
+fn forward(passage: &mut Passage, backend: Option<&Arc<Backend>>) -> Decided {
+    let Some(backend) = backend else { return fail(Reason::NoBackend) };
     choice::note(passage, backend);
     passage.backend = Some((backend.clone(), backend.enter()));
-    Decision::Forward(backend.clone())
+    Ok(Decision::Forward(backend.clone()))
+}
+
+/// Remembers the path as the client sent it, once a step has changed it.
+fn note_path(passage: &mut Passage, path: &str) {
+    if path != passage.head.path() && matches!(passage.path, PathAsSent::Unchanged) {
+        passage.path = PathAsSent::Was(path.into());
+    }
 }
 
 /// What the client used, also where a trusted proxy before us ended its TLS.

@@ -3,6 +3,7 @@
 use super::pages::PageFiles;
 use crate::message::Limits;
 use ipnet::IpNet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub trusted_proxies: Arc<[IpNet]>,
     /// What clients read in place of bare words; default none.
     pub error_pages: Option<Arc<PageFiles>>,
+    /// Files of traces lie below it; by default there are none.
+    pub trace_dir: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -52,6 +55,7 @@ impl Default for Settings {
             http2_streams_max: 100,
             trusted_proxies: Arc::default(),
             error_pages: None,
+            trace_dir: None,
         }
     }
 }

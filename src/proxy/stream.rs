@@ -10,7 +10,7 @@ use super::pages::{self, Told};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
-use super::{choice, forward};
+use super::{ask, choice, forward, mirror};
 use crate::message::{Fields, HeadError, Method, RequestHead, ResponseHead};
 use crate::telemetry::Reason;
 use bytes::Bytes;
@@ -83,7 +83,7 @@ pub(super) async fn answer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     head: Result<RequestHead, HeadError>,
-    body: Body,
+    mut body: Body,
     upgrade: bool,
 ) -> Answer {
     let head = match head {
@@ -91,11 +91,19 @@ pub(super) async fn answer(
         Err(error) => return Answer::Response(refuse(worker, &error)),
     };
     let mut passage = Passage::begin(worker.clone(), client.clone(), head);
-    let backend = match decide(&mut passage) {
+    let decision = match decide(&mut passage) {
+        Ok(decision) => decision,
+        Err(pending) => Box::pin(ask::decided(&mut passage, pending, None)).await,
+    };
+    let backend = match decision {
         Decision::Forward(backend) => backend,
         Decision::Fail(failure) => return Answer::Response(respond(passage, Own::Failure(failure))),
         Decision::Reply(reply) => return Answer::Response(respond(passage, Own::Reply(reply))),
     };
+    if !passage.mirrors.is_empty() {
+        let mirrors = std::mem::take(&mut passage.mirrors);
+        body = mirror::begin(&passage, mirrors, body);
+    }
     let timer = Rc::new(worker.timer());
     let (mut exchange, mut next) =
         match forward::send(&mut passage, &backend, body, None, &timer, upgrade).await {

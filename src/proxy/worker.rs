@@ -14,7 +14,7 @@ use super::webhooks::Effects;
 use crate::message::Spare;
 use crate::model::BackendSettings;
 use crate::table::{Board, Inbox, NOBODY_LIVE, Note, Table, Warm};
-use crate::telemetry::{AccessLogBuffer, FrontendCounters, RefusedCounters, WorkerSlots};
+use crate::telemetry::{AccessLogBuffer, FrontendCounters, RefusedCounters, Traces, WorkerSlots};
 use crate::upstream::{Pool, StickyKey, mix};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
@@ -22,7 +22,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,9 @@ pub(super) struct Shared {
     /// Requests that no frontend took.
     pub unmatched: WorkerSlots<FrontendCounters>,
     pub refused: WorkerSlots<RefusedCounters>,
+    pub traces: Traces,
+    /// Copies of requests that were not sent because too many were on their way.
+    pub mirror_dropped: AtomicU64,
     /// Downstream connections over all workers.
     pub open: AtomicUsize,
     /// True once the process drains.

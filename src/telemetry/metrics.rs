@@ -80,6 +80,8 @@ pub struct Scrape {
     problems: Option<(u64, u64)>,
     certificates: Vec<(Box<str>, i64)>,
     access_log_dropped: Option<u64>,
+    mirror_dropped: u64,
+    trace_dropped: u64,
 }
 
 impl Scrape {
@@ -151,6 +153,16 @@ impl Scrape {
     /// Lines that the access log could not keep.
     pub fn access_log_dropped(&mut self, lines: u64) {
         self.access_log_dropped = Some(lines);
+    }
+
+    /// Copies of requests that were not sent because too many were on their way.
+    pub fn mirror_dropped(&mut self, copies: u64) {
+        self.mirror_dropped = copies;
+    }
+
+    /// Traces that could not be kept.
+    pub fn trace_dropped(&mut self, records: u64) {
+        self.trace_dropped = records;
     }
 
     /// The text, ended by `# EOF`.
@@ -257,6 +269,17 @@ impl Scrape {
             let name = "flipgate_access_log_dropped";
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             counter(&mut family, &[], lines)?;
+        }
+        let mirrors = "Copies of requests that were not sent because too many were on their way";
+        let traces = "Traces that could not be kept";
+        for (name, help, count) in [
+            ("flipgate_mirror_dropped", mirrors, self.mirror_dropped),
+            ("flipgate_trace_dropped", traces, self.trace_dropped),
+        ] {
+            if count > 0 {
+                let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+                counter(&mut family, &[], count)?;
+            }
         }
         Ok(())
     }
@@ -384,6 +407,8 @@ mod tests {
         scrape.problems(1, 2);
         scrape.certificate("example.com", -5);
         scrape.access_log_dropped(7);
+        scrape.mirror_dropped(8);
+        scrape.trace_dropped(9);
         let text = scrape.render();
         let lines = [
             "# TYPE flipgate_requests counter",
@@ -411,6 +436,8 @@ mod tests {
             r#"flipgate_problems{severity="warning"} 2"#,
             r#"flipgate_certificate_expiry_seconds{host="example.com"} -5"#,
             "flipgate_access_log_dropped_total 7",
+            "flipgate_mirror_dropped_total 8",
+            "flipgate_trace_dropped_total 9",
             "# EOF",
         ];
         for line in lines {

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod reason;
 mod record;
 pub mod severity;
+pub mod trace;
 
 pub use crate::model::{AccessLogFormat, AccessLogTarget};
 pub use access_log::{AccessLog, AccessLogBuffer};
@@ -21,3 +22,4 @@ pub use metrics::{FrontendLabels, Scrape};
 pub use reason::Reason;
 pub use record::{AccessRecord, rfc3339};
 pub use severity::Severity;
+pub use trace::{Traces, trace_file};

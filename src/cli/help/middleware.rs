@@ -14,13 +14,18 @@ const PAGES: &[(&str, &str)] = &[
     ("auth", include_str!("middleware/auth.md")),
     ("basicauth", include_str!("middleware/basicauth.md")),
     ("cbreaker", include_str!("middleware/cbreaker.md")),
+    ("compress", include_str!("middleware/compress.md")),
     ("connlimit", include_str!("middleware/connlimit.md")),
+    ("cors", include_str!("middleware/cors.md")),
+    ("forwardauth", include_str!("middleware/forwardauth.md")),
     ("headers", include_str!("middleware/headers.md")),
     ("ipfilter", include_str!("middleware/ipfilter.md")),
+    ("mirror", include_str!("middleware/mirror.md")),
     ("ratelimit", include_str!("middleware/ratelimit.md")),
     ("redirect", include_str!("middleware/redirect.md")),
     ("respond", include_str!("middleware/respond.md")),
     ("rewrite", include_str!("middleware/rewrite.md")),
+    ("trace", include_str!("middleware/trace.md")),
 ];
 
 /// Prints the list of types, or the page of one.

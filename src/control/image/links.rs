@@ -29,6 +29,8 @@ pub(super) struct Node {
     pub(super) aliases: u32,
     /// Those of them that a frontend names.
     pub(super) reaching_aliases: u32,
+    /// Middlewares in force that name it.
+    pub(super) middlewares: u32,
 }
 
 impl Node {
@@ -41,7 +43,7 @@ impl Node {
     }
 
     pub(super) fn is_named(&self) -> bool {
-        self.frontends > 0 || self.aliases > 0
+        self.frontends > 0 || self.aliases > 0 || self.middlewares > 0
     }
 
     /// A frontend leads here, itself or through an alias.
@@ -144,6 +146,11 @@ impl Links {
                 self.shared_users.remove(middleware);
             }
         }
+    }
+
+    /// A middleware that names this backend came into force (`true`) or left.
+    pub(super) fn middleware(&mut self, backend: &BackendId, enters: bool, now: &Moment) {
+        self.update(backend, now, |node| step(&mut node.middlewares, enters));
     }
 
     /// A backend's name stands for something else from now on.

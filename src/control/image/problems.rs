@@ -274,7 +274,8 @@ impl Image {
     fn list_missing(&self, list: &mut List) {
         if self.links.missing.is_empty() || list.max == 0 {
             let nodes = self.links.missing.keys().map(|id| self.links.node(id));
-            list.counts.errors += nodes.map(|node| (node.frontends + node.aliases) as usize).sum::<usize>();
+            list.counts.errors +=
+                nodes.map(|node| (node.frontends + node.aliases + node.middlewares) as usize).sum::<usize>();
             return;
         }
         for (key, slot) in &self.slots {
@@ -287,6 +288,9 @@ impl Image {
                     Backend::Alias { target, .. } => (Some(target), "Target"),
                     Backend::Http { .. } => continue,
                 },
+                Some(Form::Middleware(middleware)) => {
+                    (middleware.spec.backend().filter(is_missing), "Middleware.BackendId")
+                }
                 _ => continue,
             };
             let Some((target, (revision, since))) =
@@ -297,9 +301,12 @@ impl Image {
             list.add(Severity::Error, || Problem {
                 key: self.stored_key(key),
                 field: field.into(),
-                reason: format!(
-                    "backend {target} does not exist any more; requests are answered 503 no_backend"
-                ),
+                reason: match field {
+                    "Middleware.BackendId" => format!("backend {target} does not exist any more"),
+                    _ => format!(
+                        "backend {target} does not exist any more; requests are answered 503 no_backend"
+                    ),
+                },
                 severity: Severity::Error,
                 revision: *revision,
                 since: *since,

@@ -1,7 +1,11 @@
 //! From a stored value to a form: the model's parser, and the certificate of a host.
 
 use super::form::Form;
-use crate::model::{AuthoritiesSource, Backend, Finding, Host, Object, ObjectKey, Severity, Strictness};
+use crate::model::{
+    AuthoritiesSource, Backend, Finding, Host, Middleware, MiddlewareSpec, Object, ObjectKey, Severity,
+    Strictness, TraceTarget,
+};
+use crate::telemetry::trace_file;
 use crate::tls::{Certificate, ClientPolicy, ClientTls, HostTls, SealKeys, Trust, client_config};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,6 +17,8 @@ pub struct Environment {
     pub seal_keys: SealKeys,
     /// Files named by hosts lie below it.
     pub secrets_dir: Option<PathBuf>,
+    /// Files of traces lie below it.
+    pub trace_dir: Option<PathBuf>,
 }
 
 /// `form` is absent exactly if a finding is an error.
@@ -40,7 +46,13 @@ pub(super) fn read(key: &ObjectKey, raw: &[u8], environment: &Environment) -> Re
             }
         },
         Object::Frontend(it) => Some(Form::Frontend(Arc::new(it))),
-        Object::Middleware(it) => Some(Form::Middleware(Arc::new(it))),
+        Object::Middleware(it) => match check_trace(&it, environment) {
+            Ok(()) => Some(Form::Middleware(Arc::new(it))),
+            Err(finding) => {
+                findings.push(finding);
+                None
+            }
+        },
         Object::Backend(it) => match load_backend(&it, environment) {
             Ok(certificate) => Some(Form::Backend(Arc::new(it), certificate)),
             Err(finding) => {
@@ -72,6 +84,17 @@ pub(super) fn load_host(host: &Host, environment: &Environment) -> Result<HostTl
         tls.client_policy = Some(Arc::new(policy));
     }
     Ok(tls)
+}
+
+/// Whether a trace's file lies where traces may be written.
+fn check_trace(middleware: &Middleware, environment: &Environment) -> Result<(), Finding> {
+    let MiddlewareSpec::Trace(spec) = &middleware.spec else { return Ok(()) };
+    match &spec.address.target {
+        TraceTarget::File(path) => trace_file(environment.trace_dir.as_deref(), path)
+            .map(drop)
+            .map_err(|reason| error("Middleware.Addr", reason)),
+        TraceTarget::Syslog { .. } | TraceTarget::Stdout => Ok(()),
+    }
 }
 
 /// The certificate that a backend shows its servers, and whether those could be trusted by what it says.

@@ -167,6 +167,20 @@ impl Image {
                     }
                 }
             }
+            (_, Form::Middleware(middleware)) => {
+                let old = match old {
+                    Some(Form::Middleware(old)) => old.spec.backend(),
+                    _ => None,
+                };
+                if let Some(backend) = middleware.spec.backend()
+                    && old != Some(backend)
+                    && !self.links.node(backend).exists()
+                {
+                    let reason =
+                        format!("no backend {backend} exists, neither an object nor a server below it");
+                    refusal.add("Middleware.BackendId", reason, Some(Awaited::Backend(backend.clone())));
+                }
+            }
             (ObjectKey::Server(of, _), _) if self.links.node(of).is_alias() => {
                 let reason = format!(
                     "{of} is an alias, which has no servers of its own; put it under the alias's target"
@@ -336,10 +350,24 @@ impl Image {
             ObjectKey::Server(of, _) if old.is_some() != form.is_some() => {
                 self.links.server(of, form.is_some(), &self.work.moment);
             }
-            ObjectKey::SharedMiddleware(id) if old.is_none() && form.is_some() => {
-                self.soil_waiting(&Awaited::Shared(id.clone()));
+            ObjectKey::OwnMiddleware(..) => self.relink_middleware(old.as_ref(), form.as_ref()),
+            ObjectKey::SharedMiddleware(id) => {
+                self.relink_middleware(old.as_ref(), form.as_ref());
+                if old.is_none() && form.is_some() {
+                    self.soil_waiting(&Awaited::Shared(id.clone()));
+                }
             }
             _ => {}
+        }
+    }
+
+    fn relink_middleware(&mut self, old: Option<&Form>, new: Option<&Form>) {
+        for (form, enters) in [(new, true), (old, false)] {
+            if let Some(Form::Middleware(middleware)) = form
+                && let Some(backend) = middleware.spec.backend()
+            {
+                self.links.middleware(backend, enters, &self.work.moment);
+            }
         }
     }
 

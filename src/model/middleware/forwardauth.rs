@@ -28,9 +28,21 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 const REQUEST_HEADERS: [&str; 2] = ["Authorization", "Cookie"];
 
-/// Names that the proxy fills in itself, or that would change where a request goes.
-const OWN: [&str; 6] =
-    ["host", "x-original-method", "x-original-url", "x-forwarded-method", "x-forwarded-uri", "forwarded"];
+/// Names that the proxy fills in itself, in what it asks or in what goes on.
+const OWN: [&str; 12] = [
+    "forwarded",
+    "host",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-forwarded-uri",
+    "x-original-method",
+    "x-original-url",
+    "x-real-ip",
+];
 
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<ForwardAuthSpec> {
     let backend = read_backend(fields, "the auth service");

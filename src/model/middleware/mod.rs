@@ -6,12 +6,15 @@ mod compress;
 mod connlimit;
 mod content;
 mod cors;
+mod forwardauth;
 mod headers;
 mod ipfilter;
+mod mirror;
 mod ratelimit;
 mod redirect;
 mod respond;
 mod rewrite;
+mod trace;
 mod webhook;
 
 pub use basicauth::{BasicAuthSpec, Secret};
@@ -20,16 +23,19 @@ pub use compress::{Coding, CompressSpec, DEFAULT_TYPES};
 pub use connlimit::ConnLimitSpec;
 pub use content::{CONTENT_BYTES_MAX, FieldList};
 pub use cors::{AllowedOrigin, CorsSpec};
+pub use forwardauth::ForwardAuthSpec;
 pub use headers::{FIELD_VALUE_BYTES_MAX, HeaderEdits, HeadersSpec};
 pub use ipfilter::IpFilterSpec;
+pub use mirror::MirrorSpec;
 pub use ratelimit::{RateLimitSpec, RateSpec};
 pub use redirect::RedirectSpec;
 pub use respond::RespondSpec;
 pub use rewrite::RewriteSpec;
+pub use trace::{SyslogPlace, TraceAddress, TraceSpec, TraceTarget};
 pub use webhook::Webhook;
 
 use super::fields::{Fields, not_one_of};
-use super::id::MiddlewareId;
+use super::id::{BackendId, MiddlewareId};
 use serde_json::{Map, Value};
 
 /// Fields that belong to framing or to one connection (RFC 9110 7.6.1) and are the proxy's own business.
@@ -47,9 +53,6 @@ const OWN_FIELDS: [&str; 12] = [
     "transfer-encoding",
     "upgrade",
 ];
-
-/// The types that are known and refused until they are offered: without them a request would pass that should not.
-const TYPES_TO_COME: &[&str] = &["trace", "mirror", "forwardauth"];
 
 /// A middleware's envelope: `{"Id","Priority","Type","Middleware":{...}}`.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +126,12 @@ types! {
     IpFilter(IpFilterSpec) = "ipfilter" in ipfilter,
     /// `respond` (new).
     Respond(RespondSpec) = "respond" in respond,
+    /// `forwardauth` (new).
+    ForwardAuth(ForwardAuthSpec) = "forwardauth" in forwardauth,
+    /// `mirror` (new).
+    Mirror(MirrorSpec) = "mirror" in mirror,
+    /// `trace`, vulcand's.
+    Trace(TraceSpec) = "trace" in trace,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middleware> {
@@ -130,10 +139,6 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middlew
     let priority = fields.integer("Priority", i64::MIN..=i64::MAX).unwrap_or(0);
     let missing = fields.value("Middleware").is_none();
     let kind = fields.required_text("Type", "a type of middleware is expected, like `rewrite`")?;
-    if TYPES_TO_COME.contains(&kind) {
-        fields.error("Type", format!("is `{kind}`, which is known but not offered by this version"));
-        return None;
-    }
     if !MIDDLEWARE_TYPES.contains(&kind) {
         fields.error("Type", not_one_of(kind, MIDDLEWARE_TYPES));
         return None;
@@ -144,6 +149,17 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &MiddlewareId) -> Option<Middlew
     }
     let spec = MiddlewareSpec::read(kind, fields)?;
     Some(Middleware { id: id.clone(), priority, spec })
+}
+
+impl MiddlewareSpec {
+    /// The backend or alias that it names.
+    pub fn backend(&self) -> Option<&BackendId> {
+        match self {
+            Self::ForwardAuth(spec) => Some(&spec.backend),
+            Self::Mirror(spec) => Some(&spec.backend),
+            _ => None,
+        }
+    }
 }
 
 impl Middleware {

@@ -448,10 +448,6 @@ fn middlewares() {
         &["has 8193 bytes"],
     );
 
-    for kind in ["trace", "mirror", "forwardauth"] {
-        let reason = format!("e Type: is `{kind}`, which is known but not offered by this version");
-        bad(kind, r#"{"Requests":1}"#, &[&reason]);
-    }
     bad("rewrit", "{}", &["is expected; did you mean `rewrite`?"]);
     check(key, r#"{"Type":"headers"}"#, None, &["e Middleware: is missing"]);
     check(key, "{}", None, &["e Type: is missing"]);

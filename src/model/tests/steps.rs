@@ -85,3 +85,112 @@ fn compress() {
         ],
     );
 }
+
+#[test]
+fn forwardauth() {
+    same("forwardauth", r#"{"BackendId":"auth"}"#);
+    same(
+        "forwardauth",
+        r#"{"BackendId":"auth","Path":"/verify?x=1","RequestHeaders":[],"ResponseHeaders":["X-User"],"Timeout":"300ms","FailOpen":true}"#,
+    );
+    becomes(
+        "forwardauth",
+        r#"{"BackendId":"auth","RequestHeaders":["Authorization","Cookie"],"Timeout":"5s","Path":""}"#,
+        Some(r#"{"BackendId":"auth"}"#),
+        &[],
+    );
+    becomes(
+        "forwardauth",
+        "{}",
+        None,
+        &["e Middleware.BackendId: is missing: the id of the auth service's backend"],
+    );
+    becomes(
+        "forwardauth",
+        r#"{"BackendId":"a/b","Path":"verify","RequestHeaders":["Host","X Y"],"ResponseHeaders":["X-Forwarded-For","Connection"],"Timeout":"6m"}"#,
+        None,
+        &[
+            "BackendId: \"a/b\" an id cannot contain '/'",
+            "Path: is \"verify\"; a path is expected",
+            "RequestHeaders[0]: \"Host\" is filled in by the proxy itself",
+            "RequestHeaders[1]: \"X Y\" is no name",
+            "ResponseHeaders[0]: \"X-Forwarded-For\" is filled in by the proxy itself",
+            "ResponseHeaders[1]: \"Connection\" belongs to the connection",
+            "Timeout: is 6m0s; at most 5m0s is allowed",
+        ],
+    );
+}
+
+#[test]
+fn mirror() {
+    same("mirror", r#"{"BackendId":"copy"}"#);
+    same("mirror", r#"{"BackendId":"copy","Percent":1,"MaxBodyBytes":0}"#);
+    becomes(
+        "mirror",
+        r#"{"Percent":101,"MaxBodyBytes":1048577}"#,
+        None,
+        &[
+            "BackendId: is missing: the id of the mirror's backend",
+            "Percent: is 101; from 1 to 100 is allowed",
+            "MaxBodyBytes: is 1048577; from 0 to 1048576 is allowed",
+        ],
+    );
+}
+
+#[test]
+fn trace() {
+    for address in [
+        "stdout",
+        "file:///var/log/flipgate/trace",
+        "syslog://",
+        "syslog:///dev/log",
+        "syslog://logs.example",
+        "syslog://[::1]:5514?f=LOG_LOCAL7&sev=ERR&prefix=%40x%3A+",
+        "syslog://10.0.0.1:514/ignored?f=&sev=&prefix=",
+    ] {
+        same("trace", &serde_json::json!({ "ReqHeaders": ["Host"], "Addr": address }).to_string());
+    }
+    let target = |address: &str| {
+        let value = format!(r#"{{"Type":"trace","Middleware":{{"Addr":"{address}"}}}}"#);
+        match parse(KEY, &value, Strictness::Written).object {
+            Some(Object::Middleware(Middleware { spec: MiddlewareSpec::Trace(spec), .. })) => {
+                spec.address.target.clone()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let udp = |to: &str, priority, prefix: &str| TraceTarget::Syslog {
+        to: SyslogPlace::Udp(to.into()),
+        priority,
+        prefix: prefix.into(),
+    };
+    assert_eq!(target("syslog://logs.example"), udp("logs.example:514", 16 * 8 + 7, "@cee: "));
+    assert_eq!(
+        target("syslog://[::1]:5514?f=USER&sev=ALERT&prefix=%40x%3A+"),
+        udp("[::1]:5514", 8 + 1, "@x: ")
+    );
+    let local = TraceTarget::Syslog { to: SyslogPlace::Local, priority: 135, prefix: "@cee: ".into() };
+    assert_eq!(target("syslog://"), local);
+    for (wrong, reason) in [
+        ("http://a", "is no place for traces"),
+        ("file://var/log", "is no file"),
+        ("file:///var/../etc/passwd", "is no file"),
+        ("file:///", "is no file"),
+        ("syslog://a:x", "names no host and port"),
+        ("syslog://a:0", "names no host and port"),
+        ("syslog://a b", "names no host and port"),
+        ("syslog:///s?f=LOCAL0", "has the facility \"LOCAL0\"; one of USER, "),
+        ("syslog:///s?sev=debug", "has the severity \"debug\"; one of ALERT, "),
+        ("syslog:///s?prefix=%0A", "has a prefix that cannot stand in a line"),
+        ("syslog:///s?tag=x", "has \"tag\"; f, sev and prefix are known"),
+    ] {
+        let spec = serde_json::json!({ "Addr": wrong }).to_string();
+        becomes("trace", &spec, None, &[reason]);
+    }
+    becomes(
+        "trace",
+        r#"{"RespHeaders":["X Y"]}"#,
+        None,
+        &["RespHeaders[0]: \"X Y\" is no name", "Addr: is missing"],
+    );
+}

@@ -4,5 +4,8 @@ mod breaker;
 mod compress;
 mod cors;
 mod doors;
+mod forwardauth;
 mod limits;
+mod mirror;
+mod trace;
 mod way;

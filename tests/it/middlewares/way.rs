@@ -1,13 +1,22 @@
 //! A proxy with one frontend for everything, its middlewares, and curl as the client.
 
-use crate::support::{Directory, Flipgate};
+use crate::support::{Directory, Flipgate, Recorder};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 /// How curl asks, plain: HTTP/1.1, and HTTP/2 with prior knowledge.
 pub const PROTOCOLS: [&str; 2] = ["--http1.1", "--http2-prior-knowledge"];
+
+/// A server that takes requests, waits so long, and closes without an answer.
+pub fn silent(wait: Duration) -> Recorder {
+    Recorder::with(move |_, _| {
+        std::thread::sleep(wait);
+        false
+    })
+}
 
 /// What curl got.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::tls::SealKeys;
 use std::time::Duration;
 
 pub(in crate::control) fn environment() -> Environment {
-    Environment { seal_keys: SealKeys::none(), secrets_dir: None }
+    Environment { seal_keys: SealKeys::none(), secrets_dir: None, trace_dir: None }
 }
 
 pub(super) const BACKEND: &str = r#"{"Type":"http"}"#;

@@ -125,6 +125,47 @@ fn a_deleted_backend_leaves_what_named_it_in_force_and_listed() {
 }
 
 #[test]
+fn a_backend_that_a_middleware_names_has_to_exist_and_is_named() {
+    let asks =
+        |backend: &str| format!(r#"{{"Type":"forwardauth","Middleware":{{"BackendId":"{backend}"}}}}"#);
+    let named = |stage: &Stage, id: &str| stage.image.is_named(&id.try_into().unwrap());
+    let mut stage = Stage::new();
+    stage.batch(&[
+        ("+backends/b/backend", BACKEND),
+        ("+frontends/f/frontend", &frontend("b", "a.example")),
+        ("+frontends/f/middlewares/m", &asks("auth")),
+        ("+middlewares/s", &asks("auth")),
+        ("+frontends/g/frontend", &guarded("b", "b.example", "s")),
+    ]);
+    for key in ["frontends/f/frontend", "frontends/f/middlewares/m", "middlewares/s", "frontends/g/frontend"]
+    {
+        stage.check(&[(key, "none")]);
+    }
+    assert!(!named(&stage, "auth"));
+    stage.put("backends/auth/backend", BACKEND);
+    for key in ["frontends/f/frontend", "frontends/f/middlewares/m", "middlewares/s", "frontends/g/frontend"]
+    {
+        stage.check(&[(key, "this")]);
+    }
+    assert!(named(&stage, "auth"));
+    // An edit that dangles keeps the previous form.
+    stage.put("middlewares/s", &asks("nobody"));
+    stage.check(&[("middlewares/s", "previous")]);
+    stage.delete("frontends/f/middlewares/m");
+    assert!(named(&stage, "auth") && !named(&stage, "nobody"));
+    stage.put("middlewares/s", HEADERS);
+    assert!(!named(&stage, "auth"));
+    // A mirror is named through its alias, and its backend is missed once it is gone.
+    stage.put("backends/copy/backend", &alias("auth"));
+    stage.put("middlewares/s", r#"{"Type":"mirror","Middleware":{"BackendId":"copy"}}"#);
+    assert!(named(&stage, "copy") && named(&stage, "auth"));
+    stage.check_problems(&[]);
+    stage.delete("backends/copy/backend");
+    stage.check(&[("middlewares/s", "this")]);
+    stage.check_problems(&["error middlewares/s Middleware.BackendId This"]);
+}
+
+#[test]
 fn an_alias_names_a_real_backend_and_has_no_servers() {
     let mut stage = Stage::new();
     stage.batch(&[
@@ -345,8 +386,11 @@ fn a_host_needs_a_certificate_that_fits_its_key_and_warns_before_it_expires() {
         std::fs::write(dir.path().join("key"), key.serialize_pem()).expect("written");
     };
     let mut stage = Stage::new();
-    stage.image =
-        Image::new(Environment { seal_keys: SealKeys::none(), secrets_dir: Some(dir.path().into()) });
+    stage.image = Image::new(Environment {
+        seal_keys: SealKeys::none(),
+        secrets_dir: Some(dir.path().into()),
+        trace_dir: None,
+    });
     let host = r#"{"Settings":{"KeyPair":{"CertFile":"crt","KeyFile":"key"}}}"#;
     let apply = |stage: &mut Stage, entry: Entry| {
         let snapshot = Snapshot { revision: Revision(1), entries: vec![entry] };
