@@ -36,6 +36,7 @@ fn ask(chain: &Chain, at: Instant, client: &str, fields: &str) -> (Visit, Option
     match chain.on_request(&mut visit, &mut request, &context) {
         Verdict::Continue => (visit, None),
         Verdict::Reply(reply) => (visit, Some(reply)),
+        Verdict::Ask(_) => unreachable!("limits ask nobody"),
     }
 }
 

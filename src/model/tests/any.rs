@@ -15,8 +15,8 @@ const KEYS: [&str; 7] = [
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
-        8 => any::<prop::sample::Index>().prop_map(|index| index.get(&edit::NAMES).to_string()),
-        1 => any::<prop::sample::Index>().prop_map(|index| index.get(&edit::NAMES).to_lowercase()),
+        8 => any::<prop::sample::Index>().prop_map(|index| index.get(edit::NAMES).to_string()),
+        1 => any::<prop::sample::Index>().prop_map(|index| index.get(edit::NAMES).to_lowercase()),
         1 => any::<String>(),
     ]
 }

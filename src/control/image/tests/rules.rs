@@ -438,8 +438,11 @@ fn middlewares_whose_frontend_is_gone_do_nothing_until_it_comes_back() {
 fn files_that_backends_and_policies_name_are_read_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut stage = Stage::new();
-    stage.image =
-        Image::new(Environment { seal_keys: SealKeys::none(), secrets_dir: Some(dir.path().into()) });
+    stage.image = Image::new(Environment {
+        seal_keys: SealKeys::none(),
+        secrets_dir: Some(dir.path().into()),
+        trace_dir: None,
+    });
     let backend = r#"{"Settings":{"TLS":{"KeyPair":{"CertFile":"crt","KeyFile":"key"}}}}"#;
     let host = r#"{"Settings":{"ClientAuth":{"Mode":"required","CAFile":"crt"}}}"#;
     stage.store.insert("backends/b/backend".into(), (backend.into(), 1, 1));
