@@ -1,10 +1,10 @@
 //! Names and passwords, judged without telling which of the two is wrong.
 //!
 //! A right pair is remembered by a keyed hash, so bcrypt runs once for each user and not for each request. What is wrong is
-//! judged each time and takes a worker's time, so how much of it is done is limited: beyond that, requests are asked to
+//! judged each time, off the workers' threads, and how much of it is done is limited: beyond that, requests are asked to
 //! come back, and those whose pair is known go on.
 
-use super::{Outcome, Reply};
+use super::{Ask, Outcome, Reply};
 use crate::message::RequestHead;
 use crate::meter::nanos;
 use crate::model::{BasicAuthSpec, Secret};
@@ -16,11 +16,15 @@ use base64::Engine;
 use base64::engine::GeneralPurpose;
 use base64::engine::general_purpose::GeneralPurposeConfig;
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time that has to go by for each that bcrypt took: a third of one worker's goes to it at most.
+/// Time that has to go by for each that bcrypt took: a third of one processor's goes to it at most.
 const SPACING: u32 = 3;
+/// Checks of one middleware at once, over all workers.
+const CHECKS_MAX: u32 = 4;
 /// What bcrypt may take at once after a rest.
 const BURST: Duration = Duration::from_secs(1);
 /// Some clients leave the padding out.
@@ -39,6 +43,7 @@ pub(super) struct BasicAuth {
     cost: Option<u32>,
     /// When what bcrypt took will have been waited for, in nanoseconds.
     paid_at: Mutex<u64>,
+    checks: AtomicU32,
     challenge: Box<str>,
 }
 
@@ -54,11 +59,52 @@ type Tag = [u8; 32];
 
 /// What is thought of a name and a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judgement {
+pub enum Judgement {
+    /// They belong together.
     Right,
+    /// They do not.
     Wrong,
-    /// Too many were wrong of late.
+    /// Too many were wrong of late to look at this one.
     Later,
+}
+
+/// A name and a password whose hash is to be computed. `Debug` does not show them.
+pub struct PasswordCheck {
+    auth: Arc<BasicAuth>,
+    name: String,
+    password: Vec<u8>,
+    step: usize,
+}
+
+impl PasswordCheck {
+    /// Takes tens or hundreds of milliseconds of a processor's time.
+    pub fn run(&self) -> Judgement {
+        self.auth.check(&self.name, &self.password, Instant::now)
+    }
+
+    pub(super) fn step(&self) -> usize {
+        self.step
+    }
+}
+
+impl Drop for PasswordCheck {
+    fn drop(&mut self) {
+        self.auth.checks.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PartialEq for PasswordCheck {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for PasswordCheck {}
+
+impl fmt::Debug for PasswordCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasswordCheck").field("step", &self.step).finish_non_exhaustive()
+    }
 }
 
 impl BasicAuth {
@@ -80,16 +126,32 @@ impl BasicAuth {
             users: spec.users.iter().map(user).collect(),
             cost: cost.max(),
             paid_at: Mutex::default(),
+            checks: AtomicU32::new(0),
             challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", spec.realm).into(),
             spec: spec.clone(),
         }
     }
 
-    pub(super) fn run(&self, request: &mut RequestHead) -> Outcome {
-        let judgement = match pair(&request.fields) {
-            Some((name, password)) => self.judge(&name, &password, Instant::now),
-            None => Judgement::Wrong,
+    pub(super) fn run(self: &Arc<Self>, request: &mut RequestHead, step: usize) -> Outcome {
+        let Some((name, password)) = pair(&request.fields) else {
+            return self.act(Judgement::Wrong, request);
         };
+        if let Some(judgement) = self.judge(&name, &password) {
+            return self.act(judgement, request);
+        }
+        if !self.may_check(nanos(Instant::now())) {
+            return self.act(Judgement::Later, request);
+        }
+        let check = PasswordCheck { auth: self.clone(), name, password, step };
+        if self.checks.fetch_add(1, Ordering::Relaxed) < CHECKS_MAX {
+            Outcome::Ask(Ask::Password(check.into()))
+        } else {
+            self.act(Judgement::Later, request)
+        }
+    }
+
+    /// What becomes of a request with that judgement.
+    pub(super) fn act(&self, judgement: Judgement, request: &mut RequestHead) -> Outcome {
         match judgement {
             Judgement::Right => {
                 if !self.spec.pass_authorization {
@@ -108,22 +170,27 @@ impl BasicAuth {
         }
     }
 
-    fn judge(&self, name: &str, password: &[u8], clock: impl Fn() -> Instant) -> Judgement {
+    /// Without bcrypt; `None`: that has to say.
+    fn judge(&self, name: &str, password: &[u8]) -> Option<Judgement> {
         let given = tag(name, password);
         let user = self.users.get(name);
         let known = user.and_then(|user| user.known.get());
         // Also for a name that there is not, so that it takes as long.
         let is_known = verify_slices_are_equal(known.unwrap_or(&[0; 32]), &given).is_ok();
         if is_known && known.is_some() {
-            return Judgement::Right;
+            return Some(Judgement::Right);
         }
-        let Some(cost) = self.cost else {
-            return remember(user, &given, user.is_some_and(|user| is_sum(&user.secret, password)));
-        };
+        if self.cost.is_some() {
+            return None;
+        }
+        Some(remember(user, &given, user.is_some_and(|user| is_sum(&user.secret, password))))
+    }
+
+    /// With bcrypt.
+    fn check(&self, name: &str, password: &[u8], clock: impl Fn() -> Instant) -> Judgement {
+        let Some(cost) = self.cost else { return Judgement::Wrong };
+        let (given, user) = (tag(name, password), self.users.get(name));
         let begin = nanos(clock());
-        if !self.may_check(begin) {
-            return Judgement::Later;
-        }
         // Whatever the user has, the time is that of the costliest.
         let right = match user.map(|user| &user.secret) {
             Some(Secret::Bcrypt(hash, own)) => {
@@ -238,6 +305,39 @@ mod tests {
         }
     }
 
+    /// As a request is judged, on one thread.
+    fn whole(auth: &BasicAuth, name: &str, password: &[u8], clock: impl Fn() -> Instant) -> Judgement {
+        if let Some(judgement) = auth.judge(name, password) {
+            return judgement;
+        }
+        let begin = std::cell::Cell::new(Some(clock()));
+        if !auth.may_check(begin.get().map_or(0, nanos)) {
+            return Judgement::Later;
+        }
+        auth.check(name, password, || begin.take().unwrap_or_else(&clock))
+    }
+
+    #[test]
+    fn few_are_checked_at_once() {
+        let auth = Arc::new(BasicAuth::compile(&spec(&serde_json::json!({"Users": {"b": hashed(4)}})), None));
+        let ask = || {
+            let mut request = crate::middleware::tests::read(
+                "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Basic Yjp3cm9uZw==\r\n\r\n",
+            )
+            .unwrap();
+            auth.run(&mut request, 0)
+        };
+        let asked: Vec<Outcome> = (0..CHECKS_MAX).map(|_| ask()).collect();
+        assert!(asked.iter().all(|outcome| matches!(outcome, Outcome::Ask(Ask::Password(_)))));
+        assert!(matches!(ask(), Outcome::Reply(Reply { status: 429, .. })));
+        drop(asked);
+        let Outcome::Ask(Ask::Password(check)) = ask() else { panic!("there is room again") };
+        assert_eq!(
+            (check.run(), format!("{check:?}")),
+            (Judgement::Wrong, "PasswordCheck { step: 0, .. }".into())
+        );
+    }
+
     #[test]
     fn pairs_are_right_or_wrong_in_every_form() {
         let users = serde_json::json!({
@@ -248,17 +348,17 @@ mod tests {
             &spec(&serde_json::json!({"Username": "p", "Password": "secret", "Users": users})),
             None,
         );
-        let now = Instant::now;
+        let judge = |name: &str, password: &[u8]| whole(&auth, name, password, Instant::now);
         for name in ["p", "b", "s", "t"] {
             for _ in 0..2 {
-                assert_eq!(auth.judge(name, b"wrong", now), Judgement::Wrong, "{name}");
-                assert_eq!(auth.judge(name, b"", now), Judgement::Wrong, "{name}");
-                assert_eq!(auth.judge(name, b"secret\0", now), Judgement::Wrong, "{name}");
-                assert_eq!(auth.judge(name, b"secret", now), Judgement::Right, "{name}");
+                assert_eq!(judge(name, b"wrong"), Judgement::Wrong, "{name}");
+                assert_eq!(judge(name, b""), Judgement::Wrong, "{name}");
+                assert_eq!(judge(name, b"secret\0"), Judgement::Wrong, "{name}");
+                assert_eq!(judge(name, b"secret"), Judgement::Right, "{name}");
             }
         }
         for name in ["", "P", "x", "p:", "p:secret"] {
-            assert_eq!(auth.judge(name, b"secret", now), Judgement::Wrong, "{name}");
+            assert_eq!(judge(name, b"secret"), Judgement::Wrong, "{name}");
         }
     }
 
@@ -272,15 +372,15 @@ mod tests {
             looks.set(looks.get() + 1);
             start + Duration::from_millis(50) * looks.get()
         };
-        assert_eq!(auth.judge("b", b"secret", clock), Judgement::Right);
-        let checks = (0..1_000).take_while(|_| auth.judge("x", b"y", clock) == Judgement::Wrong).count();
+        assert_eq!(whole(&auth, "b", b"secret", clock), Judgement::Right);
+        let checks = (0..1_000).take_while(|_| whole(&auth, "x", b"y", clock) == Judgement::Wrong).count();
         // Each costs 150 ms of which 100 go by until the next: 3 s are used up after 60.
         assert_eq!(checks, 60);
         let late = start + Duration::from_millis(50) * looks.get();
-        assert_eq!(auth.judge("c", b"secret", || late), Judgement::Later);
-        assert_eq!(auth.judge("b", b"wrong", || late), Judgement::Later);
-        assert_eq!(auth.judge("b", b"secret", || late), Judgement::Right);
-        assert_eq!(auth.judge("c", b"secret", || late + Duration::from_secs(1)), Judgement::Right);
+        assert_eq!(whole(&auth, "c", b"secret", || late), Judgement::Later);
+        assert_eq!(whole(&auth, "b", b"wrong", || late), Judgement::Later);
+        assert_eq!(whole(&auth, "b", b"secret", || late), Judgement::Right);
+        assert_eq!(whole(&auth, "c", b"secret", || late + Duration::from_secs(1)), Judgement::Right);
     }
 
     #[test]
@@ -288,7 +388,7 @@ mod tests {
         let (one, other) = (hashed(4), hashed(4));
         let of = |hash: &str| spec(&serde_json::json!({"Users": {"b": hash}, "Realm": "x"}));
         let auth = BasicAuth::compile(&of(&one), None);
-        assert_eq!(auth.judge("b", b"secret", Instant::now), Judgement::Right);
+        assert_eq!(whole(&auth, "b", b"secret", Instant::now), Judgement::Right);
         let is_known = |auth: &BasicAuth| auth.users["b"].known.get().is_some();
         assert!(is_known(&BasicAuth::compile(&of(&one), Some(&auth))));
         assert!(!is_known(&BasicAuth::compile(&of(&other), Some(&auth))));
@@ -296,7 +396,7 @@ mod tests {
 
     #[test]
     fn nobodys_hash_is_one() {
-        for cost in 4..=10 {
+        for cost in 4..=12 {
             assert!(bcrypt::verify("x", &nobody(cost)).is_ok());
         }
     }

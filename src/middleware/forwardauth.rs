@@ -1,6 +1,6 @@
 //! Asks another service whether a request may pass, and does as it says.
 
-use super::{Ask, Outcome, Reply, Told, Visit};
+use super::{Ask, Outcome, Question, Reply, ServiceAnswer, Visit};
 use crate::message::RequestHead;
 use crate::model::ForwardAuthSpec;
 use crate::telemetry::Reason;
@@ -31,17 +31,21 @@ pub(super) fn on_request(
     ] {
         fields.push((name.into(), value.as_bytes().into()));
     }
-    Outcome::Ask(Box::new(Ask {
+    Outcome::Ask(Ask::Service(Box::new(Question {
         backend: spec.backend.clone(),
         path: spec.path.clone(),
         fields,
         timeout: spec.timeout,
         step,
-    }))
+    })))
 }
 
 /// What the answer means; without one nobody passes, unless the middleware says so.
-pub(super) fn on_told(spec: &ForwardAuthSpec, request: &mut RequestHead, told: Option<Told>) -> Outcome {
+pub(super) fn on_told(
+    spec: &ForwardAuthSpec,
+    request: &mut RequestHead,
+    told: Option<ServiceAnswer>,
+) -> Outcome {
     let Some(told) = told else {
         if !spec.fail_open {
             return Outcome::Reply(Reply::refuse(503, Reason::Auth));

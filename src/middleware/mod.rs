@@ -21,6 +21,7 @@ mod trace;
 mod url;
 mod variable;
 
+pub use basicauth::{Judgement, PasswordCheck};
 pub use breaker::Effect;
 pub use ratelimit::RATES_MAX;
 
@@ -140,13 +141,32 @@ pub enum Verdict {
     Continue,
     /// It is answered here. [`Chain::on_response`] has not yet seen this answer.
     Reply(Reply),
-    /// It waits until a service has been asked; then [`Chain::resume`] goes on.
-    Ask(Box<Ask>),
+    /// It waits for a word; then [`Chain::resume`] goes on.
+    Ask(Ask),
+}
+
+/// What a request waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// The answer of a service.
+    Service(Box<Question>),
+    /// The check of a password, which takes a processor's time and is not for a worker's thread.
+    Password(Arc<PasswordCheck>),
+}
+
+impl Ask {
+    /// Which step asks.
+    fn step(&self) -> usize {
+        match self {
+            Self::Service(question) => question.step,
+            Self::Password(check) => check.step(),
+        }
+    }
 }
 
 /// A GET to be sent to a backend before a request goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct Question {
     /// Whom to ask: a backend or an alias.
     pub backend: BackendId,
     /// Path and query.
@@ -159,9 +179,18 @@ pub struct Ask {
     step: usize,
 }
 
-/// The answer to an [`Ask`].
+/// What came of an [`Ask`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub enum Told {
+    /// The service's word.
+    Service(ServiceAnswer),
+    /// What is thought of the password.
+    Password(Judgement),
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAnswer {
     /// The status, 200 to 599.
     pub status: u16,
     /// Its fields, without those of a connection, of framing, and `Content-Type`.
@@ -246,7 +275,7 @@ enum Outcome {
         host: Option<Box<str>>,
     },
     Reply(Reply),
-    Ask(Box<Ask>),
+    Ask(Ask),
 }
 
 impl Chain {
@@ -315,14 +344,22 @@ impl Chain {
         told: Option<Told>,
     ) -> Verdict {
         let Some(steps) = &self.0 else { return Verdict::Continue };
-        let outcome = match steps.steps.get(ask.step).map(|step| &step.middleware.spec) {
-            Some(MiddlewareSpec::ForwardAuth(spec)) => forwardauth::on_told(spec, request, told),
-            // No other step asks.
-            _ => Outcome::Reply(Reply::refuse(503, Reason::Auth)),
-        };
+        let outcome =
+            match (steps.steps.get(ask.step()).map(|step| (&step.middleware.spec, &step.state)), told) {
+                (Some((MiddlewareSpec::ForwardAuth(spec), _)), Some(Told::Service(told))) => {
+                    forwardauth::on_told(spec, request, Some(told))
+                }
+                (Some((MiddlewareSpec::ForwardAuth(spec), _)), None) => {
+                    forwardauth::on_told(spec, request, None)
+                }
+                (Some((_, State::BasicAuth(auth))), Some(Told::Password(judgement))) => {
+                    auth.act(judgement, request)
+                }
+                _ => Outcome::Reply(Reply::refuse(503, Reason::Auth)),
+            };
         match outcome {
             Outcome::Reply(reply) => Verdict::Reply(reply),
-            _ => steps.on_request(visit, request, context, ask.step + 1),
+            _ => steps.on_request(visit, request, context, ask.step() + 1),
         }
     }
 
@@ -391,7 +428,7 @@ impl Steps {
                 | MiddlewareSpec::Breaker(_)
                 | MiddlewareSpec::Auth(_)
                 | MiddlewareSpec::BasicAuth(_)
-                | MiddlewareSpec::Mirror(_) => step.state.on_request(visit, request, context),
+                | MiddlewareSpec::Mirror(_) => step.state.on_request(visit, request, context, index),
                 MiddlewareSpec::IpFilter(spec) if spec.admits(context.client) => Outcome::Pass,
                 MiddlewareSpec::IpFilter(_) => Outcome::Reply(Reply::refuse(403, Reason::Forbidden)),
                 MiddlewareSpec::Respond(spec) => Outcome::Reply(respond(spec)),

@@ -20,7 +20,7 @@ pub(super) enum State {
     ConnLimit(ConnLimit),
     Breaker(Arc<Breaker>),
     Mirror(Mirroring),
-    BasicAuth(BasicAuth),
+    BasicAuth(Arc<BasicAuth>),
 }
 
 /// What a step holds of a request until that has ended.
@@ -49,9 +49,9 @@ impl State {
             (
                 MiddlewareSpec::Auth(spec) | MiddlewareSpec::BasicAuth(spec),
                 Some(Self::BasicAuth(previous)),
-            ) => Self::BasicAuth(BasicAuth::compile(spec, Some(previous))),
+            ) => Self::BasicAuth(BasicAuth::compile(spec, Some(previous)).into()),
             (MiddlewareSpec::Auth(spec) | MiddlewareSpec::BasicAuth(spec), _) => {
-                Self::BasicAuth(BasicAuth::compile(spec, None))
+                Self::BasicAuth(BasicAuth::compile(spec, None).into())
             }
             (MiddlewareSpec::Mirror(spec), Some(Self::Mirror(previous))) => {
                 Self::Mirror(Mirroring::compile(spec, Some(previous)))
@@ -66,13 +66,14 @@ impl State {
         visit: &mut Visit,
         request: &mut RequestHead,
         context: &RequestContext<'_>,
+        step: usize,
     ) -> Outcome {
         match self {
             Self::None => Outcome::Pass,
             Self::RateLimit(limit) => limit.run(request, context),
             Self::ConnLimit(limit) => limit.run(visit, request, context),
             Self::Breaker(breaker) => breaker.run(visit, request, context.now),
-            Self::BasicAuth(auth) => auth.run(request),
+            Self::BasicAuth(auth) => auth.run(request, step),
             Self::Mirror(mirror) => mirror.run(visit),
         }
     }

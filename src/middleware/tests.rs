@@ -26,7 +26,7 @@ fn rewrite(regexp: &str, replacement: &str, redirect: bool) -> Chain {
     of("rewrite", &spec.to_string())
 }
 
-fn read(head: &str) -> Option<RequestHead> {
+pub(super) fn read(head: &str) -> Option<RequestHead> {
     let mut buffer = head.as_bytes().to_vec();
     RequestHead::read(&mut buffer, &mut Scan::default(), &mut Spare::default(), &Limits::default())
         .ok()
@@ -52,7 +52,8 @@ fn run(chain: &Chain, url: &str, parameters: &[(&str, &str)]) -> Option<String> 
             Some((_, location)) => format!("{} {location}", reply.status),
             None => reply.status.to_string(),
         },
-        (Verdict::Ask(ask), _) => format!("ask {}{}", ask.backend, ask.path),
+        (Verdict::Ask(Ask::Service(ask)), _) => format!("ask {}{}", ask.backend, ask.path),
+        (Verdict::Ask(Ask::Password(_)), _) => "ask".to_owned(),
     })
 }
 
@@ -337,7 +338,7 @@ fn a_chain_goes_on_behind_the_step_that_asked() {
     };
     let told = |status: u16| {
         let fields = vec![("x-user".into(), b"ann".as_slice().into())];
-        Some(Told { status, fields, body: None })
+        Some(Told::Service(ServiceAnswer { status, fields, body: None }))
     };
     for (open, answers, expected) in [
         (false, [told(200), told(299)], "/c?b ann"),
@@ -355,7 +356,7 @@ fn a_chain_goes_on_behind_the_step_that_asked() {
         let mut visit = Visit::default();
         let mut verdict = chain.on_request(&mut visit, &mut request, &plain());
         for answer in answers {
-            let Verdict::Ask(ask) = &verdict else { break };
+            let Verdict::Ask(Ask::Service(ask)) = &verdict else { break };
             assert_eq!((ask.backend.as_str(), &*ask.path), ("auth", "/v"));
             let told = |name: &str| {
                 let found = ask.fields.iter().find(|(known, _)| &**known == name);
@@ -364,7 +365,7 @@ fn a_chain_goes_on_behind_the_step_that_asked() {
             assert_eq!(told("Authorization").as_deref(), Some("x"));
             assert_eq!(told("X-Original-URL").as_deref(), Some("http://shop/a?b"), "as it was sent");
             assert_eq!(told("X-Other"), None);
-            let ask = ask.clone();
+            let ask = Ask::Service(ask.clone());
             verdict = chain.resume(&mut visit, &mut request, &plain(), &ask, answer);
         }
         let outcome = match verdict {

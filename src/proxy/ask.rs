@@ -8,7 +8,7 @@ use super::request::{self, Decision, Pending};
 use super::worker::Worker;
 use super::{choice, forward};
 use crate::message::{Known, RequestHead, ResponseHead};
-use crate::middleware::{Ask, Told};
+use crate::middleware::{Ask, PasswordCheck, Question, ServiceAnswer, Told};
 use crate::telemetry::Reason;
 use crate::upstream::Backend;
 use crate::wire::Wire;
@@ -29,18 +29,18 @@ pub(super) async fn decided(
     client: Option<&Rc<Wire>>,
 ) -> Decision {
     loop {
-        let told = match pending.asked().cloned() {
-            Some(backend) => ask(passage, &pending.ask, &backend, client).await,
-            None => Err(Failure::of(Reason::NoBackend)),
-        };
-        let told = match told {
-            Ok(told) => Some(told),
-            Err(failure) if failure.reason == Reason::ClientGone => return Decision::Fail(failure),
-            Err(failure) => {
-                let backend = &pending.ask.backend;
-                tracing::warn!(%backend, reason = failure.reason.as_str(), "the auth service gave no answer");
-                None
-            }
+        let told = match &pending.ask {
+            Ask::Password(check) => password(check.clone()).await,
+            Ask::Service(question) => match service(passage, question, pending.asked(question), client).await
+            {
+                Ok(told) => Some(Told::Service(told)),
+                Err(failure) if failure.reason == Reason::ClientGone => return Decision::Fail(failure),
+                Err(failure) => {
+                    let (backend, reason) = (&question.backend, failure.reason.as_str());
+                    tracing::warn!(%backend, reason, "the auth service gave no answer");
+                    None
+                }
+            },
         };
         match request::resume(passage, *pending, told) {
             Ok(decision) => return decision,
@@ -49,25 +49,31 @@ pub(super) async fn decided(
     }
 }
 
-async fn ask(
+/// Computes a password's hash beside the workers. `None`: the process ends.
+async fn password(check: Arc<PasswordCheck>) -> Option<Told> {
+    tokio::task::spawn_blocking(move || check.run()).await.ok().map(Told::Password)
+}
+
+async fn service(
     passage: &Passage,
-    ask: &Ask,
-    backend: &Arc<Backend>,
+    question: &Question,
+    backend: Option<&Arc<Backend>>,
     client: Option<&Rc<Wire>>,
-) -> Result<Told, Failure> {
+) -> Result<ServiceAnswer, Failure> {
+    let backend = backend.ok_or(Failure::of(Reason::NoBackend))?;
     let worker = &passage.worker;
     let client_of = passage.client.clone();
-    let mut beside = Passage::aside(worker, client_of, head(ask, worker)?, backend, passage.generation);
+    let mut beside = Passage::aside(worker, client_of, head(question, worker)?, backend, passage.generation);
     choice::note(&mut beside, backend);
     let deadline = worker.timer();
-    deadline.set(ask.timeout);
+    deadline.set(question.timeout);
     let answer = deadline.bound(converse(beside, backend, client.cloned())).await;
     answer.unwrap_or(Err(Failure::of(Reason::UpstreamTimeout)))
 }
 
-fn head(ask: &Ask, worker: &Worker) -> Result<RequestHead, Failure> {
-    let mut request = http::Request::builder().uri(&*ask.path).header("Host", "auth");
-    for (name, value) in &ask.fields {
+fn head(question: &Question, worker: &Worker) -> Result<RequestHead, Failure> {
+    let mut request = http::Request::builder().uri(&*question.path).header("Host", "auth");
+    for (name, value) in &question.fields {
         request = request.header(&**name, &**value);
     }
     let malformed = Failure::of(Reason::BadRequest);
@@ -109,7 +115,7 @@ async fn converse(
     mut beside: Passage,
     backend: &Arc<Backend>,
     client: Option<Rc<Wire>>,
-) -> Result<Told, Failure> {
+) -> Result<ServiceAnswer, Failure> {
     let (mut exchange, mut head) = answer_of(&mut beside, backend, Body::Empty, client).await?;
     let worker = beside.worker.clone();
     let keep = head.keep_alive;
@@ -125,17 +131,17 @@ async fn converse(
     if (200..300).contains(&status) {
         if exchange.is_answer_done() {
             exchange.finish(keep);
-            return Ok(Told { status, fields, body: None });
+            return Ok(ServiceAnswer { status, fields, body: None });
         }
         // Nobody is to wait for a body that nobody reads.
         worker.tasks.spawn_local(async move { discard(beside, exchange, keep).await });
-        return Ok(Told { status, fields, body: None });
+        return Ok(ServiceAnswer { status, fields, body: None });
     }
     let body = read(&mut exchange).await.map(|bytes| (kind.into(), bytes));
     if body.is_some() {
         exchange.finish(keep);
     }
-    Ok(Told { status, fields, body })
+    Ok(ServiceAnswer { status, fields, body })
 }
 
 /// Reads an answer to its end where that is near, so that its connection can be used again.

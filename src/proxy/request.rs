@@ -7,7 +7,7 @@ use super::headers;
 use super::passage::{Passage, PathAsSent};
 use super::trust::{self, Trust};
 use crate::message::{BodyLength, Known, Method, RequestHead};
-use crate::middleware::{Ask, Reply, RequestContext, Told, Verdict};
+use crate::middleware::{Ask, Question, Reply, RequestContext, Told, Verdict};
 use crate::model::BackendId;
 use crate::route::{Lookup, Params, Query};
 use crate::table::Table;
@@ -32,7 +32,7 @@ pub(super) type Decided = Result<Decision, Box<Pending>>;
 
 /// What a request that waits for a service has got of its table, which may be another one by then.
 pub(super) struct Pending {
-    pub ask: Box<Ask>,
+    pub ask: Ask,
     named: Vec<(BackendId, Option<Arc<Backend>>)>,
     backend: Option<Arc<Backend>>,
     params: Params,
@@ -43,8 +43,8 @@ pub(super) struct Pending {
 
 impl Pending {
     /// Whom to ask. `None`: there is no such backend.
-    pub(super) fn asked(&self) -> Option<&Arc<Backend>> {
-        self.named.iter().find(|(id, _)| *id == self.ask.backend)?.1.as_ref()
+    pub(super) fn asked(&self, question: &Question) -> Option<&Arc<Backend>> {
+        self.named.iter().find(|(id, _)| *id == question.backend)?.1.as_ref()
     }
 }
 

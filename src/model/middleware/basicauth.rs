@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 
 /// Most of bcrypt's work that is taken: each step up doubles it, and at 10 a check takes about 60 ms of a worker's time.
-const BCRYPT_COST_MAX: u32 = 10;
+const BCRYPT_COST_MAX: u32 = 12;
 /// Shown by browsers where nothing else is given.
 const REALM_DEFAULT: &str = "Restricted";
 const TEXT_BYTES_MAX: usize = 256;
@@ -28,7 +28,7 @@ pub struct BasicAuthSpec {
 pub enum Secret {
     /// The password itself.
     Plain(Box<str>),
-    /// `$2a$`, `$2b$` or `$2y$`: bcrypt, with the cost that stands in it, at most 10.
+    /// `$2a$`, `$2b$` or `$2y$`: bcrypt, with the cost that stands in it, at most 12.
     Bcrypt(Box<str>, u32),
     /// `{SHA}`: SHA-1 in base64, as `htpasswd -s` writes it.
     Sha1([u8; 20]),
@@ -67,8 +67,8 @@ impl Secret {
         let cost = rest.split_once('$').filter(|(_, salt)| salt.len() == 53 && salt.bytes().all(is_salt));
         match cost.and_then(|(cost, _)| cost.parse::<u32>().ok().filter(|_| cost.len() == 2)) {
             Some(cost @ 4..=BCRYPT_COST_MAX) => Ok(Self::Bcrypt(text.into(), cost)),
-            Some(11..=31) => Err("is bcrypt with a cost over 10, which would hold up other requests; \
-                                  `htpasswd -nbB -C 10 NAME PASSWORD` makes one that is taken"),
+            Some(13..=31) => Err("is bcrypt with a cost over 12, which takes too long; \
+                                  `htpasswd -nbB -C 12 NAME PASSWORD` makes one that is taken"),
             _ => Err("is no whole hash of bcrypt"),
         }
     }

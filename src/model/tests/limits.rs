@@ -213,7 +213,7 @@ fn names_and_passwords() {
         (r#"{"ann":"$apr1$a$b"}"#, "Users.ann: is no hash that is known"),
         (r#"{"ann":"{SHA}abcd"}"#, "is no SHA-1 in base64"),
         (r#"{"ann":"$2y$04$short"}"#, "is no whole hash of bcrypt"),
-        (&format!(r#"{{"ann":"{}"}}"#, HASH.replace("$04$", "$12$")), "bcrypt with a cost over 10"),
+        (&format!(r#"{{"ann":"{}"}}"#, HASH.replace("$04$", "$13$")), "bcrypt with a cost over 12"),
         (&format!(r#"["ann:{HASH}","ann:{HASH}"]"#), "Users[1]: names \"ann\" once more"),
         (r#"["ann"]"#, "Users[0]: is no line of the form `NAME:HASH`"),
         ("5", "Users: is the number 5"),

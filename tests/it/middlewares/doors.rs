@@ -5,10 +5,10 @@ use crate::support::{Answer, Connection, Directory, Flipgate, get, shared, until
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const HOST: &str = "shop.example";
-/// Of `secret`, as crypt(3) makes it, at the highest cost that is taken.
+/// Of `secret`, as crypt(3) makes it, at a cost that takes a while.
 const HASH: &str = "$2b$10$R9h/cIPz0gi.URNNX3kh2O8jE/.0JdNsA3yB6tHRy1bP9ldMaEStO";
 
 struct Scene {
@@ -19,10 +19,14 @@ struct Scene {
 
 impl Scene {
     fn new(kind: &str, spec: &Value) -> Self {
+        Self::with_workers(2, kind, spec)
+    }
+
+    fn with_workers(workers: usize, kind: &str, spec: &Value) -> Self {
         let (directory, echo) = (Directory::with_listener(), Echo::plain(false));
         directory.put_way("shop", &format!("Host(`{HOST}`)"), echo.address());
         directory.put("frontends/shop/middlewares/m", &json!({"Type": kind, "Middleware": spec}));
-        let flipgate = Flipgate::on(&directory.url()).workers(2).ready();
+        let flipgate = Flipgate::on(&directory.url()).workers(workers).ready();
         Self { flipgate, directory, _echo: echo }
     }
 
@@ -115,6 +119,29 @@ fn a_name_and_its_password_are_asked_for() {
     assert_eq!((scene.curl("ann:a b"), scene.curl("bob:secret")), (401, 401));
     let passed = scene.ask("Authorization: Basic YW5uOm5ldw==\r\n");
     assert_eq!(passed.field("x-seen-authorization"), Some("Basic YW5uOm5ldw=="));
+}
+
+#[test]
+fn a_hash_that_takes_long_holds_nobody_up() {
+    let _shared = shared();
+    let slow = HASH.replace("$10$", "$12$");
+    let scene = Scene::with_workers(
+        1,
+        "basicauth",
+        &json!({"Username": "ann", "Password": "a b", "Users": {"bob": slow}}),
+    );
+    let mut waiting = Connection::open(scene.address());
+    let request =
+        |pair: &str| format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Basic {pair}\r\n\r\n");
+    // `bob:wrong`, and `ann:a b` behind it on the same thread.
+    waiting.send(request("Ym9iOndyb25n").as_bytes());
+    let refused = std::thread::spawn(move || (waiting.answer().status, Instant::now()));
+    let let_in =
+        (0..5).map(|_| scene.ask("Authorization: Basic YW5uOmEgYg==\r\n").status).collect::<Vec<_>>();
+    let done = Instant::now();
+    let (status, at) = refused.join().unwrap();
+    assert_eq!((let_in, status), (vec![200; 5], 401));
+    assert!(done < at, "five requests waited for another's password");
 }
 
 #[test]
