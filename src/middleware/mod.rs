@@ -127,6 +127,11 @@ impl Visit {
         (std::mem::take(&mut self.mirrors), std::mem::take(&mut self.mirrors_dropped))
     }
 
+    /// The answer's body is whole already: it goes as it is, and no step is to have it changed.
+    pub fn keep_body(&mut self) {
+        self.coding = None;
+    }
+
     /// What the body of the answer has to go through, as the step wants it that saw its head; once.
     pub fn take_encoder(&mut self) -> Option<Encoder> {
         self.encoder.take()

@@ -5,8 +5,7 @@ use super::error::Failure;
 use super::exchange::{Exchange, Next};
 use super::passage::Passage;
 use super::request::{self, Decision, Pending};
-use super::worker::Worker;
-use super::{choice, forward};
+use super::{choice, forward, headers};
 use crate::message::{Known, RequestHead, ResponseHead};
 use crate::middleware::{Ask, Told};
 use crate::telemetry::Reason;
@@ -35,7 +34,15 @@ pub(super) async fn decided(
         };
         let told = match told {
             Ok(told) => Some(told),
-            Err(failure) if failure.reason == Reason::ClientGone => return Decision::Fail(failure),
+            // A question that its client made impossible is no silence of the service, which may let requests through.
+            Err(failure)
+                if matches!(
+                    failure.reason,
+                    Reason::ClientGone | Reason::BadRequest | Reason::HeadTooLarge
+                ) =>
+            {
+                return Decision::Fail(failure);
+            }
             Err(failure) => {
                 let backend = &pending.ask.backend;
                 tracing::warn!(%backend, reason = failure.reason.as_str(), "the auth service gave no answer");
@@ -57,7 +64,7 @@ async fn ask(
 ) -> Result<Told, Failure> {
     let worker = &passage.worker;
     let client_of = passage.client.clone();
-    let mut beside = Passage::aside(worker, client_of, head(ask, worker)?, backend, passage.generation);
+    let mut beside = Passage::aside(worker, client_of, head(passage, ask)?, backend, passage.generation);
     choice::note(&mut beside, backend);
     let deadline = worker.timer();
     deadline.set(ask.timeout);
@@ -65,16 +72,21 @@ async fn ask(
     answer.unwrap_or(Err(Failure::of(Reason::UpstreamTimeout)))
 }
 
-fn head(ask: &Ask, worker: &Worker) -> Result<RequestHead, Failure> {
+fn head(passage: &Passage, ask: &Ask) -> Result<RequestHead, Failure> {
+    let worker = &passage.worker;
     let mut request = http::Request::builder().uri(&*ask.path).header("Host", "auth");
     for (name, value) in &ask.fields {
         request = request.header(&**name, &**value);
     }
-    let malformed = Failure::of(Reason::BadRequest);
-    let (mut parts, ()) = request.body(()).map_err(|_| malformed)?.into_parts();
+    // A question that comes back to a proxy that has asked it is not asked for ever.
+    for via in headers::vias(passage) {
+        request = request.header("Via", via);
+    }
+    let (mut parts, ()) = request.body(()).map_err(|_| Failure::of(Reason::BadRequest))?.into_parts();
     parts.version = http::Version::HTTP_11;
     let limits = &worker.settings().limits;
-    RequestHead::from_http(&parts, None, true, &mut worker.spare.borrow_mut(), limits).map_err(|_| malformed)
+    RequestHead::from_http(&parts, None, true, &mut worker.spare.borrow_mut(), limits)
+        .map_err(|error| Failure::of_head(&error))
 }
 
 /// The final answer to a request that goes along with another one.

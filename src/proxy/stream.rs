@@ -26,11 +26,8 @@ const STALL_GRACE: Duration = Duration::from_secs(1);
 
 /// The body of an answer. Dropping it before its end tells the server that nobody listens.
 pub(super) enum AnswerBody {
-    /// An answer of the proxy's own.
-    Own(
-        Option<Bytes>,
-        #[expect(dead_code, reason = "the request is logged when it is dropped")] Option<Box<Passage>>,
-    ),
+    /// One that is whole already. Its request has ended: what a client that never takes it leaves lying holds nothing.
+    Own(Option<Bytes>),
     /// A server's.
     Server(ServerBody),
 }
@@ -175,7 +172,8 @@ fn forwarded(
     head.recycle(&mut worker.spare.borrow_mut());
     let running = Running { passage, exchange, server_keeps, waiting: false };
     if running.exchange.is_answer_done() {
-        return response.map(|()| AnswerBody::Own(None, Some(Box::new(running.finish()))));
+        running.finish();
+        return response.map(|()| AnswerBody::Own(None));
     }
     let held = Rc::new(Held {
         running: RefCell::new(Some(Box::new(running))),
@@ -202,14 +200,14 @@ fn finished(passage: Passage, head: ResponseHead, body: Bytes) -> http::Response
     let body = if passage.head.method_kind == Method::Head { Bytes::new() } else { body };
     let response = head.to_http();
     head.recycle(&mut passage.worker.spare.borrow_mut());
-    response.map(|()| AnswerBody::Own(Some(body), Some(Box::new(passage))))
+    response.map(|()| AnswerBody::Own(Some(body)))
 }
 
 fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
     worker.shared.refused.at(worker.index).record(Reason::BadRequest);
     let failure = Failure::with_status(Reason::BadRequest, error.status);
     let Told { content_type, body, .. } = pages::of_process(worker, failure, worker.next_request_id());
-    let mut response = http::Response::new(AnswerBody::Own(Some(body), None));
+    let mut response = http::Response::new(AnswerBody::Own(Some(body)));
     *response.status_mut() =
         http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
     if let Ok(content_type) = http::HeaderValue::from_str(&content_type) {
@@ -341,7 +339,7 @@ impl AnswerBody {
                 }
                 moved
             }
-            Self::Own(..) => false,
+            Self::Own(_) => false,
         }
     }
 }
@@ -352,7 +350,7 @@ impl http_body::Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match self.get_mut() {
-            Self::Own(body, _) => {
+            Self::Own(body) => {
                 Poll::Ready(body.take().filter(|body| !body.is_empty()).map(|b| Ok(Frame::data(b))))
             }
             Self::Server(body) => body.poll(cx),
@@ -361,14 +359,14 @@ impl http_body::Body for AnswerBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own(body, _) => body.as_ref().is_none_or(Bytes::is_empty),
+            Self::Own(body) => body.as_ref().is_none_or(Bytes::is_empty),
             Self::Server(body) => body.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
             Self::Server(body) => {
                 let running = body.0.running.borrow();
                 let left = running.as_ref().and_then(|running| running.exchange.answer_remaining());
