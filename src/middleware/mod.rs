@@ -24,7 +24,7 @@ mod variable;
 pub use breaker::Effect;
 pub use ratelimit::RATES_MAX;
 
-pub use encode::Encoder;
+pub use encode::{ENCODED_MAX, Encoder};
 pub use mirror::{MIRRORED_MAX, Mirror, Ticket};
 pub use trace::{TraceFacts, Traced};
 

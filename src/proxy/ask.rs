@@ -131,7 +131,8 @@ async fn converse(
     let fields = head.fields.iter().filter(|field| {
         !matches!(field.known, Known::ContentType | Known::ContentLength | Known::Date | Known::Trailer)
     });
-    let fields = fields.map(|field| (field.name.into(), field.value.into())).collect();
+    let mut fields: Vec<(Box<str>, Box<[u8]>)> =
+        fields.map(|field| (field.name.into(), field.value.into())).collect();
     let status = head.status;
     head.recycle(&mut worker.spare.borrow_mut());
     if (200..300).contains(&status) {
@@ -146,6 +147,9 @@ async fn converse(
     let body = read(&mut exchange).await.map(|bytes| (kind.into(), bytes));
     if body.is_some() {
         exchange.finish(keep);
+    } else {
+        // It told of the body that the proxy's own text stands in place of.
+        fields.retain(|(name, _)| !name.eq_ignore_ascii_case("Content-Encoding"));
     }
     Ok(Told { status, fields, body })
 }

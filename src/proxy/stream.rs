@@ -15,6 +15,7 @@ use crate::message::{Fields, HeadError, Method, RequestHead, ResponseHead};
 use crate::telemetry::Reason;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Added to the idle timeout before an answer that nobody asks for is let go.
 const STALL_GRACE: Duration = Duration::from_secs(1);
+/// How long an unwanted body is read.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The body of an answer. Dropping it before its end tells the server that nobody listens.
 pub(super) enum AnswerBody {
@@ -94,8 +97,14 @@ pub(super) async fn answer(
     };
     let backend = match decision {
         Decision::Forward(backend) => backend,
-        Decision::Fail(failure) => return Answer::Response(respond(passage, Own::Failure(failure))),
-        Decision::Reply(reply) => return Answer::Response(respond(passage, Own::Reply(reply))),
+        Decision::Fail(failure) => {
+            drain(worker, body);
+            return Answer::Response(respond(passage, Own::Failure(failure)));
+        }
+        Decision::Reply(reply) => {
+            drain(worker, body);
+            return Answer::Response(respond(passage, Own::Reply(reply)));
+        }
     };
     if !passage.mirrors.is_empty() {
         let mirrors = std::mem::take(&mut passage.mirrors);
@@ -138,6 +147,24 @@ pub(super) async fn answer(
             }
         };
     }
+}
+
+/// Reads for a moment on what a client sends of a body that nobody wants: some clients lose an answer whose stream is
+/// reset behind it, although that says that nothing is wrong (RFC 9113 section 8.1).
+fn drain(worker: &Rc<Worker>, body: Body) {
+    let Body::Hyper(mut body) = body else { return };
+    let timer = worker.timer();
+    let mut left = worker.settings().drain_bytes_max;
+    worker.tasks.spawn_local(async move {
+        timer.set(DRAIN_TIME);
+        while let Some(Some(Ok(frame))) = timer.bound(body.frame()).await {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            left = match left.checked_sub(length) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    });
 }
 
 fn forwarded(
