@@ -43,6 +43,9 @@ known! {
     XForwardedPort "X-Forwarded-Port",
     XForwardedServer "X-Forwarded-Server",
     XRealIp "X-Real-IP",
+    XClientCertVerified "X-Client-Cert-Verified",
+    XClientCertSubject "X-Client-Cert-Subject",
+    XClientCertFingerprint "X-Client-Cert-Fingerprint",
     XRequestId "X-Request-Id",
     Via "Via",
     Date "Date",
@@ -115,6 +118,9 @@ impl Known {
             (18, b'p') => Self::ProxyAuthenticate,
             (18, b'x') => Self::XForwardedServer,
             (19, b'p') => Self::ProxyAuthorization,
+            (21, b'x') => Self::XClientCertSubject,
+            (22, b'x') => Self::XClientCertVerified,
+            (25, b'x') => Self::XClientCertFingerprint,
             _ => Self::Other,
         }
     }
@@ -192,6 +198,9 @@ pub(super) const PROTECTED: u64 = Known::Host.bit()
     | Known::XForwardedPort.bit()
     | Known::XForwardedServer.bit()
     | Known::XRealIp.bit()
+    | Known::XClientCertVerified.bit()
+    | Known::XClientCertSubject.bit()
+    | Known::XClientCertFingerprint.bit()
     | Known::XRequestId.bit()
     | Known::Via.bit()
     | Known::Date.bit()

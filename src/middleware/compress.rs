@@ -3,6 +3,7 @@
 use super::{Encoder, Visit, add_vary};
 use crate::message::{BodyLength, Fields, Known, RequestHead, ResponseHead};
 use crate::model::{Coding, CompressSpec};
+use std::io;
 
 /// Notes what the client takes: a later step may take `Accept-Encoding` away, so that servers do not compress.
 pub(super) fn on_request(spec: &CompressSpec, visit: &mut Visit, request: &RequestHead) {
@@ -29,6 +30,8 @@ pub(super) fn on_response(
     if response.body != BodyLength::None {
         match Encoder::new(coding, spec.level) {
             Ok(encoder) => visit.encoder = Some(encoder),
+            // Enough are compressed.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => return,
             Err(error) => return tracing::error!(%error, "an answer cannot be compressed"),
         }
     }

@@ -3,14 +3,39 @@
 use crate::model::Coding;
 use bytes::Bytes;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How far back brotli and zstd look, as a power of two: 256 KiB, so that an open stream costs about a megabyte.
+/// Bodies that are encoded at once in a process. Clients who do not take what they asked for hold memory for each.
+pub const ENCODED_MAX: usize = 512;
+
+/// How far back brotli and zstd look, as a power of two: 256 KiB, so that an open stream costs one or two megabytes.
 const WINDOW_LOG: u32 = 18;
 /// Room for the output of brotli before it is handed on.
 const BROTLI_BUFFER: usize = 4096;
 
+static PLACES: Places = Places(AtomicUsize::new(0));
+
 /// One body on its way through a coding.
-pub struct Encoder(Box<Kind>);
+pub struct Encoder(Box<Kind>, #[expect(dead_code, reason = "given back when it is dropped")] Place);
+
+/// How many are taken of [`ENCODED_MAX`].
+struct Places(AtomicUsize);
+
+struct Place(&'static Places);
+
+impl Places {
+    fn take(&'static self) -> Option<Place> {
+        let fits = |count: usize| (count < ENCODED_MAX).then_some(count + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Place(self))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 #[expect(clippy::large_enum_variant, reason = "it lies in a box of its own")]
 enum Kind {
@@ -30,9 +55,10 @@ impl Encoder {
     /// `level` is 1 to 9; `None`: 5 for gzip, 4 for brotli, 3 for zstd.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// There is no memory for it, or [`ENCODED_MAX`] are open ([`ResourceBusy`](io::ErrorKind::ResourceBusy)).
     pub fn new(coding: Coding, level: Option<u8>) -> io::Result<Self> {
-        Ok(Self(Box::new(match coding {
+        let place = PLACES.take().ok_or(io::ErrorKind::ResourceBusy)?;
+        let kind = match coding {
             Coding::Gzip => {
                 let level = flate2::Compression::new(level.unwrap_or(5).into());
                 Kind::Gzip(flate2::write::GzEncoder::new(Vec::new(), level))
@@ -47,7 +73,8 @@ impl Encoder {
                 encoder.window_log(WINDOW_LOG)?;
                 Kind::Zstd(encoder)
             }
-        })))
+        };
+        Ok(Self(Box::new(kind), place))
     }
 
     /// Takes data in; its output may wait for more.
@@ -158,6 +185,18 @@ mod tests {
                 assert!(encoder.push(b"x").is_err() && encoder.finish().unwrap().is_empty());
             }
         }
+    }
+
+    #[test]
+    fn only_so_many_are_open_at_once() {
+        static PLACES: Places = Places(AtomicUsize::new(0));
+        let mut taken: Vec<_> = (0..ENCODED_MAX).map(|_| PLACES.take().unwrap()).collect();
+        assert!(PLACES.take().is_none());
+        taken.pop();
+        taken.push(PLACES.take().unwrap());
+        assert!(PLACES.take().is_none());
+        drop(taken);
+        assert!(PLACES.take().is_some());
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use basicauth::{Judgement, PasswordCheck};
 pub use breaker::Effect;
 pub use ratelimit::RATES_MAX;
 
-pub use encode::Encoder;
+pub use encode::{ENCODED_MAX, Encoder};
 pub use mirror::{MIRRORED_MAX, Mirror, Ticket};
 pub use trace::{TraceFacts, Traced};
 
@@ -126,6 +126,11 @@ impl Visit {
     /// The copies of the request that are to be sent, and how many are not because too many are on their way; once.
     pub fn take_mirrors(&mut self) -> (Vec<Mirror>, u32) {
         (std::mem::take(&mut self.mirrors), std::mem::take(&mut self.mirrors_dropped))
+    }
+
+    /// The answer's body is whole already: it goes as it is, and no step is to have it changed.
+    pub fn keep_body(&mut self) {
+        self.coding = None;
     }
 
     /// What the body of the answer has to go through, as the step wants it that saw its head; once.

@@ -5,8 +5,7 @@ use super::error::Failure;
 use super::exchange::{Exchange, Next};
 use super::passage::Passage;
 use super::request::{self, Decision, Pending};
-use super::worker::Worker;
-use super::{choice, forward};
+use super::{choice, forward, headers};
 use crate::message::{Known, RequestHead, ResponseHead};
 use crate::middleware::{Ask, PasswordCheck, Question, ServiceAnswer, Told};
 use crate::telemetry::Reason;
@@ -34,7 +33,15 @@ pub(super) async fn decided(
             Ask::Service(question) => match service(passage, question, pending.asked(question), client).await
             {
                 Ok(told) => Some(Told::Service(told)),
-                Err(failure) if failure.reason == Reason::ClientGone => return Decision::Fail(failure),
+                // A question that its client made impossible is no silence of the service, which may let requests through.
+                Err(failure)
+                    if matches!(
+                        failure.reason,
+                        Reason::ClientGone | Reason::BadRequest | Reason::HeadTooLarge
+                    ) =>
+                {
+                    return Decision::Fail(failure);
+                }
                 Err(failure) => {
                     let (backend, reason) = (&question.backend, failure.reason.as_str());
                     tracing::warn!(%backend, reason, "the auth service gave no answer");
@@ -63,7 +70,7 @@ async fn service(
     let backend = backend.ok_or(Failure::of(Reason::NoBackend))?;
     let worker = &passage.worker;
     let client_of = passage.client.clone();
-    let mut beside = Passage::aside(worker, client_of, head(question, worker)?, backend, passage.generation);
+    let mut beside = Passage::aside(worker, client_of, head(passage, question)?, backend, passage.generation);
     choice::note(&mut beside, backend);
     let deadline = worker.timer();
     deadline.set(question.timeout);
@@ -71,16 +78,21 @@ async fn service(
     answer.unwrap_or(Err(Failure::of(Reason::UpstreamTimeout)))
 }
 
-fn head(question: &Question, worker: &Worker) -> Result<RequestHead, Failure> {
+fn head(passage: &Passage, question: &Question) -> Result<RequestHead, Failure> {
+    let worker = &passage.worker;
     let mut request = http::Request::builder().uri(&*question.path).header("Host", "auth");
     for (name, value) in &question.fields {
         request = request.header(&**name, &**value);
     }
-    let malformed = Failure::of(Reason::BadRequest);
-    let (mut parts, ()) = request.body(()).map_err(|_| malformed)?.into_parts();
+    // A question that comes back to a proxy that has asked it is not asked for ever.
+    for via in headers::vias(passage) {
+        request = request.header("Via", via);
+    }
+    let (mut parts, ()) = request.body(()).map_err(|_| Failure::of(Reason::BadRequest))?.into_parts();
     parts.version = http::Version::HTTP_11;
     let limits = &worker.settings().limits;
-    RequestHead::from_http(&parts, None, true, &mut worker.spare.borrow_mut(), limits).map_err(|_| malformed)
+    RequestHead::from_http(&parts, None, true, &mut worker.spare.borrow_mut(), limits)
+        .map_err(|error| Failure::of_head(&error))
 }
 
 /// The final answer to a request that goes along with another one.
@@ -125,7 +137,8 @@ async fn converse(
     let fields = head.fields.iter().filter(|field| {
         !matches!(field.known, Known::ContentType | Known::ContentLength | Known::Date | Known::Trailer)
     });
-    let fields = fields.map(|field| (field.name.into(), field.value.into())).collect();
+    let mut fields: Vec<(Box<str>, Box<[u8]>)> =
+        fields.map(|field| (field.name.into(), field.value.into())).collect();
     let status = head.status;
     head.recycle(&mut worker.spare.borrow_mut());
     if (200..300).contains(&status) {
@@ -140,6 +153,9 @@ async fn converse(
     let body = read(&mut exchange).await.map(|bytes| (kind.into(), bytes));
     if body.is_some() {
         exchange.finish(keep);
+    } else {
+        // It told of the body that the proxy's own text stands in place of.
+        fields.retain(|(name, _)| !name.eq_ignore_ascii_case("Content-Encoding"));
     }
     Ok(ServiceAnswer { status, fields, body })
 }

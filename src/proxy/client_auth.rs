@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::error::Failure;
 use super::passage::Passage;
+use crate::message::Known;
 use crate::model::ClientAuthMode;
 use crate::telemetry::Reason;
 use crate::tls::{ClientPolicies, ClientPolicy, describe_client};
@@ -13,7 +14,8 @@ use std::sync::Arc;
 
 /// Fields that tell the server of the client's certificate. They are ours alone wherever a host has a policy, and
 /// everywhere once servers may believe them.
-const FIELDS: [&str; 3] = ["X-Client-Cert-Verified", "X-Client-Cert-Subject", "X-Client-Cert-Fingerprint"];
+const FIELDS: [Known; 3] =
+    [Known::XClientCertVerified, Known::XClientCertSubject, Known::XClientCertFingerprint];
 
 /// What a client showed when it was asked for a certificate.
 pub(super) struct Shown {
@@ -78,7 +80,7 @@ fn judge(client: &Client, policy: &Arc<ClientPolicy>) -> Option<bool> {
 pub(super) fn admit(passage: &mut Passage, policies: &ClientPolicies) -> Result<(), Failure> {
     let Some(policy) = policies.of(Some(passage.head.host())) else {
         if policies.forwards() {
-            FIELDS.into_iter().for_each(|name| passage.head.fields.remove(name));
+            FIELDS.into_iter().for_each(|known| passage.head.fields.remove_known(known));
         }
         return Ok(());
     };
@@ -88,14 +90,14 @@ pub(super) fn admit(passage: &mut Passage, policies: &ClientPolicies) -> Result<
     };
     let client = &passage.client;
     let fields = &mut passage.head.fields;
-    FIELDS.into_iter().for_each(|name| fields.remove(name));
+    FIELDS.into_iter().for_each(|known| fields.remove_known(known));
     if policy.forward && policy.mode != ClientAuthMode::Off {
         let [told, subject, fingerprint] = FIELDS;
-        fields.set_with(told, |out| out.extend_from_slice(if verified { b"true" } else { b"false" }));
+        fields.set_known(told, |out| out.extend_from_slice(if verified { b"true" } else { b"false" }));
         let described = client.shown.as_ref().and_then(|shown| shown.described.as_ref());
         if let Some((of, print)) = described.filter(|_| verified) {
-            fields.set_with(subject, |out| out.extend_from_slice(of.as_bytes()));
-            fields.set_with(fingerprint, |out| out.extend_from_slice(print.as_bytes()));
+            fields.set_known(subject, |out| out.extend_from_slice(of.as_bytes()));
+            fields.set_known(fingerprint, |out| out.extend_from_slice(print.as_bytes()));
         }
     }
     Ok(())

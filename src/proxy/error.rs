@@ -1,6 +1,7 @@
 //! What can go wrong with a request: whose fault it is, what the client is told, whether it may be sent again.
 
 use super::passage::id_text;
+use crate::message::HeadError;
 use crate::telemetry::Reason;
 use bytes::Bytes;
 
@@ -38,6 +39,15 @@ impl Failure {
             | Reason::Draining => 503,
         };
         Self { reason, status }
+    }
+
+    /// That of a head which is none, or is too long.
+    pub(super) fn of_head(error: &HeadError) -> Self {
+        let reason = match error.status {
+            414 | 431 => Reason::HeadTooLarge,
+            _ => Reason::BadRequest,
+        };
+        Self::with_status(reason, error.status)
     }
 
     /// A failure with another status than its reason's usual one.

@@ -118,6 +118,15 @@ pub(super) fn loops(passage: &Passage) -> bool {
     passage.head.fields.known_all(Known::Via).any(|via| memchr::memmem::find(via, name).is_some())
 }
 
+/// Whom a request that goes along with this one came through, this process in any case: a step may have taken it away.
+pub(super) fn vias(passage: &Passage) -> Vec<Vec<u8>> {
+    let mut vias: Vec<_> = passage.head.fields.known_all(Known::Via).map(<[u8]>::to_vec).collect();
+    if !loops(passage) {
+        vias.push([b"1.1 ", passage.worker.shared.via.as_bytes()].concat());
+    }
+    vias
+}
+
 /// What `Max-Forwards` of an OPTIONS request asks for (RFC 9110 section 7.6.2): one less is written into the head, and
 /// at 0 the request is to be answered here.
 pub(super) fn is_last_hop(head: &mut RequestHead) -> bool {

@@ -47,11 +47,7 @@ struct Refusal {
 
 impl From<HeadError> for Refusal {
     fn from(error: HeadError) -> Self {
-        let reason = match error.status {
-            414 | 431 => Reason::HeadTooLarge,
-            _ => Reason::BadRequest,
-        };
-        Self { failure: Failure::with_status(reason, error.status), problem: error.reason.as_str() }
+        Self { failure: Failure::of_head(&error), problem: error.reason.as_str() }
     }
 }
 

@@ -110,7 +110,7 @@ async fn handle(
     match stream::answer(&worker, &client, head, body, false).await {
         Answer::Response(response) => Ok(response),
         // Only asked for where `upgrade` is true.
-        Answer::Switched(_) => Ok(http::Response::new(AnswerBody::Own(None, None))),
+        Answer::Switched(_) => Ok(http::Response::new(AnswerBody::Own(None))),
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) fn answer(passage: &mut Passage, own: Own) -> (ResponseHead, Bytes) {
         retry_after(passage, &mut head);
     }
     passage.reason = reason.or(passage.reason);
+    passage.visit.keep_body();
     passage.on_response(&mut head);
     note(passage, &head, &body);
     (head, body)
@@ -64,6 +65,7 @@ pub(super) fn replace(passage: &mut Passage, head: &mut ResponseHead, told: Told
     head.replace_body(told.status, told.body.len() as u64);
     head.fields.set_with("Content-Type", |out| out.extend_from_slice(told.content_type.as_bytes()));
     choice::bind(passage, head);
+    passage.visit.keep_body();
     passage.on_response(head);
     note(passage, head, &told.body);
     told.body

@@ -15,6 +15,7 @@ use crate::message::{Fields, HeadError, Method, RequestHead, ResponseHead};
 use crate::telemetry::Reason;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,14 +24,13 @@ use std::time::{Duration, Instant};
 
 /// Added to the idle timeout before an answer that nobody asks for is let go.
 const STALL_GRACE: Duration = Duration::from_secs(1);
+/// How long an unwanted body is read.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The body of an answer. Dropping it before its end tells the server that nobody listens.
 pub(super) enum AnswerBody {
-    /// An answer of the proxy's own.
-    Own(
-        Option<Bytes>,
-        #[expect(dead_code, reason = "the request is logged when it is dropped")] Option<Box<Passage>>,
-    ),
+    /// One that is whole already. Its request has ended: what a client that never takes it leaves lying holds nothing.
+    Own(Option<Bytes>),
     /// A server's.
     Server(ServerBody),
 }
@@ -97,8 +97,14 @@ pub(super) async fn answer(
     };
     let backend = match decision {
         Decision::Forward(backend) => backend,
-        Decision::Fail(failure) => return Answer::Response(respond(passage, Own::Failure(failure))),
-        Decision::Reply(reply) => return Answer::Response(respond(passage, Own::Reply(reply))),
+        Decision::Fail(failure) => {
+            drain(worker, body);
+            return Answer::Response(respond(passage, Own::Failure(failure)));
+        }
+        Decision::Reply(reply) => {
+            drain(worker, body);
+            return Answer::Response(respond(passage, Own::Reply(reply)));
+        }
     };
     if !passage.mirrors.is_empty() {
         let mirrors = std::mem::take(&mut passage.mirrors);
@@ -143,6 +149,24 @@ pub(super) async fn answer(
     }
 }
 
+/// Reads for a moment on what a client sends of a body that nobody wants: some clients lose an answer whose stream is
+/// reset behind it, although that says that nothing is wrong (RFC 9113 section 8.1).
+fn drain(worker: &Rc<Worker>, body: Body) {
+    let Body::Hyper(mut body) = body else { return };
+    let timer = worker.timer();
+    let mut left = worker.settings().drain_bytes_max;
+    worker.tasks.spawn_local(async move {
+        timer.set(DRAIN_TIME);
+        while let Some(Some(Ok(frame))) = timer.bound(body.frame()).await {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            left = match left.checked_sub(length) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    });
+}
+
 fn forwarded(
     mut passage: Passage,
     mut exchange: Exchange,
@@ -175,7 +199,8 @@ fn forwarded(
     head.recycle(&mut worker.spare.borrow_mut());
     let running = Running { passage, exchange, server_keeps, waiting: false };
     if running.exchange.is_answer_done() {
-        return response.map(|()| AnswerBody::Own(None, Some(Box::new(running.finish()))));
+        running.finish();
+        return response.map(|()| AnswerBody::Own(None));
     }
     let held = Rc::new(Held {
         running: RefCell::new(Some(Box::new(running))),
@@ -202,14 +227,14 @@ fn finished(passage: Passage, head: ResponseHead, body: Bytes) -> http::Response
     let body = if passage.head.method_kind == Method::Head { Bytes::new() } else { body };
     let response = head.to_http();
     head.recycle(&mut passage.worker.spare.borrow_mut());
-    response.map(|()| AnswerBody::Own(Some(body), Some(Box::new(passage))))
+    response.map(|()| AnswerBody::Own(Some(body)))
 }
 
 fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
     worker.shared.refused.at(worker.index).record(Reason::BadRequest);
     let failure = Failure::with_status(Reason::BadRequest, error.status);
     let Told { content_type, body, .. } = pages::of_process(worker, failure, worker.next_request_id());
-    let mut response = http::Response::new(AnswerBody::Own(Some(body), None));
+    let mut response = http::Response::new(AnswerBody::Own(Some(body)));
     *response.status_mut() =
         http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
     if let Ok(content_type) = http::HeaderValue::from_str(&content_type) {
@@ -341,7 +366,7 @@ impl AnswerBody {
                 }
                 moved
             }
-            Self::Own(..) => false,
+            Self::Own(_) => false,
         }
     }
 }
@@ -352,7 +377,7 @@ impl http_body::Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         match self.get_mut() {
-            Self::Own(body, _) => {
+            Self::Own(body) => {
                 Poll::Ready(body.take().filter(|body| !body.is_empty()).map(|b| Ok(Frame::data(b))))
             }
             Self::Server(body) => body.poll(cx),
@@ -361,14 +386,14 @@ impl http_body::Body for AnswerBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Own(body, _) => body.as_ref().is_none_or(Bytes::is_empty),
+            Self::Own(body) => body.as_ref().is_none_or(Bytes::is_empty),
             Self::Server(body) => body.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
             Self::Server(body) => {
                 let running = body.0.running.borrow();
                 let left = running.as_ref().and_then(|running| running.exchange.answer_remaining());

@@ -56,8 +56,9 @@ pub fn trace_file(dir: Option<&Path>, path: &Path) -> Result<PathBuf, String> {
     // Symbolic links must not lead out of it.
     let parent =
         parent.canonicalize().map_err(|error| format!("cannot be used: {}: {error}", parent.display()))?;
+    let is_link = std::fs::symlink_metadata(&file).is_ok_and(|there| there.is_symlink());
     match file.file_name() {
-        Some(name) if parent.starts_with(&root) => Ok(parent.join(name)),
+        Some(name) if parent.starts_with(&root) && !is_link => Ok(parent.join(name)),
         _ => Err(format!("names a file that is not below {}", dir.display())),
     }
 }
@@ -259,7 +260,8 @@ mod tests {
         let inside = root.join("in");
         let file = |path: &str| trace_file(Some(&inside), &root.join(path));
         assert!(file("in/a.log").is_ok() && file("in/below/a.log").is_ok());
-        for outside in ["out/a.log", "in/link/a.log", "in/absent/a.log", "a.log", "in"] {
+        std::os::unix::fs::symlink(root.join("out/a.log"), root.join("in/file")).unwrap();
+        for outside in ["out/a.log", "in/link/a.log", "in/file", "in/absent/a.log", "a.log", "in"] {
             assert!(file(outside).is_err(), "{outside}");
         }
         assert!(trace_file(None, &root.join("in/a.log")).unwrap_err().contains("--trace-dir"));

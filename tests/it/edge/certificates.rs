@@ -216,6 +216,15 @@ fn a_host_says_whose_certificates_it_takes() {
         let got = scene.get(version, "open.example", None, &forged);
         assert_eq!((got.status, got.seen("x-client-cert-subject")), (200, None));
     }
+    // Nor spelled otherwise, nor by taking ours away.
+    let listed = "Connection: X-Client-Cert-Verified, x-client-cert-subject";
+    for forged in [["-H", "X_Client-Cert_Verified: true"], ["-H", listed]] {
+        let got = scene.get("--http1.1", "may.example", None, &forged);
+        assert_eq!((got.status, got.seen("x-client-cert-verified")), (200, Some("false")), "{forged:?}");
+        assert_eq!(got.seen("x_client-cert_verified"), None);
+        let got = scene.get("--http1.1", "may.example", Some(&good), &forged);
+        assert_eq!(got.seen("x-client-cert-subject"), Some("CN=ops"), "{forged:?}");
+    }
     // Routes see what is true, and not what was sent.
     let log = |client: &TestCertificate| {
         scene

@@ -193,3 +193,29 @@ fn events_are_not_held_back() {
     }
     assert_eq!(decoder.finish().unwrap(), b"data: 0\ndata: 1\ndata: 2\ndata: 3\ndata: 4\n");
 }
+
+/// Answers of the proxy's own go as they are, and are not called anything else.
+#[test]
+fn own_answers_are_not_compressed() {
+    let _machine = shared();
+    let server = Recorder::answering(
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n",
+    );
+    let text = String::from_utf8(page(900)).unwrap();
+    let own = json!({"Status": 200, "ContentType": "text/html", "Body": text});
+    let page = json!({"ContentType": "text/html", "Body": text, "Intercept": true});
+    let replies = Way::new(server.address(), &[("a", "compress", json!({})), ("b", "respond", own)]);
+    let pages = Way::with(server.address(), &[("a", "compress", json!({}))], &[], |directory| {
+        let settings = json!({"ErrorPages": {"404": page}});
+        let frontend =
+            json!({"Type": "http", "BackendId": "a", "Route": "PathPrefix(`/`)", "Settings": settings});
+        directory.put("frontends/a/frontend", &frontend);
+    });
+    for (way, status) in [(&replies, 200), (&pages, 404)] {
+        for protocol in PROTOCOLS {
+            let got = way.curl(&[protocol, "-H", "Accept-Encoding: gzip, br, zstd"], "/");
+            assert_eq!((got.status, got.field("vary")), (status, "Accept-Encoding"), "{protocol}");
+            assert!(is_plain(&got) && got.text() == text, "{protocol} {status}: {:?}", got.fields);
+        }
+    }
+}

@@ -118,7 +118,7 @@ fn long_refusals_are_told_in_our_words() {
     let _machine = shared();
     let server = Recorder::start();
     let auth = Recorder::with(|_, stream| {
-        let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 300000\r\n\r\n";
+        let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Encoding: br\r\nContent-Length: 300000\r\n\r\n";
         stream.write_all(head.as_bytes()).is_ok() && stream.write_all(&[b'x'; 300_000]).is_ok()
     });
     let way = way(&server, auth.address(), json!({"BackendId": "auth"}));
@@ -126,6 +126,7 @@ fn long_refusals_are_told_in_our_words() {
         let got = way.curl(&[protocol], "/");
         assert_eq!((got.status, got.field("www-authenticate")), (401, "Bearer"), "{protocol}");
         assert!(got.text().starts_with("401 Unauthorized\n"), "{}", got.text());
+        assert_eq!(got.field("content-encoding"), "");
     }
 }
 
@@ -159,4 +160,32 @@ fn the_service_has_to_exist() {
         way.flipgate.admin().problem("the edit dangles", |it| it["field"] == "Middleware.BackendId");
     assert_eq!(problem["inForce"], "previous");
     assert_eq!(way.curl(&[], "/").status, 302);
+}
+
+/// A question that a client makes too long is none that the service left without an answer.
+#[test]
+fn a_client_cannot_make_the_question_fail() {
+    let _machine = shared();
+    let (server, auth) = (Recorder::start(), gatekeeper());
+    let way = way(&server, auth.address(), json!({"BackendId": "auth", "FailOpen": true}));
+    let cookie = format!("Cookie: c={}", "x".repeat(45_000));
+    let target = format!("/?{}", "y".repeat(15_000));
+    for protocol in PROTOCOLS {
+        assert_eq!(way.curl(&[protocol, "-H", &cookie], &target).status, 431, "{protocol}");
+        assert_eq!(way.curl(&[protocol, "-H", &cookie], "/").status, 302, "{protocol}");
+    }
+    assert_eq!(server.seen().len(), 0);
+}
+
+#[test]
+fn a_proxy_that_asks_itself_is_refused() {
+    let _machine = shared();
+    let (server, auth) = (Recorder::start(), gatekeeper());
+    let way = way(&server, auth.address(), json!({"BackendId": "auth"}));
+    auth_backend(&way.directory, way.address());
+    until("the proxy asks itself", Duration::from_secs(10), || {
+        (way.curl(&[], "/").status == 508).then_some(())
+    });
+    let text = way.flipgate.admin().ask("GET", "/metrics").text();
+    assert!(!text.contains(r#"frontend="a",code="503""#), "{text}");
 }

@@ -1,10 +1,11 @@
 //! Limits hold over all workers, whatever changes around them.
 
+use super::way::Way;
 use crate::support::echo::Echo;
-use crate::support::{Answer, Connection, Directory, Fleet, Flipgate, get, shared, until};
+use crate::support::{Answer, Connection, Directory, Fleet, Flipgate, Recorder, get, shared, until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -235,4 +236,28 @@ fn tunnels_count_while_they_are_open_and_so_do_clients_that_leave() {
         next.try_answer(false).is_err().then_some(())
     });
     begun.recv_timeout(Duration::from_secs(5)).unwrap();
+}
+
+/// An HTTP/2 client that lets no byte of an answer of the proxy's own come holds no place with it.
+#[test]
+fn answers_that_nobody_takes_do_not_count() {
+    let _shared = shared();
+    let limit = json!({"Connections": 1, "Variable": "request.host"});
+    let door = json!({"Deny": ["127.0.0.0/8"]});
+    let server = Recorder::start();
+    let way = Way::new(server.address(), &[("a", "connlimit", limit), ("b", "ipfilter", door)]);
+    let mut kept = TcpStream::connect(way.address()).unwrap();
+    // Settings with windows of nothing, and a head of one frame that ends its stream.
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0".to_vec();
+    bytes.extend_from_slice(b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x84\x41\x09a.example");
+    kept.write_all(&bytes).unwrap();
+    kept.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut head = [0; 9];
+    while head[3] != 1 {
+        kept.read_exact(&mut head).unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        kept.read_exact(&mut vec![0; length]).unwrap();
+    }
+    until("the place is free", Duration::from_secs(5), || (way.curl(&[], "/").status == 403).then_some(()));
+    drop(kept);
 }
