@@ -15,7 +15,6 @@ mod live;
 mod objects;
 mod observe;
 mod openapi;
-mod passwords;
 mod running;
 mod secrets;
 mod serve;

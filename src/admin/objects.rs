@@ -3,8 +3,7 @@
 use super::Admin;
 use super::answer::{Failure, finding, version, with, written};
 use super::extract::{Conditions, Json, Query, duration};
-use super::passwords;
-use crate::model::{Finding, Kind, Object, ObjectKey, Severity, Strictness};
+use crate::model::{Finding, Kind, Object, ObjectKey, Severity, Strictness, hidden};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -126,10 +125,7 @@ impl Admin {
 
     /// What may be shown of a value.
     fn shown(&self, key: &ObjectKey, value: Value) -> Value {
-        match key {
-            ObjectKey::OwnMiddleware(..) | ObjectKey::SharedMiddleware(_) => passwords::redact(value),
-            _ => self.secrets.redact(key, value),
-        }
+        self.secrets.redact(key, hidden::hide(key, value))
     }
 
     async fn put(
@@ -199,23 +195,16 @@ impl Admin {
         stored: Option<&Entry>,
     ) -> Result<Admitted, Failure> {
         let mut bytes = body.clone();
-        if key.key_pair_field().is_some()
-            && let Ok(mut value) = serde_json::from_slice(body)
-        {
-            let stored = stored.and_then(|entry| serde_json::from_slice(&entry.value).ok());
-            self.secrets.admit(key, &mut value, stored.as_ref())?;
-            bytes = value.to_string().into();
-        }
-        let is_middleware = matches!(key, ObjectKey::OwnMiddleware(..) | ObjectKey::SharedMiddleware(_));
-        if let (true, Ok(given)) = (is_middleware, serde_json::from_slice::<Value>(body)) {
+        if let Ok(given) = serde_json::from_slice::<Value>(body) {
             let mut value = given.clone();
             let stored = stored.and_then(|entry| serde_json::from_slice(&entry.value).ok());
-            if let Err(field) = passwords::admit(&mut value, stored.as_ref()) {
+            if let Err(field) = hidden::restore(key, &mut value, stored.as_ref()) {
                 let reason = "stands for what is stored, and nothing is stored";
                 let problem =
                     json!({ "key": key.to_string(), "field": field, "reason": reason, "severity": "error" });
-                return Err(Failure::invalid("the middleware is not valid", vec![problem]));
+                return Err(Failure::invalid(format!("the {} is not valid", key.kind()), vec![problem]));
             }
+            self.secrets.admit(key, &mut value, stored.as_ref())?;
             if value != given {
                 bytes = value.to_string().into();
             }

@@ -4,6 +4,7 @@
 //! the store has, so that what was read can be edited and written.
 
 use super::answer::Failure;
+use crate::model::hidden::HIDDEN;
 use crate::model::{KeyPairSource, Object, ObjectKey, Strictness};
 use crate::telemetry::rfc3339;
 use crate::tls::{Certificate, SealKeys};
@@ -16,10 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The field that tells a marker from a key pair.
-const MARK: &str = "Redacted";
-
-/// What stands for a value that is not known to be harmless.
-const HIDDEN: &str = "(hidden)";
+pub(super) const MARK: &str = "Redacted";
 
 /// Fields of a host that carry nothing secret, in lower case.
 const HARMLESS: [&str; 6] = ["name", "default", "ocsp", "mode", "cafile", "forward"];

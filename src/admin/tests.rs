@@ -570,6 +570,31 @@ async fn what_may_be_a_secret_is_hidden() {
         let list = setup.get(list).await;
         assert!(list.status == 200 && !list.text.contains("SECRET"), "{}", list.text);
     }
+    // What is shown in place of a secret is never stored as one.
+    let mut shown = setup.get("/v3/hosts/g.example").await.json();
+    assert_eq!(setup.put("/v3/hosts/new.example", &[], shown.clone()).await.status, 422);
+    shown["Settings"]["Default"] = true.into();
+    let transaction = |key: &str, value: &Value| json!({ "put": [{ "key": key, "value": value }] });
+    let key = "hosts/g.example/host";
+    for answer in [
+        setup.put("/v3/hosts/g.example", &[], shown.clone()).await,
+        setup.post("/v3/transactions", transaction(key, &shown)).await,
+    ] {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let kept = format!("{:?}", setup.store.backup());
+        assert!(!kept.contains("(hidden)"), "{kept}");
+    }
+    let tls = json!({ "Type": "http", "Settings": { "TLS": { "CA": "(hidden)" } } });
+    let refused = setup.put("/v3/backends/new", &[], tls).await;
+    assert!(refused.status == 422 && refused.text.contains("Settings.TLS.CA"), "{}", refused.text);
+    let key = "middlewares/door";
+    let door = json!({ "Type": "auth", "Middleware": { "Username": "ann", "Password": "SECRET" } });
+    assert_eq!(setup.post("/v3/transactions", transaction(key, &door)).await.status, 200);
+    let shown = setup.get("/v3/middlewares/door").await;
+    assert!(!shown.text.contains("SECRET"), "{}", shown.text);
+    let answer = setup.post("/v3/transactions", transaction(key, &shown.json())).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert!(!format!("{:?}", setup.store.backup()).contains("(hidden)"));
     let ca = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let auth = json!({ "Settings": { "ClientAuth": { "Mode": "off", "CA": ca, "Forward": true } } });
     setup.store.put(Area::Routing, "hosts/f.example/host", auth.to_string()).unwrap();

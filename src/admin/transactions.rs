@@ -4,6 +4,7 @@ use super::Admin;
 use super::answer::{self, Failure};
 use super::extract::Json;
 use super::objects::{lease, stored};
+use crate::model::hidden::HIDDEN;
 use crate::model::{Object, ObjectKey, Strictness};
 use crate::store::{Area, Expected, Operation, Transaction};
 use axum::extract::State;
@@ -68,9 +69,9 @@ pub(super) async fn commit(State(admin): State<Arc<Admin>>, body: Json) -> Resul
             problems.push(bad_key(&put.key, "is no key of an object"));
             continue;
         };
-        // A host's marker may stand for the stored key pair; of others only what is refused is compared.
+        // A marker may stand for what is stored; of others only what is refused is compared.
         let text = put.value.to_string();
-        let known = !matches!(key, ObjectKey::Host(_));
+        let known = !text.contains(HIDDEN) && !text.contains(super::secrets::MARK);
         let before = match known && Object::parse(&key, text.as_bytes(), Strictness::Written).object.is_some()
         {
             true => None,

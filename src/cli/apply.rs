@@ -1,6 +1,6 @@
 //! `flipgate apply`: bring the store to what files say.
 
-use super::context::{Context, Exit, Output};
+use super::context::{Context, Exit, Output, harmless};
 use super::document;
 use super::flags::TargetFlags;
 use super::get::severity;
@@ -71,7 +71,7 @@ impl Apply {
         }
         if self.diff && context.output == Output::Text {
             for step in &plan.steps {
-                write!(context.io.stdout, "{}", step.diff()?)?;
+                write!(context.io.stdout, "{}", harmless(&step.diff()?))?;
             }
         }
         if self.dry_run || plan.steps.is_empty() {

@@ -4,6 +4,7 @@ use super::flags::TargetFlags;
 use super::target::Target;
 use crate::config::{self, Config, Partial};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -77,17 +78,17 @@ pub struct Context<'a, 'io> {
 impl Context<'_, '_> {
     /// Prints a line of the result.
     pub(super) fn say(&mut self, line: impl fmt::Display) -> io::Result<()> {
-        writeln!(self.io.stdout, "{line}")
+        writeln!(self.io.stdout, "{}", harmless(&line.to_string()))
     }
 
     /// Prints a result for programs.
     pub(super) fn json(&mut self, value: &Value) -> io::Result<()> {
-        writeln!(self.io.stdout, "{value:#}")
+        self.say(format_args!("{value:#}"))
     }
 
     /// Prints a line for programs or people, at once.
     pub(super) fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
-        writeln!(self.io.stdout, "{line}")?;
+        self.say(line)?;
         self.io.stdout.flush()
     }
 
@@ -105,7 +106,7 @@ impl Context<'_, '_> {
 
     /// Prints a message. That nobody reads messages stops nothing.
     pub(super) fn note(&mut self, line: impl fmt::Display) {
-        drop(writeln!(self.io.stderr, "{line}"));
+        drop(writeln!(self.io.stderr, "{}", harmless(&line.to_string())));
     }
 
     /// Settings: flags, then environment, then file, then defaults. Of the environment, only variables that `keeps`
@@ -137,6 +138,26 @@ impl Context<'_, '_> {
     }
 }
 
+/// The text without what would command a terminal: names and reasons come from whoever writes to a store. Within JSON, the
+/// form in which such a character is shown stands for it.
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
+    let commands = |c: char| {
+        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (c.is_control() && c != '\n' && c != '\t')
+    };
+    if !text.contains(commands) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match commands(c) {
+            true => shown.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    shown.into()
+}
+
 /// Most bytes of a file of documents.
 const TEXT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -147,4 +168,23 @@ fn limited(reader: impl Read) -> io::Result<String> {
         return Err(io::Error::other(format!("it has more than {TEXT_BYTES_MAX} bytes")));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn nothing_commands_a_terminal() {
+        for (text, shown) in [
+            ("é\tb\n日本", "é\tb\n日本"),
+            ("\u{1b}[2J\u{7}a\r\u{7f}", "\\u001b[2J\\u0007a\\u000d\\u007f"),
+            ("\u{9b}31m\u{202e}x", "\\u009b31m\\u202ex"),
+        ] {
+            assert_eq!(harmless(text), shown);
+            let json = serde_json::Value::from(text);
+            let read: serde_json::Value = serde_json::from_str(&harmless(&json.to_string())).unwrap();
+            assert_eq!(read, json);
+        }
+    }
 }

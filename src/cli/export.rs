@@ -23,7 +23,8 @@ Examples:
   flipgate export -                       documents {kind, id, spec} in YAML, as `apply -f -` reads them
   flipgate export - --format json         the same in JSON
 
-Sealed key pairs stay sealed. Key pairs that the store holds unsealed are left out, unless --with-keys asks for them.")]
+Sealed key pairs stay sealed. Private keys that the store holds unsealed are left out, unless --with-keys asks for them;
+passwords of middlewares are written. Only you can read the files.")]
 pub(super) struct Export {
     /// A directory that does not exist or is empty; `-` is standard output
     #[arg(value_name = "DIR|-", default_value = "-")]
@@ -60,9 +61,10 @@ impl Export {
         for (key, entry) in entries {
             match serde_json::from_slice(&entry.value) {
                 Ok(value) => {
-                    let (value, left_out) = without_plain_pair(&key, value, self.with_keys);
+                    let (value, left_out) = without_plain_keys(&key, value, self.with_keys);
                     if left_out {
-                        context.note(format_args!("note: the key pair of host {} is left out", key.id()));
+                        let (kind, id) = (key.kind(), key.id());
+                        context.note(format_args!("note: the private key of {kind} {id} is left out"));
                     }
                     exported.push((key, value));
                 }
@@ -96,14 +98,20 @@ impl Export {
 }
 
 /// The value as it may leave the store, and whether something was taken out.
-fn without_plain_pair(key: &ObjectKey, mut value: Value, with_keys: bool) -> (Value, bool) {
+fn without_plain_keys(key: &ObjectKey, mut value: Value, with_keys: bool) -> (Value, bool) {
+    let mut left_out = false;
+    let account = "Settings.AutoCert.Key";
+    if !with_keys && matches!(key, ObjectKey::Host(_)) && field(&value, account).is_some() {
+        // The path exists, so this cannot fail.
+        left_out = edit::set_path(&mut value, account, Value::Null).is_ok();
+    }
     let leaves = match secret::pair(key, &value) {
         Pair::Absent | Pair::Files | Pair::Sealed => true,
         Pair::Plain => with_keys,
         Pair::Hidden => false,
     };
     if leaves {
-        return (value, false);
+        return (value, left_out);
     }
     if let Some(place) = key.key_pair_field().filter(|place| field(&value, place).is_some()) {
         // The path exists, so this cannot fail.
@@ -129,7 +137,7 @@ fn print(
     Ok(())
 }
 
-/// Files in a store's layout, for their owner alone: hosts may hold keys.
+/// Files in a store's layout, for their owner alone: hosts and backends may hold keys, middlewares passwords.
 fn write(root: &Path, format: Format, exported: &[(ObjectKey, Value)]) -> anyhow::Result<()> {
     let shown = root.display();
     fs::create_dir_all(root).with_context(|| format!("{shown} cannot be made"))?;
@@ -149,11 +157,10 @@ fn write(root: &Path, format: Format, exported: &[(ObjectKey, Value)]) -> anyhow
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
         }
-        let mode = if matches!(key, ObjectKey::Host(_)) { 0o600 } else { 0o644 };
         fs::OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(mode)
+            .mode(0o600)
             .open(&path)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .with_context(|| format!("{} cannot be written", path.display()))?;

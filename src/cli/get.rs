@@ -74,7 +74,8 @@ async fn one(
         Output::Text => {
             let lease = entry.lease.map_or(String::new(), |lease| format!(", lease {lease:x}"));
             context.say(format_args!("# {}, modification revision {}{lease}", entry.key, entry.version))?;
-            write!(context.io.stdout, "{}", to_yaml(&value)?)?;
+            let yaml = to_yaml(&value)?;
+            context.say(yaml.strip_suffix('\n').unwrap_or(&yaml))?;
         }
     }
     for finding in Object::parse(key, &entry.value, Strictness::Stored).findings {

@@ -65,9 +65,7 @@ impl Step {
         let diff = TextDiff::from_lines(&old, &new);
         let text = diff.unified_diff().context_radius(3).header(&before, &after).to_string();
         if text.is_empty() {
-            return Ok(format!(
-                "--- {before}\n+++ {after}\n# only the key pair differs, which is not shown\n"
-            ));
+            return Ok(format!("--- {before}\n+++ {after}\n# only secrets differ, which are not shown\n"));
         }
         Ok(text)
     }
@@ -354,7 +352,7 @@ mod tests {
             &["changed hosts/a/host"],
             0,
         );
-        assert!(host.steps[0].diff().unwrap().ends_with("# only the key pair differs, which is not shown\n"));
+        assert!(host.steps[0].diff().unwrap().ends_with("# only secrets differ, which are not shown\n"));
     }
 
     #[test]

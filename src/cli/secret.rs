@@ -3,7 +3,7 @@
 //! What is shown has a marker in place of a key pair. A value that carries the marker back keeps the stored pair.
 
 use super::value::field;
-use crate::model::{KeyPairSource, Object, ObjectKey, Strictness};
+use crate::model::{KeyPairSource, Object, ObjectKey, Strictness, hidden};
 use crate::tls::SealKeys;
 use anyhow::bail;
 use serde_json::{Value, json};
@@ -57,12 +57,13 @@ fn source(key: &ObjectKey, value: &Value) -> Option<KeyPairSource> {
     Object::parse_value(key, value, Strictness::Stored).object?.key_pair().cloned()
 }
 
-/// The value with a marker in place of a key pair.
+/// The value with markers in place of a key pair, passwords and other secrets.
 pub(super) fn redacted(key: &ObjectKey, value: &Value) -> Value {
     let found = pair(key, value);
+    let value = hidden::hide(key, value.clone());
     match found {
-        Pair::Absent | Pair::Files | Pair::Hidden => value.clone(),
-        Pair::Sealed | Pair::Plain => with_pair(key, value, &json!({ MARK: found.as_str() })),
+        Pair::Absent | Pair::Files | Pair::Hidden => value,
+        Pair::Sealed | Pair::Plain => with_pair(key, &value, &json!({ MARK: found.as_str() })),
     }
 }
 
@@ -96,6 +97,11 @@ pub(super) fn admitted(
     stored: Option<&Value>,
     seal: &SealKeys,
 ) -> anyhow::Result<Value> {
+    let mut value = value.clone();
+    if let Err(field) = hidden::restore(key, &mut value, stored) {
+        bail!("{key}: {field} stands for what is stored, and nothing is stored; give the value itself");
+    }
+    let value = &value;
     let Some(place) = key.key_pair_field() else { return Ok(value.clone()) };
     match pair(key, value) {
         Pair::Hidden => match stored.and_then(|stored| field(stored, place)) {
@@ -159,6 +165,16 @@ mod tests {
         assert!(admitted(&host(), &shown, None, &none).is_err());
         let broken = json!({ "Settings": { "KeyPair": "LS0tLS1CRUdJTg" } });
         assert_eq!(pair(&host(), &broken), Pair::Plain);
+        let middleware = ObjectKey::parse("middlewares/m").unwrap();
+        for (key, stored) in [
+            (&middleware, json!({ "Type": "auth", "Middleware": { "Username": "ann", "Password": "hush" } })),
+            (&host(), json!({ "Settings": { "AutoCert": { "Key": "hush" } } })),
+        ] {
+            let shown = redacted(key, &stored);
+            assert!(!shown.to_string().contains("hush"), "{shown}");
+            assert_eq!(admitted(key, &shown, Some(&stored), &none).unwrap(), stored);
+            assert!(admitted(key, &shown, None, &none).is_err());
+        }
         assert!(!redacted(&host(), &broken).to_string().contains("LS0"));
     }
 

@@ -625,6 +625,10 @@ fn keys_are_made_and_seal() {
     );
     assert_eq!(stored.run_in(&["put", "host", "a.example", "-f", "-"], &ran.out).exit, Exit::Done);
 
+    let sealed = stored.run_in(&with_key, "").out;
+    let backend = format!(r#"{{"type":"http","settings":{{"tls":{{"keyPair":{sealed}}}}}}}"#);
+    assert_eq!(stored.run_in(&["put", "backend", "b", "-f", "-"], &backend).exit, Exit::Done);
+
     // Another first key, and the old one behind it.
     let rotate = ["secret", "rotate", "--seal-key-file", other, "--seal-key-file", key];
     let only_other = ["secret", "rotate", "--seal-key-file", other];
@@ -633,12 +637,41 @@ fn keys_are_made_and_seal() {
         &rotate,
         Exit::Done,
         "was sealed with another key",
-        "1 key pair to seal anew; nothing was written",
+        "2 key pairs to seal anew; nothing was written",
     );
-    stored.check(&[&rotate[..], &["--write"]].concat(), Exit::Done, "", "1 key pair sealed anew");
+    stored.check(&[&rotate[..], &["--write"]].concat(), Exit::Done, "", "2 key pairs sealed anew");
     stored.check(&only_other, Exit::Done, "sealed with the first key already", "nothing to seal anew");
     let ran = stored.run_in(&["secret", "rotate"], "");
     assert!(ran.exit == Exit::Error && ran.err.contains("no seal key"), "{}", ran.err);
     let env = [("FLIPGATE_STORE", stored.url.as_str()), ("FLIPGATE_SEAL_KEY_FILE", other)];
     assert_eq!(run_with(&["secret", "rotate"], "", &env).exit, Exit::Done);
+}
+
+#[test]
+fn secrets_are_neither_shown_nor_lost() {
+    use std::os::unix::fs::PermissionsExt;
+    let stored = Stored::new();
+    stored.check(&["put", "host", "h.example", "--set", "Settings.AutoCert.Key=hush"], Exit::Done, "", "");
+    let door = r#"{"type":"auth","middleware":{"username":"ann","password":"hush"}}"#;
+    assert_eq!(stored.run_in(&["put", "middleware", "m", "-f", "-"], door).exit, Exit::Done);
+    for get in [["get", "host", "h.example"], ["get", "middleware", "m"]] {
+        let shown = stored.run_in(&get, "").out;
+        assert!(shown.contains("(hidden)") && !shown.contains("hush"), "{shown}");
+        let back = stored.run_in(&["put", get[1], get[2], "-f", "-"], &shown);
+        assert_eq!(back.exit, Exit::Done, "{}", back.err);
+        assert!(back.out.contains("already") || back.out.contains("written"), "{}", back.out);
+    }
+    let refused =
+        stored.run_in(&["put", "middleware", "other", "-f", "-"], &door.replace("hush", "(hidden)"));
+    assert!(refused.exit == Exit::Error && refused.err.contains("Middleware.Password"), "{}", refused.err);
+    let ran = stored.check(&["export", "-"], Exit::Done, "ann", "private key of host h.example is left out");
+    assert_eq!(ran.out.matches("hush").count(), 1, "{}", ran.out);
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("all");
+    stored.check(&["export", to.to_str().unwrap(), "--with-keys"], Exit::Done, "", "");
+    for file in ["hosts/h.example/host.yaml", "middlewares/m.yaml"] {
+        let file = to.join(file);
+        assert!(fs::read_to_string(&file).unwrap().contains("hush"));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+    }
 }

@@ -1,7 +1,7 @@
 //! `flipgate top`: what frontends and servers of one proxy do right now.
 
 use super::admin::{AdminClient, escape};
-use super::context::{Context, Exit, Output};
+use super::context::{Context, Exit, Output, harmless};
 use super::flags::TargetFlags;
 use super::put::parse_duration;
 use super::table::table;
@@ -94,7 +94,7 @@ async fn watch(client: &AdminClient, path: &str, refresh: Duration) -> anyhow::R
             Err(error) => format!("{error:#}; q ends"),
         };
         let mut out = std::io::stdout().lock();
-        write!(out, "{HOME}{}{END_OF_LINE}{REST_OF_SCREEN}", text.replace('\n', END_OF_LINE))?;
+        write!(out, "{HOME}{}{END_OF_LINE}{REST_OF_SCREEN}", harmless(&text).replace('\n', END_OF_LINE))?;
         out.flush()?;
         drop(out);
         while Instant::now() < next {

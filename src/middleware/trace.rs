@@ -45,9 +45,10 @@ pub(super) fn on_request(
     request: &RequestHead,
     scheme: &str,
 ) {
-    let url = match request.authority() {
-        "" => request.target().into(),
-        authority => format!("{scheme}://{authority}{}", request.target()).into(),
+    // vulcand tells the path and query, and the whole URL behind a rewrite.
+    let url = match &visit.host {
+        None => request.target().into(),
+        Some(authority) => format!("{scheme}://{authority}{}", request.target()).into(),
     };
     visit.traces.push(Traced {
         step: step.clone(),

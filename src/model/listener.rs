@@ -137,8 +137,9 @@ impl std::fmt::Display for ListenAddress {
 pub(super) fn read(fields: &mut Fields<'_>, id: &ListenerId) -> Option<Listener> {
     fields.id_from_key("Id", id.as_str());
     let protocol = match fields.required_text("Protocol", "`http` or `https` is expected") {
-        Some("http") => Some(ListenerProtocol::Http),
-        Some("https") => Some(ListenerProtocol::Https),
+        // vulcand takes these names in any case.
+        Some(name) if name.eq_ignore_ascii_case("http") => Some(ListenerProtocol::Http),
+        Some(name) if name.eq_ignore_ascii_case("https") => Some(ListenerProtocol::Https),
         Some(other) => {
             fields.error("Protocol", not_one_of(other, &["http", "https"]));
             None
@@ -180,8 +181,8 @@ fn read_address(fields: &mut Fields<'_>) -> Option<ListenAddress> {
     let network = fields.text("Network").unwrap_or("tcp");
     let text = fields.required_text("Address", "an address to listen on is expected, like `0.0.0.0:443`");
     let parse = match network {
-        "tcp" => ListenAddress::tcp,
-        "unix" => ListenAddress::unix,
+        name if name.eq_ignore_ascii_case("tcp") => ListenAddress::tcp,
+        name if name.eq_ignore_ascii_case("unix") => ListenAddress::unix,
         other => {
             fields.error("Network", not_one_of(other, &["tcp", "unix"]));
             return None;

@@ -12,6 +12,7 @@ pub mod edit;
 mod fields;
 pub mod frontend;
 pub mod health;
+pub mod hidden;
 pub mod host;
 pub mod id;
 pub mod key;

@@ -58,7 +58,8 @@ impl ProxyProtocol {
 }
 
 pub(super) fn read(fields: &mut Fields<'_>, address: Option<&ListenAddress>) -> Option<ProxyProtocol> {
-    let versions = match fields.text("ProxyProtocol") {
+    let name = fields.text("ProxyProtocol").map(str::to_ascii_uppercase);
+    let versions = match name.as_deref() {
         None | Some("NONE") => None,
         Some("PROXY_V1") => Some(ProxyVersions::V1),
         Some("PROXY_V2") => Some(ProxyVersions::V2),

@@ -2,6 +2,7 @@
 //!
 //! A request never waits for them. What cannot be written, or comes faster than it can be, is dropped and counted.
 
+use super::rfc3339;
 use crate::model::{SyslogPlace, TraceAddress, TraceTarget};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -155,7 +156,8 @@ impl Sink {
         let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotConnected.into()) };
         let written = match (open, &record.to.target) {
             (Open::Udp(socket), TraceTarget::Syslog { priority, prefix, .. }) => {
-                let head = format!("<{priority}>{} {} ", timestamp(SystemTime::now()), host());
+                // Go's syslog, and so vulcand, has another time in datagrams than on sockets.
+                let head = format!("<{priority}>{} {} ", rfc3339(SystemTime::now()), host());
                 let text = format!("{head}{TAG}[{}]: {prefix}{}\n", std::process::id(), record.text);
                 socket.send(text.as_bytes()).map(drop)
             }

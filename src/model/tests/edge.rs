@@ -28,6 +28,14 @@ fn listeners() {
     );
     check(
         key,
+        r#"{"Protocol":"HTTP","Address":{"Network":"Unix","Address":"/run/f.sock"},"ProxyProtocol":"proxy_v1"}"#,
+        Some(
+            r#"{"Protocol":"http","Address":{"Network":"unix","Address":"/run/f.sock"},"ProxyProtocol":"PROXY_V1"}"#,
+        ),
+        &[],
+    );
+    check(
+        key,
         r#"{"Protocol":"http","Address":{"Network":"unix","Address":"run/f.sock"}}"#,
         None,
         &["e Address.Address: \"run/f.sock\" is no path of a socket"],

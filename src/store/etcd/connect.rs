@@ -108,6 +108,7 @@ pub(super) fn judge(error: Error) -> Failure {
     let message = status.message().strip_prefix("etcdserver: ").unwrap_or(status.message()).to_owned();
     match i32::from(status.code()) {
         OUT_OF_RANGE if message.contains("compacted") => Failure::Compacted,
+        OUT_OF_RANGE if message.contains("lease") => Failure::Refused(message),
         OUT_OF_RANGE if message.contains("too large") => Failure::TooLarge,
         PERMISSION_DENIED | UNAUTHENTICATED => Failure::Denied(message),
         INVALID_ARGUMENT if is_login(&message) => Failure::Denied(message),
