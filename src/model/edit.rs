@@ -250,9 +250,9 @@ fn step<'v>(
         *value = Value::Object(Map::new());
     }
     match value {
-        Value::Object(map) if free => Ok(map.entry(part).or_insert(Value::Null)),
         Value::Object(map) => {
-            let name = existing(map, part).unwrap_or_else(|| spelling(part).to_owned());
+            let ours = (!free).then(|| existing(map, part).unwrap_or_else(|| spelling(part).to_owned()));
+            let name = ours.unwrap_or_else(|| part.to_owned());
             Ok(map.entry(name).or_insert(Value::Null))
         }
         Value::Array(items) => part
