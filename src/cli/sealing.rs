@@ -5,7 +5,7 @@ use super::flags::TargetFlags;
 use super::table::{count, table};
 use super::target::{Committed, Target, objects};
 use super::value::with;
-use crate::model::{Host, KeyPairSource, Object, ObjectKey, Strictness, edit};
+use crate::model::{KeyPairSource, Object, ObjectKey, Strictness, edit};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
 use crate::tls::{Certificate, SealError, SealKeys, Sealed};
 use anyhow::{Context as _, bail};
@@ -145,7 +145,7 @@ fn stored(sealed: &Sealed) -> String {
     base64::engine::general_purpose::STANDARD.encode(sealed.to_value().to_string())
 }
 
-/// What becomes of one host's key pair.
+/// What becomes of one key pair, a host's or a backend's.
 enum Turn {
     /// The first key has sealed it.
     Kept,
@@ -174,7 +174,8 @@ impl Rotate {
                 }
                 Turn::Sealed(what, sealed) => {
                     let mut value: Value = serde_json::from_slice(&entry.value)?;
-                    edit::set_path(&mut value, "Settings.KeyPair", stored(&sealed).into())
+                    let field = key.key_pair_field().unwrap_or("Settings.KeyPair");
+                    edit::set_path(&mut value, field, stored(&sealed).into())
                         .map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
                     let expected = Expected::Version(entry.version);
                     transaction.expect.push((Area::Routing, entry.key.clone(), expected));
@@ -187,11 +188,11 @@ impl Rotate {
                     what
                 }
             };
-            rows.push([key.id(), what.to_owned()]);
+            rows.push([format!("{} {}", key.kind(), key.id()), what.to_owned()]);
         }
         let pairs = count(transaction.operations.len(), "key pair");
         if !rows.is_empty() {
-            context.say(table(["HOST", "KEY PAIR"], rows))?;
+            context.say(table(["OBJECT", "KEY PAIR"], rows))?;
         }
         if transaction.operations.is_empty() {
             context.note("there is nothing to seal anew");
@@ -220,10 +221,7 @@ async fn commit(target: &Target, all: Transaction) -> anyhow::Result<crate::mode
 }
 
 fn pair(key: &ObjectKey, entry: &Entry) -> Option<KeyPairSource> {
-    match Object::parse(key, &entry.value, Strictness::Stored).object {
-        Some(Object::Host(Host { key_pair, .. })) => key_pair,
-        _ => None,
-    }
+    Object::parse(key, &entry.value, Strictness::Stored).object?.key_pair().cloned()
 }
 
 fn turn(source: &KeyPairSource, keys: &SealKeys) -> anyhow::Result<Turn> {

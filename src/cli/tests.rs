@@ -624,6 +624,13 @@ fn keys_are_made_and_seal() {
         "others on this machine",
     );
     assert_eq!(stored.run_in(&["put", "host", "a.example", "-f", "-"], &ran.out).exit, Exit::Done);
+    let host: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let set = format!("Settings.TLS.KeyPair={}", host["Settings"]["KeyPair"].as_str().unwrap());
+    stored.check(&["put", "backend", "b", "--set", &set], Exit::Done, "", "");
+    let closed =
+        "backends/b/backend  Settings.TLS.KeyPair  is sealed, and none of the seal keys given opens it";
+    stored.check(&["check", "--seal-key-file", other], Exit::No, closed, "2 errors");
+    stored.check(&["check", "--seal-key-file", key], Exit::Done, "", "0 errors");
 
     // Another first key, and the old one behind it.
     let rotate = ["secret", "rotate", "--seal-key-file", other, "--seal-key-file", key];
@@ -633,9 +640,9 @@ fn keys_are_made_and_seal() {
         &rotate,
         Exit::Done,
         "was sealed with another key",
-        "1 key pair to seal anew; nothing was written",
+        "2 key pairs to seal anew; nothing was written",
     );
-    stored.check(&[&rotate[..], &["--write"]].concat(), Exit::Done, "", "1 key pair sealed anew");
+    stored.check(&[&rotate[..], &["--write"]].concat(), Exit::Done, "", "2 key pairs sealed anew");
     stored.check(&only_other, Exit::Done, "sealed with the first key already", "nothing to seal anew");
     let ran = stored.run_in(&["secret", "rotate"], "");
     assert!(ran.exit == Exit::Error && ran.err.contains("no seal key"), "{}", ran.err);

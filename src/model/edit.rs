@@ -347,6 +347,9 @@ mod tests {
             Ok(r#"{"Settings":{"Timeouts":{"Read":"5s"}}}"#),
         );
         check_set("{}", "mine.x", "1", Ok(r#"{"mine":{"x":1}}"#));
+        // A user may have the name of a field.
+        check_set("{}", "middleware.users.host", "1", Ok(r#"{"Middleware":{"Users":{"host":1}}}"#));
+        check_set(r#"{"Users":{"Ann":1,"ann":2}}"#, "users.ann", "null", Ok(r#"{"Users":{"Ann":1}}"#));
         check_set(
             r#"{"z":1,"backendID":"a","y":2}"#,
             "BackendId",
