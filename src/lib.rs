@@ -25,6 +25,10 @@
 //! | table | all valid objects compiled into one immutable value, with the revision it came from |
 //! | problem | what is wrong with an object, and which form of it is in force |
 //! | flip | the move of frontends or aliases from one backend to another; a recorded procedure whose commit is one write |
+//! | trust | whose word counts for who a client is: its own, or that of proxies in known networks before this one |
+//! | page | what a client reads in place of an answer's bare words |
+//! | meter | a count over a time of late, shared by all workers: of a rate, of a breaker, of `top` |
+//! | trace | the record of one request that a middleware asks for |
 //! | member, fleet | a proxy that follows a store; all of them |
 //! | served, quiet, drained, safe | every worker uses a table of the revision; no older request can still begin an attempt; nothing is open on the old side; nothing in force names it and every member has drained it |
 //! | worker, inbox | one thread with its own event loop, sockets and upstream connections; the queue by which others talk to it |
@@ -51,7 +55,8 @@
 //!
 //! # A request, hop by hop
 //!
-//! It stays on one worker's thread. Nothing on its way takes a lock.
+//! It stays on one worker's thread. Nothing on its way takes a lock, but what has to count over all workers: rates,
+//! limits, breakers and passwords, each for a moment and only where a frontend has them.
 //!
 //! 1. `proxy::listeners` binds, `proxy::worker` accepts, within the limit of connections.
 //! 2. `proxy::connection` takes the client's address from a proxy that is trusted with it (`proxy::proxied`), does the
@@ -62,8 +67,9 @@
 //!    asks of clients ([`tls::ClientPolicies`]), [`route::Router`] finds the frontend, `proxy::trust` settles who the client
 //!    is, `proxy::headers` takes away what concerned only the client's connection and tells of the client, the
 //!    [`middleware::Chain`] changes the request or answers it, the table names the backend. A chain that has to ask
-//!    another service is resumed by `proxy::ask`, with what the same table said; `proxy::mirror` sends copies.
-//!    What the proxy answers itself is made in `proxy::own`, with the words or pages of `proxy::pages`.
+//!    another service is resumed by `proxy::ask`, with what the same table said; `proxy::mirror` sends copies, and
+//!    `proxy::webhooks` makes the calls of a breaker, beside the request. What the proxy answers
+//!    itself is made in `proxy::own`, with the words or pages of `proxy::pages`.
 //! 5. `proxy::forward` picks a server ([`upstream::Backend`]) by what the request says (`proxy::choice`), finds or makes a
 //!    connection (`proxy::connect`, [`upstream::Pool`]), writes the head anew, and tries again only where the request
 //!    cannot have run or its frontend asks for it. The exchange that begins (`proxy::exchange`) goes over HTTP/1.1 or a
@@ -72,7 +78,8 @@
 //!    side takes them: `proxy::upload` carries the request's, `proxy::pump` the answer's over HTTP/1.1, `proxy::stream`
 //!    over HTTP/2 and to an embedding program, through `proxy::change` where a step compresses it; after `101`,
 //!    `proxy::tunnel` carries bytes.
-//! 7. `proxy::passage` ends: the counts drop, the log line and the metrics are written.
+//! 7. `proxy::passage` ends: the counts drop, what [`meter`] counts goes on, and the log line, the metrics and the traces
+//!    are written.
 //!
 //! # An edit, hop by hop
 //!

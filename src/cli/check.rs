@@ -9,8 +9,9 @@ use super::table::{count, table};
 use super::target::{Target, objects};
 use super::value::with;
 use super::vulcand::{self, Differences};
-use crate::model::{Finding, FrontendId, Object, ObjectKey, Severity, Strictness};
+use crate::model::{Finding, FrontendId, KeyPairSource, Object, ObjectKey, Severity, Strictness};
 use crate::store::{Entry, unreadable};
+use crate::tls::SealKeys;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,6 +66,7 @@ impl Check {
                     rows.retain(|row| !pairs.iter().any(|pair| row.finding.field.starts_with(pair)));
                 }
                 rows.extend(loaded.findings().into_iter().map(row));
+                rows.extend(closed(&loaded, &self.target.seal_keys(context)?));
                 rows.extend(others.iter().map(foreign));
                 (entries.len(), loaded, rows)
             }
@@ -114,6 +116,23 @@ fn print(
     }
     let differs = differences.is_some_and(|differences| !differences.found.is_empty());
     Ok(if errors == 0 && !differs { Exit::Done } else { Exit::No })
+}
+
+/// Sealed key pairs that none of the keys opens. Without any key nobody asked.
+fn closed(loaded: &Objects, keys: &SealKeys) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (key, (object, _)) in &loaded.valid {
+        if let (Some(KeyPairSource::Sealed { val, nonce }), Some(field)) =
+            (object.key_pair(), key.key_pair_field())
+            && !keys.is_empty()
+            && keys.open(val, nonce).is_err()
+        {
+            let reason = "is sealed, and none of the seal keys given opens it".to_owned();
+            let finding = Finding { field: field.to_owned(), reason, severity: Severity::Error };
+            rows.push(row((key.clone(), finding)));
+        }
+    }
+    rows
 }
 
 /// A route that vulcand's router takes and never finds.

@@ -63,7 +63,7 @@ Examples:
   flipgate get frontends                            what the store holds
   flipgate put frontend shop --set BackendId=green  change one field, keep the rest
   flipgate apply -f routes/ --dry-run --diff        show what would change
-  flipgate flip frontend/shop=shop-green            move its traffic, and say when the old side may go
+  flipgate flip frontend/shop=shop-green            move its traffic, safely
   flipgate rollback frontend/shop                   move it back
   flipgate status                                   what the proxy on this machine serves
   flipgate top                                      what its frontends and servers do right now

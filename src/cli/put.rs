@@ -186,6 +186,10 @@ async fn missing_backend(
 ) -> anyhow::Result<Option<BackendId>> {
     let named = match Object::parse_value(key, value, Strictness::Stored).object {
         Some(Object::Frontend(frontend)) => frontend.backend,
+        Some(Object::Middleware(middleware)) => match middleware.spec.backend() {
+            Some(backend) => backend.clone(),
+            None => return Ok(None),
+        },
         Some(Object::Backend(Backend::Alias { target, .. })) => target,
         _ => return Ok(None),
     };

@@ -46,6 +46,11 @@ impl Objects {
             (ObjectKey::Backend(id), Object::Backend(Backend::Alias { target, .. })) if target == id => {
                 Some("Target")
             }
+            (ObjectKey::Backend(id), Object::Middleware(middleware))
+                if middleware.spec.backend() == Some(id) =>
+            {
+                Some("Middleware.BackendId")
+            }
             (ObjectKey::SharedMiddleware(id), Object::Frontend(frontend))
                 if frontend.settings.middlewares.contains(id) =>
             {
@@ -60,6 +65,11 @@ impl Objects {
     pub(super) fn findings(&self) -> Vec<(ObjectKey, Finding)> {
         let mut findings = Findings(Vec::new());
         for (key, (object, _)) in &self.valid {
+            if let Object::Middleware(middleware) = object
+                && let Some(backend) = middleware.spec.backend()
+            {
+                self.check_backend(&mut findings, key, "Middleware.BackendId", backend);
+            }
             match (key, object) {
                 (_, Object::Frontend(frontend)) => {
                     for backend in frontend.backends() {
@@ -212,6 +222,10 @@ mod tests {
             &[
                 "frontends/f/frontend BackendId: names the backend shop, which does not exist; did you mean shopp?",
             ],
+        );
+        check(
+            &[("middlewares/m", r#"{"Type":"mirror","Middleware":{"BackendId":"shop"}}"#)],
+            &["middlewares/m Middleware.BackendId: names the backend shop, which does not exist"],
         );
         check(
             &[("backends/shop", "{}"), ("frontends/f", FRONTEND)],

@@ -22,7 +22,8 @@ use zeroize::Zeroizing;
 Examples:
   flipgate secret new-key -f seal.key
   flipgate secret seal --seal-key-file seal.key --cert cert.pem --key key.pem
-  flipgate secret seal --seal-key-file seal.key --cert cert.pem --key key.pem --host | flipgate put host a.example -f -
+  flipgate secret seal --seal-key-file seal.key --cert cert.pem --key key.pem --host |
+       flipgate put host a.example -f -
   flipgate secret rotate --seal-key-file new.key --seal-key-file old.key --write
 
 Keys and sealed pairs are vulcand's: what `vctl secret` makes is taken here, and the other way round.")]
@@ -144,7 +145,7 @@ fn stored(sealed: &Sealed) -> String {
     base64::engine::general_purpose::STANDARD.encode(sealed.to_value().to_string())
 }
 
-/// What becomes of one key pair.
+/// What becomes of one key pair, a host's or a backend's.
 enum Turn {
     /// The first key has sealed it.
     Kept,

@@ -624,6 +624,13 @@ fn keys_are_made_and_seal() {
         "others on this machine",
     );
     assert_eq!(stored.run_in(&["put", "host", "a.example", "-f", "-"], &ran.out).exit, Exit::Done);
+    let host: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let set = format!("Settings.TLS.KeyPair={}", host["Settings"]["KeyPair"].as_str().unwrap());
+    stored.check(&["put", "backend", "b", "--set", &set], Exit::Done, "", "");
+    let closed =
+        "backends/b/backend  Settings.TLS.KeyPair  is sealed, and none of the seal keys given opens it";
+    stored.check(&["check", "--seal-key-file", other], Exit::No, closed, "2 errors");
+    stored.check(&["check", "--seal-key-file", key], Exit::Done, "", "0 errors");
 
     let sealed = stored.run_in(&with_key, "").out;
     let backend = format!(r#"{{"type":"http","settings":{{"tls":{{"keyPair":{sealed}}}}}}}"#);

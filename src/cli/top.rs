@@ -29,12 +29,12 @@ const REST_OF_SCREEN: &str = "\x1b[J";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  flipgate top                             in a terminal: anew each second, until q
-  flipgate top --backend shop-green        what leads to one backend; says which of its servers stand out
-  flipgate top --once --output json        once, for programs
+  flipgate top                         in a terminal: anew each second, until q
+  flipgate top --backend shop-green    one backend: which of its servers stand out?
+  flipgate top --once --output json    once, for programs
 
-Counts are of the last 10 seconds, latencies of the last minute. The worst come first: network errors, then answers of
-500 and above, then load. Servers are timed to their answer's head, frontends to its last byte.")]
+Counts are of the last 10 seconds, latencies of the last minute. The worst come first: network errors, then answers \
+of 500 and above, then load. Servers are timed to their answer's head, frontends to its last byte.")]
 pub(super) struct Top {
     /// Only this backend, its servers and the frontends that lead to it, through aliases too
     #[arg(long, value_name = "BACKEND")]

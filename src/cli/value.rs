@@ -72,8 +72,9 @@ fn renamed(value: &Value, rename: &impl Fn(&str) -> String) -> Value {
             for (name, value) in fields {
                 let new = rename(name);
                 // Two spellings of one field must not become one.
+                let value = if edit::is_free(name) { value.clone() } else { renamed(value, rename) };
                 let name = if fields.contains_key(&new) { name.clone() } else { new };
-                renamed_fields.insert(name, renamed(value, rename));
+                renamed_fields.insert(name, value);
             }
             Value::Object(renamed_fields)
         }
@@ -105,7 +106,10 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
     fn normal(value: &Value) -> Value {
         match value {
             Value::Object(fields) => {
-                let lower = fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), normal(value)));
+                let lower = fields.iter().map(|(name, value)| {
+                    let value = if edit::is_free(name) { value.clone() } else { normal(value) };
+                    (name.to_ascii_lowercase(), value)
+                });
                 Value::Object(lower.collect())
             }
             Value::Array(items) => items.iter().map(normal).collect(),
@@ -129,7 +133,8 @@ fn replaced_below(old: &Value, new: &Value, outermost: bool) -> Value {
     for (name, old) in old {
         match in_new(name) {
             Some((_, new)) if last_spelling(name) == Some(name) => {
-                value.insert(name.clone(), replaced_below(old, new, false));
+                let new = if edit::is_free(name) { new.clone() } else { replaced_below(old, new, false) };
+                value.insert(name.clone(), new);
             }
             None if outermost && !is_known(name) => {
                 value.insert(name.clone(), old.clone());
@@ -215,6 +220,18 @@ mod tests {
         check_replaced(r#"{"Settings":{"mine":1,"H2C":true}}"#, r#"{"settings":{}}"#, r#"{"Settings":{}}"#);
         check_replaced(r#"{"a":1,"Type":"x","type":"y"}"#, r#"{"Type":"z"}"#, r#"{"a":1,"type":"z"}"#);
         check_replaced("null", r#"{"url":"u"}"#, r#"{"URL":"u"}"#);
+        // Names of users and what an answer says are not fields of ours.
+        check_replaced(
+            r#"{"type":"respond","middleware":{"body":{"Status":"ok"}}}"#,
+            r#"{"type":"respond","middleware":{"body":{"status":"ok"}}}"#,
+            r#"{"type":"respond","middleware":{"body":{"status":"ok"}}}"#,
+        );
+        check_replaced(
+            "null",
+            r#"{"middleware":{"users":{"host":"x"}}}"#,
+            r#"{"Middleware":{"Users":{"host":"x"}}}"#,
+        );
+        assert!(!same(&json(r#"{"Body":{"Status":1}}"#), &json(r#"{"body":{"status":1}}"#)));
         assert!(same(&json(r#"{"A":1,"b":{"C":2}}"#), &json(r#"{"B":{"c":2},"a":1}"#)));
         assert!(!same(&json(r#"{"A":1}"#), &json(r#"{"A":1,"B":2}"#)));
     }

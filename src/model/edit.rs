@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 /// Most parts of a path.
 pub const PATH_PARTS_MAX: usize = 16;
 
+/// Fields whose objects have names of their own: data of other programs, names of users. They are as they were written.
+const FREE: &[&str] = &["Body", "Form", "Users"];
+
 /// Vulcand's spelling of every field, for those that a path brings anew.
 pub(in crate::model) const NAMES: &[&str] = &[
     "Action",
@@ -223,25 +226,33 @@ pub fn set_path(value: &mut Value, path: &str, new: Value) -> Result<(), Invalid
     };
     let mut here = value;
     let mut walked = String::from("the value");
+    let mut free = false;
     for part in way {
-        here = step(here, part, &walked)?;
+        here = step(here, part, &walked, free)?;
+        free |= is_free(part);
         walked = if walked == "the value" { (*part).to_owned() } else { format!("{walked}.{part}") };
     }
     if new.is_null() {
-        return remove(here, last, &walked);
+        return remove(here, last, &walked, free);
     }
-    *step(here, last, &walked)? = new;
+    *step(here, last, &walked, free)? = new;
     Ok(())
 }
 
 /// The field or item of that name, made where it is missing.
-fn step<'v>(value: &'v mut Value, part: &str, walked: &str) -> Result<&'v mut Value, InvalidPath> {
+fn step<'v>(
+    value: &'v mut Value,
+    part: &str,
+    walked: &str,
+    free: bool,
+) -> Result<&'v mut Value, InvalidPath> {
     if value.is_null() {
         *value = Value::Object(Map::new());
     }
     match value {
         Value::Object(map) => {
-            let name = existing(map, part).unwrap_or_else(|| spelling(part).to_owned());
+            let ours = (!free).then(|| existing(map, part).unwrap_or_else(|| spelling(part).to_owned()));
+            let name = ours.unwrap_or_else(|| part.to_owned());
             Ok(map.entry(name).or_insert(Value::Null))
         }
         Value::Array(items) => part
@@ -253,10 +264,10 @@ fn step<'v>(value: &'v mut Value, part: &str, walked: &str) -> Result<&'v mut Va
     }
 }
 
-fn remove(value: &mut Value, part: &str, walked: &str) -> Result<(), InvalidPath> {
+fn remove(value: &mut Value, part: &str, walked: &str, free: bool) -> Result<(), InvalidPath> {
     match value {
         Value::Object(map) => {
-            map.retain(|name, _| !name.eq_ignore_ascii_case(part));
+            map.retain(|name, _| if free { name != part } else { !name.eq_ignore_ascii_case(part) });
             Ok(())
         }
         Value::Null => Ok(()),
@@ -303,6 +314,11 @@ fn existing(map: &Map<String, Value>, name: &str) -> Option<String> {
     map.keys().rfind(|there| there.eq_ignore_ascii_case(name)).cloned()
 }
 
+/// Whether what stands below a field of this name is not ours, so that names there are not spelled anew.
+pub fn is_free(name: &str) -> bool {
+    FREE.iter().any(|free| free.eq_ignore_ascii_case(name))
+}
+
 /// Vulcand's spelling of a field's name; a name that is not known stays as it is.
 pub fn spelling(name: &str) -> &str {
     NAMES.iter().find(|known| known.eq_ignore_ascii_case(name)).copied().unwrap_or(name)
@@ -331,6 +347,9 @@ mod tests {
             Ok(r#"{"Settings":{"Timeouts":{"Read":"5s"}}}"#),
         );
         check_set("{}", "mine.x", "1", Ok(r#"{"mine":{"x":1}}"#));
+        // A user may have the name of a field.
+        check_set("{}", "middleware.users.host", "1", Ok(r#"{"Middleware":{"Users":{"host":1}}}"#));
+        check_set(r#"{"Users":{"Ann":1,"ann":2}}"#, "users.ann", "null", Ok(r#"{"Users":{"Ann":1}}"#));
         check_set(
             r#"{"z":1,"backendID":"a","y":2}"#,
             "BackendId",

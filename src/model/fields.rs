@@ -18,6 +18,9 @@ pub(super) const FINDINGS_MAX: usize = 64;
 /// Longest piece of a value that a finding shows, in characters.
 const SHOWN_CHARACTERS_MAX: usize = 60;
 
+/// A shorter duration that is written as a plain number was rather meant as seconds or milliseconds.
+const PLAIN_NANOSECONDS_MIN: u64 = 1_000_000;
+
 /// What reading one object has found so far.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -234,7 +237,16 @@ impl<'v> Fields<'v> {
                 }
             },
             Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-                (Some(nanoseconds), _) => Duration::from_nanos(nanoseconds),
+                (Some(nanoseconds), _) => {
+                    if (1..PLAIN_NANOSECONDS_MIN).contains(&nanoseconds) {
+                        let unit = "a number without a unit is nanoseconds";
+                        self.warning(
+                            name,
+                            format!("is {number}, and {unit}: write \"{number}s\" for seconds"),
+                        );
+                    }
+                    Duration::from_nanos(nanoseconds)
+                }
                 (None, Some(_)) => {
                     self.error(
                         name,

@@ -218,6 +218,14 @@ fn frontends() {
         ),
         &["w Settings.Timeouts.Response: is zero, which stands for the default"],
     );
+    check(
+        FRONTEND,
+        &format!(r#"{{{route},"BackendId":"blue","Settings":{{"Timeouts":{{"Idle":5}}}}}}"#),
+        Some(
+            r#"{"Type":"http","BackendId":"blue","Route":"Host(\"a\")","Settings":{"Timeouts":{"Idle":"5ns"}}}"#,
+        ),
+        &["w Settings.Timeouts.Idle: is 5, and a number without a unit is nanoseconds: write \"5s\""],
+    );
 }
 
 #[test]

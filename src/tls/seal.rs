@@ -28,7 +28,7 @@ const FILE_BYTES_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The file cannot be read.
-    #[error("the seal key file {} cannot be read: {source}", path.display())]
+    #[error("the seal key file {} cannot be read", path.display())]
     File {
         /// As given.
         path: PathBuf,

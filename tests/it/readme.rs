@@ -385,7 +385,18 @@ fn every_verb_and_flag_exists() {
 #[test]
 fn links_lead_somewhere() {
     let text = readme();
+    let heads = text.lines().filter(|line| line.starts_with('#'));
+    let anchors = heads.map(|line| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>()
+    });
+    let anchors = anchors.collect::<BTreeSet<_>>();
     for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        if let Some(anchor) = link.strip_prefix('#') {
+            assert!(anchors.contains(anchor), "{link} is no heading");
+            continue;
+        }
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
         assert!(link.starts_with("https://") || path.exists(), "{link}");
     }

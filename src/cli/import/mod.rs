@@ -21,10 +21,11 @@ use std::sync::Arc;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  flipgate import vulcand --from etcd://127.0.0.1:2379 --from-prefix vulcand        what would come over
-  flipgate import vulcand --from etcd://127.0.0.1:2379 --store dir:routes --write   and write it
-  flipgate import vulcand --file dump.json         of etcd v2: curl 'http://ETCD/v2/keys/vulcand?recursive=true'
-  flipgate import vulcand -- -etcd http://127.0.0.1:2379 -port 80 > flipgate.toml   settings for their command line
+  flipgate import vulcand --from etcd://10.0.0.1:2379                       what would come over
+  flipgate import vulcand --from etcd://10.0.0.1:2379 --store dir:routes --write    and write it
+  flipgate import vulcand --file dump.json                                  from etcd's version 2:
+       curl 'http://10.0.0.1:2379/v2/keys/vulcand?recursive=true' > dump.json
+  flipgate import vulcand -- -etcd http://10.0.0.1:2379 -port 80 > flipgate.toml    its settings
 
 Nothing is written without --write, and nothing that is there is overwritten without --force. There is no need to import \
 for a proxy that is to serve vulcand's keys where they are: `flipgate proxy --prefix vulcand` does it. Exits with 1 if \
