@@ -628,7 +628,7 @@ fn keys_are_made_and_seal() {
     let set = format!("Settings.TLS.KeyPair={}", host["Settings"]["KeyPair"].as_str().unwrap());
     stored.check(&["put", "backend", "b", "--set", &set], Exit::Done, "", "");
     let closed =
-        "backends/b/backend  Settings.TLS.KeyPair  is sealed, and none of the seal keys given opens it";
+        "backends/b/backend    Settings.TLS.KeyPair  is sealed, and none of the seal keys given opens it";
     stored.check(&["check", "--seal-key-file", other], Exit::No, closed, "2 errors");
     stored.check(&["check", "--seal-key-file", key], Exit::Done, "", "0 errors");
 
