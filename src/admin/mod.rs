@@ -147,12 +147,29 @@ async fn authorise(
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let needs = if reads { Role::Read } else { Role::Write };
     match admin.access.decide(&Caller { address: peer, headers: request.headers(), needs }) {
-        Ok(()) => next.run(request).await,
+        Ok(()) if is_text(request.uri().path()) => next.run(request).await,
+        Ok(()) => Failure::new(StatusCode::BAD_REQUEST, "the path is not UTF-8").into_response(),
         Err(refusal) => {
             tracing::warn!(%peer, method = %request.method(), reason = refusal.message, "admin request refused");
             Failure::new(refusal.status, refusal.message).into_response()
         }
     }
+}
+
+/// Whether a path is UTF-8 once its escapes are read: no id is anything else.
+fn is_text(path: &str) -> bool {
+    let mut parts = path.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                bytes.extend(part.as_bytes().iter().skip(2));
+            }
+            None => bytes.extend(part.as_bytes()),
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -605,6 +605,15 @@ async fn what_may_be_a_secret_is_hidden() {
     let answer = setup.get("/v3/hosts/f.example").await;
     assert!(answer.status == 200 && !answer.text.contains("SECRET"), "{}", answer.text);
     setup.store.delete(Area::Routing, "hosts/f.example/host").unwrap();
+    for path in ["/v3/backends/%ff", "/v2/backends/a%c3", "/v3/backends/b/servers/%e2%80"] {
+        let answer = setup.get(path).await;
+        assert_eq!(
+            (answer.status, &answer.json()["message"]),
+            (400, &json!("the path is not UTF-8")),
+            "{path}"
+        );
+    }
+    assert_eq!(setup.get("/v2/backends/%c3%a9%zz%").await.status, 404);
     let list = setup.get("/v3/hosts").await;
     assert_eq!(list.json()["objects"].as_array().unwrap().len(), stored.len());
     assert!(!list.text.contains("SECRET"), "{}", list.text);
