@@ -413,6 +413,12 @@ fn traces_have_vulcands_form() {
             r#""response":{"code":204,"roundtrip":1.5,"body_bytes":0}}"#
         )
     );
+
+    // Whoever sends more than a record holds is told of without it.
+    let mut request = head_of(&format!("x-a: {}\r\n", "\\".repeat(20_000)));
+    chain.on_request(&mut visit, &mut request, &plain());
+    let text = visit.take_traces().remove(0).record(&TraceFacts { method: request.method(), ..facts });
+    assert!(text.contains(r#""url":"http://shop/a?b""#) && !text.contains("X-A"), "{} bytes", text.len());
 }
 
 /// The host of a location as the strictest and the laxest reader take it.

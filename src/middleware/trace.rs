@@ -3,6 +3,7 @@
 use super::{Step, Visit};
 use crate::message::{Fields, RequestHead, ResponseHead};
 use crate::model::{MiddlewareSpec, TraceAddress, TraceSpec};
+use crate::telemetry::TRACE_BYTES_MAX;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,14 +86,25 @@ impl Traced {
         }
     }
 
-    /// The record, in one line.
-    pub fn record(self, facts: &TraceFacts<'_>) -> String {
+    /// The record, in one line; without headers where it would be longer than is written, so that no client keeps out of
+    /// the records by what it sends.
+    pub fn record(mut self, facts: &TraceFacts<'_>) -> String {
+        let text = self.text(facts);
+        if text.len() <= TRACE_BYTES_MAX {
+            return text;
+        }
+        self.request.clear();
+        self.response.clear();
+        self.text(facts)
+    }
+
+    fn text(&self, facts: &TraceFacts<'_>) -> String {
         let mut request = json!({ "method": facts.method, "body_bytes": facts.bytes_in, "url": self.url });
         let roundtrip = facts.roundtrip.as_micros() as f64 / 1000.0;
         let mut response = json!({ "code": facts.status, "roundtrip": roundtrip });
         if let Value::Object(request) = &mut request {
             if !self.request.is_empty() {
-                request.insert("headers".into(), self.request.into());
+                request.insert("headers".into(), self.request.clone().into());
             }
             if let Some((version, cipher)) = facts.tls {
                 let version = match version {
@@ -107,7 +119,7 @@ impl Traced {
         }
         if let Value::Object(response) = &mut response {
             if !self.response.is_empty() {
-                response.insert("headers".into(), self.response.into());
+                response.insert("headers".into(), self.response.clone().into());
             }
             response.insert("body_bytes".into(), facts.bytes_out.into());
         }

@@ -22,4 +22,4 @@ pub use metrics::{FrontendLabels, Scrape};
 pub use reason::Reason;
 pub use record::{AccessRecord, rfc3339};
 pub use severity::Severity;
-pub use trace::{Traces, trace_file};
+pub use trace::{TRACE_BYTES_MAX, Traces, trace_file};

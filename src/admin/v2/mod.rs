@@ -1,7 +1,7 @@
 //! The admin API, version 2: vulcand's, for `vctl` and old scripts.
 //!
 //! Methods, paths, bodies, status codes and the form of errors are those of vulcand 0.9.2, to the byte, but where that
-//! would be a defect (see the README, "Differences from vulcand"). It speaks vulcand's language only: what vulcand could
+//! would be a defect (see the README, "What is different"). It speaks vulcand's language only: what vulcand could
 //! not read is left out of lists. Reads are of what the store holds, as vulcand's are; `/v3/routes` tells what is served.
 //!
 //! A write replaces the fields that vulcand has, and keeps every other field of the value.
