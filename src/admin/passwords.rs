@@ -3,10 +3,8 @@
 //! A middleware is answered with a mark in their places. A value that carries the mark back keeps what the store has, so
 //! that what was read can be edited and written.
 
+use super::secrets::HIDDEN;
 use serde_json::{Map, Value};
-
-/// What stands for a password or a hash.
-const HIDDEN: &str = "(hidden)";
 
 /// A middleware's value without its passwords, whatever its type.
 pub(super) fn redact(mut value: Value) -> Value {

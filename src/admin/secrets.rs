@@ -19,7 +19,7 @@ use std::sync::Arc;
 const MARK: &str = "Redacted";
 
 /// What stands for a value that is not known to be harmless.
-const HIDDEN: &str = "(hidden)";
+pub(super) const HIDDEN: &str = "(hidden)";
 
 /// Fields of a host that carry nothing secret, in lower case.
 const HARMLESS: [&str; 6] = ["name", "default", "ocsp", "mode", "cafile", "forward"];
