@@ -37,3 +37,28 @@ pub(super) fn read(fields: &mut Fields<'_>, name: &'static str) -> Option<Box<[I
 pub(super) fn to_value(networks: &[IpNet]) -> Value {
     networks.iter().map(|network| Value::from(network.to_string())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_found_in_networks_however_they_are_written() {
+        for (network, address, expected) in [
+            ("10.0.0.0/8", "10.9.9.9", true),
+            ("10.0.0.0/8", "::ffff:10.9.9.9", true),
+            ("10.1.2.3/8", "10.9.9.9", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("2001:db8::/32", "2001:db8:1::1", true),
+            ("2001:db8::/32", "10.0.0.1", false),
+        ] {
+            let networks = [parse_network(network).unwrap()];
+            assert_eq!(is_listed(address.parse().ok(), &networks), expected, "{address} in {network}");
+            assert!(!is_listed(None, &networks));
+        }
+        for bad in ["", "a", "10.0.0.0/33", "10.0.0", "10.0.0.1:80"] {
+            assert_eq!(parse_network(bad), None, "{bad}");
+        }
+    }
+}
