@@ -4,6 +4,7 @@
 //! So such a request must name an address, `localhost` or a known name (else a name server could lead a stranger's page
 //! here), and must not come from another site's page.
 
+use crate::model::is_listed;
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -191,7 +192,7 @@ impl Access {
             };
         }
         let address = caller.address.to_canonical();
-        let trusted = self.trusted.iter().any(|network| network.contains(&address));
+        let trusted = is_listed(Some(address), &self.trusted);
         if !trusted && !tokens.0.is_empty() {
             return refuse(StatusCode::UNAUTHORIZED, "a token is needed: `Authorization: Bearer TOKEN`");
         }

@@ -9,7 +9,7 @@ mod settings;
 pub use settings::{SETTINGS, Setting, TABLES};
 
 use crate::model::{AccessLogFormat, AccessLogTarget, RouteOrder};
-use crate::model::{ListenAddress, ListenerId, duration};
+use crate::model::{ListenAddress, ListenerId, duration, parse_network};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -507,9 +507,7 @@ fn bytes(text: &str, least: usize, most: usize) -> Result<usize, String> {
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
-    let single = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
-    let network = text.parse().ok().or_else(single);
-    network.ok_or_else(|| "is no network, like `10.0.0.0/8`".to_owned())
+    parse_network(text).ok_or_else(|| "is no network, like `10.0.0.0/8`".to_owned())
 }
 
 fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {

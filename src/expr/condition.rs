@@ -6,8 +6,9 @@
 //!
 //! `error_ratio` is errors by requests (0 without requests), `latency_ms` the mean time of a request in milliseconds.
 
-use super::comparison::{self, Node, Quantity};
+use super::comparison::{Comparisons, Quantity};
 use super::error::ExprError;
+use super::joined;
 use std::fmt;
 
 /// What was measured.
@@ -25,7 +26,7 @@ pub struct Measures {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     text: Box<str>,
-    node: Node<Variable>,
+    comparisons: Comparisons<Variable>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +43,13 @@ impl Condition {
     /// # Errors
     /// What is wrong and where.
     pub fn parse(text: &str) -> Result<Self, ExprError> {
-        Ok(Self { node: comparison::parse(text)?, text: text.trim().into() })
+        Ok(Self { comparisons: joined::parse(text)?, text: text.trim().into() })
     }
 
     /// Whether the measures fulfil it.
     pub fn holds(&self, measures: &Measures) -> bool {
         let by_request = |sum: f64| if measures.requests > 0.0 { sum / measures.requests } else { 0.0 };
-        self.node.holds(&|variable| match variable {
+        self.comparisons.holds(&|variable| match variable {
             Variable::Requests => measures.requests,
             Variable::Errors => measures.errors,
             Variable::ErrorRatio => by_request(measures.errors),

@@ -1,6 +1,7 @@
 //! The expression language: which requests a frontend takes.
 //!
-//! One lexer, [`lexer`], serves every grammar of this kind; [`Condition`] compares what is measured, [`Predicate`] says which attempts are repeated. [`Route`] is the grammar of routes:
+//! One lexer, [`lexer`], serves every grammar of this kind; [`Condition`] and [`TripCondition`] compare what is measured,
+//! [`Predicate`] says which attempts are repeated. [`Route`] is the grammar of routes:
 //!
 //! ```text
 //! Host("shop.example.com") && (Path("/items/<int:id>") || PathPrefix("/static")) && !Cookie("beta", "1")
@@ -14,6 +15,7 @@ mod comparison;
 mod condition;
 mod dnf;
 mod error;
+mod joined;
 pub mod lexer;
 mod matcher;
 mod parser;

@@ -8,8 +8,8 @@
 //! `ResponseCode()` with whole numbers by these, `<`, `<=`, `>` and `>=`; either side may come first. `!` is new.
 
 use super::error::{ExprError, nearest};
-use super::lexer::{Token, TokenKind, tokens};
-use super::route::{NESTING_MAX, TEXT_BYTES_MAX};
+use super::joined::{self, Joined, Operator, Reader, Test};
+use super::lexer::TokenKind;
 use std::fmt;
 
 const FUNCTIONS: [&str; 4] = ["RequestMethod", "IsNetworkError", "Attempts", "ResponseCode"];
@@ -31,17 +31,14 @@ pub struct Tried<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Predicate {
     text: Box<str>,
-    node: Node,
+    terms: Joined<Term>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Node {
+enum Term {
     NetworkError,
     Method { is: bool, name: Box<str> },
     Number(Number, Operator, i64),
-    Not(Box<Node>),
-    And(Vec<Node>),
-    Or(Vec<Node>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,44 +47,23 @@ enum Number {
     ResponseCode,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operator {
-    Less,
-    LessEqual,
-    Greater,
-    GreaterEqual,
-    Equal,
-    NotEqual,
-}
-
 impl Predicate {
     /// Reads a predicate.
     ///
     /// # Errors
     /// What is wrong and where.
     pub fn parse(text: &str) -> Result<Self, ExprError> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(ExprError::new(1, format!("an expression has at most {TEXT_BYTES_MAX} bytes")));
-        }
-        let mut parser = Parser { tokens: tokens(text)?, at: 0, nesting: 0 };
-        let node = parser.or()?;
-        let last = parser.next();
-        match last.kind {
-            TokenKind::End => Ok(Self { text: text.trim().into(), node }),
-            TokenKind::Close => Err(ExprError::new(last.column, "`)` without `(`")),
-            other => Err(ExprError::new(last.column, format!("unexpected {}", other.describe()))
-                .hint("comparisons are joined by `&&` or `||`")),
-        }
+        Ok(Self { terms: joined::parse(text)?, text: text.trim().into() })
     }
 
     /// Whether another attempt is to follow.
     pub fn holds(&self, tried: &Tried<'_>) -> bool {
-        judge(&self.node, tried.method, Some(tried)) == Some(true)
+        self.terms.judge(&|term| term.judge(tried.method, Some(tried))) == Some(true)
     }
 
     /// Whether it can hold for any attempt of a request with this method: where not, nothing need be kept for one.
     pub fn may_hold(&self, method: &str) -> bool {
-        judge(&self.node, method, None) != Some(false)
+        self.terms.judge(&|term| term.judge(method, None)) != Some(false)
     }
 }
 
@@ -97,42 +73,21 @@ impl fmt::Display for Predicate {
     }
 }
 
-/// `None`: it depends on the attempt, which is not known yet.
-fn judge(node: &Node, method: &str, tried: Option<&Tried<'_>>) -> Option<bool> {
-    match node {
-        Node::NetworkError => tried.map(|tried| matches!(tried.status, 502 | 504)),
-        Node::Method { is, name } => Some((method == &**name) == *is),
-        Node::Number(number, operator, than) => tried.map(|tried| {
-            let value = i64::from(match number {
-                Number::Attempts => tried.attempts,
-                Number::ResponseCode => tried.status.into(),
-            });
-            match operator {
-                Operator::Less => value < *than,
-                Operator::LessEqual => value <= *than,
-                Operator::Greater => value > *than,
-                Operator::GreaterEqual => value >= *than,
-                Operator::Equal => value == *than,
-                Operator::NotEqual => value != *than,
-            }
-        }),
-        Node::Not(node) => judge(node, method, tried).map(|holds| !holds),
-        Node::And(nodes) => joined(nodes, method, tried, false),
-        Node::Or(nodes) => joined(nodes, method, tried, true),
-    }
-}
-
-/// `decides`: the judgement of one that decides about all.
-fn joined(nodes: &[Node], method: &str, tried: Option<&Tried<'_>>, decides: bool) -> Option<bool> {
-    let mut all = Some(!decides);
-    for node in nodes {
-        match judge(node, method, tried) {
-            Some(holds) if holds == decides => return Some(decides),
-            Some(_) => {}
-            None => all = None,
+impl Term {
+    /// `None`: it depends on the attempt, which is not known yet.
+    fn judge(&self, method: &str, tried: Option<&Tried<'_>>) -> Option<bool> {
+        match self {
+            Self::NetworkError => tried.map(|tried| matches!(tried.status, 502 | 504)),
+            Self::Method { is, name } => Some((method == &**name) == *is),
+            Self::Number(number, operator, than) => tried.map(|tried| {
+                let value = match number {
+                    Number::Attempts => tried.attempts.into(),
+                    Number::ResponseCode => tried.status.into(),
+                };
+                operator.holds(value, *than)
+            }),
         }
     }
-    all
 }
 
 /// One side of a comparison.
@@ -144,96 +99,29 @@ enum Side {
     Int(i64),
 }
 
-struct Parser {
-    tokens: Vec<Token>,
-    at: usize,
-    nesting: usize,
-}
-
-impl Parser {
-    fn peek(&self) -> &TokenKind {
-        self.tokens.get(self.at).map_or(&TokenKind::End, |token| &token.kind)
-    }
-
-    /// The last token, which is `End`, is never passed.
-    fn next(&mut self) -> Token {
-        let token = self.tokens.get(self.at).cloned().unwrap_or(Token { kind: TokenKind::End, column: 1 });
-        if token.kind != TokenKind::End {
-            self.at += 1;
-        }
-        token
-    }
-
-    fn or(&mut self) -> Result<Node, ExprError> {
-        let mut nodes = vec![self.and()?];
-        while *self.peek() == TokenKind::Or {
-            self.next();
-            nodes.push(self.and()?);
-        }
-        Ok(if nodes.len() > 1 { Node::Or(nodes) } else { nodes.remove(0) })
-    }
-
-    fn and(&mut self) -> Result<Node, ExprError> {
-        let mut nodes = vec![self.unary()?];
-        while *self.peek() == TokenKind::And {
-            self.next();
-            nodes.push(self.unary()?);
-        }
-        Ok(if nodes.len() > 1 { Node::And(nodes) } else { nodes.remove(0) })
-    }
-
-    fn unary(&mut self) -> Result<Node, ExprError> {
-        if !matches!(self.peek(), TokenKind::Not | TokenKind::Open) {
-            return self.comparison();
-        }
-        let token = self.next();
-        self.nesting += 1;
-        if self.nesting > NESTING_MAX {
-            return Err(ExprError::new(token.column, format!("nested deeper than {NESTING_MAX}")));
-        }
-        let node = if token.kind == TokenKind::Not {
-            Node::Not(Box::new(self.unary()?))
-        } else {
-            let node = self.or()?;
-            let close = self.next();
-            if close.kind != TokenKind::Close {
-                let problem = format!("`)` is missing, found {}", close.kind.describe());
-                return Err(ExprError::new(close.column, problem));
+impl Test for Term {
+    fn read(reader: &mut Reader) -> Result<Self, ExprError> {
+        let left = side(reader)?;
+        let Some(operator) = Operator::of(reader.peek()) else {
+            if matches!(left, Side::NetworkError) {
+                return Ok(Self::NetworkError);
             }
-            node
+            let token = reader.next();
+            let problem = format!("expected a comparison, found {}", token.kind.describe());
+            return Err(ExprError::new(token.column, problem).hint(EXAMPLE));
         };
-        self.nesting -= 1;
-        Ok(node)
-    }
-
-    fn comparison(&mut self) -> Result<Node, ExprError> {
-        let left = self.side()?;
-        let operator = match self.peek() {
-            TokenKind::Less => Operator::Less,
-            TokenKind::LessEqual => Operator::LessEqual,
-            TokenKind::Greater => Operator::Greater,
-            TokenKind::GreaterEqual => Operator::GreaterEqual,
-            TokenKind::Equal => Operator::Equal,
-            TokenKind::NotEqual => Operator::NotEqual,
-            _ if matches!(left, Side::NetworkError) => return Ok(Node::NetworkError),
-            _ => {
-                let token = self.next();
-                let problem = format!("expected a comparison, found {}", token.kind.describe());
-                return Err(ExprError::new(token.column, problem).hint(EXAMPLE));
-            }
-        };
-        let column = self.next().column;
-        let right = self.side()?;
+        let column = reader.next().column;
+        let right = side(reader)?;
         let wrong = |problem: &str| Err(ExprError::new(column, problem).hint(EXAMPLE));
         match (left, right) {
             (Side::Method, Side::Text(name)) | (Side::Text(name), Side::Method) => match operator {
                 Operator::Equal | Operator::NotEqual => {
-                    Ok(Node::Method { is: operator == Operator::Equal, name })
+                    Ok(Self::Method { is: operator == Operator::Equal, name })
                 }
                 _ => wrong("a method is compared by `==` or `!=`"),
             },
-            (Side::Number(number), Side::Int(than)) => Ok(Node::Number(number, operator, than)),
-            (Side::Int(than), Side::Number(number)) => Ok(Node::Number(number, operator.turned(), than)),
+            (Side::Number(number), Side::Int(than)) => Ok(Self::Number(number, operator, than)),
+            (Side::Int(than), Side::Number(number)) => Ok(Self::Number(number, operator.turned(), than)),
             (Side::NetworkError, _) | (_, Side::NetworkError) => {
                 wrong("`IsNetworkError()` is not compared: it holds or does not")
             }
@@ -244,54 +132,41 @@ impl Parser {
             _ => wrong("one side of a comparison is a function"),
         }
     }
-
-    fn side(&mut self) -> Result<Side, ExprError> {
-        let token = self.next();
-        let name = match token.kind {
-            TokenKind::Int(number) => return Ok(Side::Int(number)),
-            TokenKind::Text(text) => return Ok(Side::Text(text)),
-            TokenKind::Name(name) => name,
-            other => {
-                let problem =
-                    format!("expected a function, a string or a whole number, found {}", other.describe());
-                return Err(ExprError::new(token.column, problem).hint(EXAMPLE));
-            }
-        };
-        let side = match &*name {
-            "RequestMethod" => Side::Method,
-            "IsNetworkError" => Side::NetworkError,
-            "Attempts" => Side::Number(Number::Attempts),
-            "ResponseCode" => Side::Number(Number::ResponseCode),
-            _ => {
-                let error = ExprError::new(token.column, format!("unknown function `{name}`"));
-                return Err(match nearest(&name, &FUNCTIONS) {
-                    Some(near) => error.hint(format!("did you mean `{near}()`?")),
-                    None => error.hint(format!("{} are known", FUNCTIONS.join(", "))),
-                });
-            }
-        };
-        for (expected, what) in [(TokenKind::Open, "`(`"), (TokenKind::Close, "`)`")] {
-            let token = self.next();
-            if token.kind != expected {
-                let problem = format!("expected {what}, found {}", token.kind.describe());
-                return Err(ExprError::new(token.column, problem).hint(format!("write `{name}()`")));
-            }
-        }
-        Ok(side)
-    }
 }
 
-impl Operator {
-    /// The same comparison with its sides exchanged.
-    fn turned(self) -> Self {
-        match self {
-            Self::Less => Self::Greater,
-            Self::LessEqual => Self::GreaterEqual,
-            Self::Greater => Self::Less,
-            Self::GreaterEqual => Self::LessEqual,
-            same => same,
+fn side(reader: &mut Reader) -> Result<Side, ExprError> {
+    let token = reader.next();
+    let name = match token.kind {
+        TokenKind::Int(number) => return Ok(Side::Int(number)),
+        TokenKind::Text(text) => return Ok(Side::Text(text)),
+        TokenKind::Name(name) => name,
+        other => {
+            let problem =
+                format!("expected a function, a string or a whole number, found {}", other.describe());
+            return Err(ExprError::new(token.column, problem).hint(EXAMPLE));
+        }
+    };
+    let side = match &*name {
+        "RequestMethod" => Side::Method,
+        "IsNetworkError" => Side::NetworkError,
+        "Attempts" => Side::Number(Number::Attempts),
+        "ResponseCode" => Side::Number(Number::ResponseCode),
+        _ => {
+            let error = ExprError::new(token.column, format!("unknown function `{name}`"));
+            return Err(match nearest(&name, &FUNCTIONS) {
+                Some(near) => error.hint(format!("did you mean `{near}()`?")),
+                None => error.hint(format!("{} are known", FUNCTIONS.join(", "))),
+            });
+        }
+    };
+    for (expected, what) in [(TokenKind::Open, "`(`"), (TokenKind::Close, "`)`")] {
+        let token = reader.next();
+        if token.kind != expected {
+            let problem = format!("expected {what}, found {}", token.kind.describe());
+            return Err(ExprError::new(token.column, problem).hint(format!("write `{name}()`")));
         }
     }
+    Ok(side)
 }
 
 #[cfg(test)]
@@ -362,6 +237,6 @@ mod tests {
             assert_eq!(error.column, column, "{text}: {error}");
             assert!(error.to_string().contains(part), "{text}: {error}");
         }
-        assert!(Predicate::parse(&"!".repeat(NESTING_MAX + 1)).is_err());
+        assert!(Predicate::parse(&"!".repeat(crate::expr::NESTING_MAX + 1)).is_err());
     }
 }

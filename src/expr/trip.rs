@@ -4,8 +4,9 @@
 //! NetworkErrorRatio() > 0.5 || LatencyAtQuantileMS(50.0) > 500 || ResponseCodeRatio(500, 600, 0, 600) > 0.25
 //! ```
 
-use super::comparison::{self, Node, Quantity};
+use super::comparison::{Comparisons, Quantity};
 use super::error::ExprError;
+use super::joined;
 use std::fmt;
 
 /// What a breaker measures.
@@ -23,7 +24,7 @@ pub enum TripMeasure {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TripCondition {
     text: Box<str>,
-    node: Node<TripMeasure>,
+    comparisons: Comparisons<TripMeasure>,
 }
 
 impl TripCondition {
@@ -32,12 +33,12 @@ impl TripCondition {
     /// # Errors
     /// What is wrong and where.
     pub fn parse(text: &str) -> Result<Self, ExprError> {
-        Ok(Self { node: comparison::parse(text)?, text: text.trim().into() })
+        Ok(Self { comparisons: joined::parse(text)?, text: text.trim().into() })
     }
 
     /// Whether it holds, where `value` tells what was measured.
     pub fn holds(&self, value: &dyn Fn(&TripMeasure) -> f64) -> bool {
-        self.node.holds(value)
+        self.comparisons.holds(value)
     }
 }
 

@@ -89,7 +89,9 @@ impl Breaker {
             drop(machine);
             match admission {
                 Admission::Refused => return Outcome::Reply(self.fallback(request)),
-                Admission::Restored => visit.effect = self.effect("standby", &self.spec.on_standby),
+                Admission::Restored => {
+                    visit.note_effect(self.effect("standby", &self.spec.on_standby));
+                }
                 Admission::Passes => {}
             }
         }
@@ -115,14 +117,14 @@ impl Breaker {
         }
     }
 
-    fn effect(&self, event: &'static str, webhook: &Option<Arc<Webhook>>) -> Option<Box<Effect>> {
+    fn effect(&self, event: &'static str, webhook: &Option<Arc<Webhook>>) -> Option<Effect> {
         tracing::warn!(middleware = %self.id, event, "circuit breaker");
         let webhook = webhook.clone()?;
-        Some(Box::new(Effect { middleware: self.id.clone(), event, webhook }))
+        Some(Effect { middleware: self.id.clone(), event, webhook })
     }
 
     /// Takes in an outcome; what is to be done if it trips by that.
-    fn record(&self, status: u16, latency: Duration, now: u64, worker: usize) -> Option<Box<Effect>> {
+    fn record(&self, status: u16, latency: Duration, now: u64, worker: usize) -> Option<Effect> {
         let shared = &self.shared;
         if let Some(meter) = shared.meters.get(worker % METERS) {
             let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
@@ -170,7 +172,7 @@ fn with_path(url: &str, path: &str) -> String {
 
 impl Watched {
     /// The request was answered with `status`, or ended as if it had been.
-    pub(super) fn end(&self, status: u16, now: Instant, worker: usize) -> Option<Box<Effect>> {
+    pub(super) fn end(&self, status: u16, now: Instant, worker: usize) -> Option<Effect> {
         let latency = now.saturating_duration_since(self.began);
         self.breaker.record(status, latency, millis(now), worker)
     }

@@ -11,9 +11,7 @@ const OWN: [&str; 3] =
 /// Answers a preflight; notes who asks, since a later step may take `Origin` away from the server.
 pub(super) fn on_request(spec: &CorsSpec, visit: &mut Visit, request: &RequestHead) -> Outcome {
     let Some(origin) = origin(request) else { return Outcome::Pass };
-    if visit.origin.is_none() {
-        visit.origin = Some(origin.into());
-    }
+    visit.rare().origin.get_or_insert_with(|| origin.into());
     if !is_preflight(request) {
         return Outcome::Pass;
     }
@@ -43,7 +41,8 @@ pub(super) fn on_response(
     request: &RequestHead,
     response: &mut ResponseHead,
 ) {
-    let origin = visit.origin.as_deref().or(origin(request));
+    let noted = visit.rare.as_ref().and_then(|rare| rare.origin.as_deref());
+    let origin = noted.or(origin(request));
     let fields = &mut response.fields;
     OWN.into_iter().for_each(|name| fields.remove(name));
     if !spec.allows_any() {

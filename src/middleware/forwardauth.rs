@@ -21,7 +21,8 @@ pub(super) fn on_request(
     for name in spec.request_headers.iter().map(|name| &**name).chain(OF_CLIENT) {
         fields.extend(request.fields.get_all(name).map(|value| (name.into(), value.into())));
     }
-    let target = visit.asked.as_deref().unwrap_or(request.target());
+    let sent = visit.rare.as_ref().and_then(|rare| rare.asked.as_deref());
+    let target = sent.unwrap_or(request.target());
     let url = format!("{scheme}://{}{target}", request.authority());
     for (name, value) in [
         ("X-Forwarded-Method", request.method()),

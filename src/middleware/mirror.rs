@@ -66,12 +66,12 @@ impl Mirroring {
             return Outcome::Pass;
         }
         match Ticket::take(&self.copies) {
-            Some(ticket) => visit.mirrors.push(Mirror {
+            Some(ticket) => visit.rare().mirrors.push(Mirror {
                 backend: self.spec.backend.clone(),
                 body_bytes_max: self.spec.body_bytes_max,
                 ticket,
             }),
-            None => visit.mirrors_dropped += 1,
+            None => visit.rare().mirrors_dropped += 1,
         }
         Outcome::Pass
     }

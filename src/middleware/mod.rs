@@ -88,17 +88,24 @@ pub struct RequestContext<'a> {
     pub params: &'a dyn Fn(&str) -> Option<&'a str>,
 }
 
-/// One request's way through its chain.
+/// One request's way through its chain. Every request pays for its size, also those that pass no chain: what few steps
+/// note stands in [`Rare`].
 #[derive(Debug, Default)]
 pub struct Visit {
     host: Option<Box<str>>,
     holds: SmallVec<[Hold; 1]>,
-    /// The page that asks, as its browser says.
-    origin: Option<Box<str>>,
     /// What the client takes of what a step offers.
     coding: Option<Coding>,
     encoder: Option<Encoder>,
-    effect: Option<Box<Effect>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few steps note of a request.
+#[derive(Debug, Default)]
+struct Rare {
+    /// The page that asks, as its browser says.
+    origin: Option<Box<str>>,
+    effect: Option<Effect>,
     /// The target as the client sent it, where a step will tell it to another service.
     asked: Option<Box<str>>,
     mirrors: Vec<Mirror>,
@@ -120,12 +127,13 @@ impl Visit {
 
     /// The traces of the request that are to be written; once.
     pub fn take_traces(&mut self) -> Vec<Traced> {
-        std::mem::take(&mut self.traces)
+        self.rare.as_mut().map(|rare| std::mem::take(&mut rare.traces)).unwrap_or_default()
     }
 
     /// The copies of the request that are to be sent, and how many are not because too many are on their way; once.
     pub fn take_mirrors(&mut self) -> (Vec<Mirror>, u32) {
-        (std::mem::take(&mut self.mirrors), std::mem::take(&mut self.mirrors_dropped))
+        let Some(rare) = &mut self.rare else { return Default::default() };
+        (std::mem::take(&mut rare.mirrors), std::mem::take(&mut rare.mirrors_dropped))
     }
 
     /// The answer's body is whole already: it goes as it is, and no step is to have it changed.
@@ -136,6 +144,10 @@ impl Visit {
     /// What the body of the answer has to go through, as the step wants it that saw its head; once.
     pub fn take_encoder(&mut self) -> Option<Encoder> {
         self.encoder.take()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 }
 
@@ -327,7 +339,7 @@ impl Chain {
             None => Verdict::Continue,
             Some(steps) => {
                 if steps.asks {
-                    visit.asked = Some(request.target().into());
+                    visit.rare().asked = Some(request.target().into());
                 }
                 steps.on_request(visit, request, context, 0)
             }

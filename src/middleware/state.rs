@@ -94,11 +94,17 @@ impl Visit {
             effect = watched.end(status, now, worker).or(effect.take());
             false
         });
-        self.effect = effect.or(self.effect.take());
+        self.note_effect(effect);
+    }
+
+    pub(super) fn note_effect(&mut self, effect: Option<Effect>) {
+        if effect.is_some() {
+            self.rare().effect = effect;
+        }
     }
 
     /// What is to be done because of it; once.
     pub fn take_effect(&mut self) -> Option<Effect> {
-        self.effect.take().map(|effect| *effect)
+        self.rare.as_mut()?.effect.take()
     }
 }

@@ -474,3 +474,9 @@ proptest! {
         }
     }
 }
+
+/// Every request makes and drops one, also where no middleware runs.
+#[test]
+fn a_visit_is_small() {
+    assert!(size_of::<Visit>() <= 96, "{} bytes; what few steps note belongs to `Rare`", size_of::<Visit>());
+}

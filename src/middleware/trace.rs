@@ -51,7 +51,7 @@ pub(super) fn on_request(
         None => request.target().into(),
         Some(authority) => format!("{scheme}://{authority}{}", request.target()).into(),
     };
-    visit.traces.push(Traced {
+    visit.rare().traces.push(Traced {
         step: step.clone(),
         url,
         request: captured(&spec.request_headers, &request.fields),
@@ -61,7 +61,8 @@ pub(super) fn on_request(
 
 /// Notes the answer as this step sees it.
 pub(super) fn on_response(spec: &TraceSpec, step: &Arc<Step>, visit: &mut Visit, response: &ResponseHead) {
-    if let Some(traced) = visit.traces.iter_mut().find(|traced| Arc::ptr_eq(&traced.step, step)) {
+    let mut traces = visit.rare.iter_mut().flat_map(|rare| &mut rare.traces);
+    if let Some(traced) = traces.find(|traced| Arc::ptr_eq(&traced.step, step)) {
         traced.response = captured(&spec.response_headers, &response.fields);
     }
 }

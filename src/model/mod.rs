@@ -51,6 +51,7 @@ pub use middleware::{
     RedirectSpec, RespondSpec, RewriteSpec, Secret, SyslogPlace, TraceAddress, TraceSpec, TraceTarget,
     Webhook,
 };
+pub use network::{is_listed, parse_network};
 pub use pages::{ErrorPages, Maintenance, PAGE_BYTES_MAX, PAGE_NAME_BYTES_MAX, Page, PageContent};
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersions};
@@ -58,7 +59,7 @@ pub use retry::{Retry, RetryOn};
 pub use route_order::RouteOrder;
 pub use server::{Scheme, Server, ServerState, ServerUrl};
 pub use split::{Pin, Split, SplitPart};
-pub use tls::{CipherSuite, TlsVersion};
+pub use tls::{CipherSuite, TlsVersion, UNSOUND_SUITES};
 pub use variable::{Variable, VariableSpec};
 
 use fields::{Fields, Report};

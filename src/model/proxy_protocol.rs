@@ -1,7 +1,8 @@
 //! The PROXY protocol on a listener: whether a connection begins with the client's address, and who may say it.
 
-use super::fields::{Fields, not_one_of, quote};
+use super::fields::{Fields, not_one_of};
 use super::listener::ListenAddress;
+use super::network;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ pub struct ProxyProtocol {
     pub versions: ProxyVersions,
     /// `ProxyProtocolFrom` (new): peers that send the header, and must; the connections of others are taken as they
     /// are. Empty: every peer. Who connects over a Unix socket always belongs to them.
-    pub from: Vec<IpNet>,
+    pub from: Box<[IpNet]>,
 }
 
 /// Versions of the PROXY protocol.
@@ -44,15 +45,13 @@ impl ProxyVersions {
 impl ProxyProtocol {
     /// Whether the header of this peer is read and believed; `None` is a peer at a Unix socket.
     pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
-        let Some(peer) = peer.map(|peer| peer.to_canonical()) else { return true };
-        self.from.is_empty() || self.from.iter().any(|network| network.contains(&peer))
+        peer.is_none() || self.from.is_empty() || network::is_listed(peer, &self.from)
     }
 
     pub(super) fn write(&self, value: &mut Map<String, Value>) {
         value.insert("ProxyProtocol".into(), self.versions.as_str().into());
         if !self.from.is_empty() {
-            let networks = self.from.iter().map(|network| network.to_string().into());
-            value.insert("ProxyProtocolFrom".into(), Value::Array(networks.collect()));
+            value.insert("ProxyProtocolFrom".into(), network::to_value(&self.from));
         }
     }
 }
@@ -69,16 +68,7 @@ pub(super) fn read(fields: &mut Fields<'_>, address: Option<&ListenAddress>) -> 
             None
         }
     };
-    let mut from = Vec::new();
-    for (path, text) in fields.texts("ProxyProtocolFrom") {
-        let single = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
-        match text.parse::<IpNet>().ok().or_else(single) {
-            Some(network) => from.push(network.trunc()),
-            None => fields
-                .report()
-                .error(path, format!("is {}; a network like `10.0.0.0/8` is expected", quote(text))),
-        }
-    }
+    let from = network::read(fields, "ProxyProtocolFrom").unwrap_or_default();
     let Some(versions) = versions else {
         if !from.is_empty() {
             fields.warning("ProxyProtocolFrom", "has no effect without `ProxyProtocol`");

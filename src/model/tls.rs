@@ -30,7 +30,7 @@ pub enum CipherSuite {
 }
 
 /// Names of suites that vulcand knows and that are broken, or lack forward secrecy or authenticated encryption.
-const UNSOUND: [&str; 11] = [
+pub const UNSOUND_SUITES: [&str; 11] = [
     "TLS_RSA_WITH_RC4_128_SHA",
     "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
     "TLS_RSA_WITH_AES_128_CBC_SHA",
@@ -114,10 +114,10 @@ pub(super) fn read_suites(fields: &mut Fields<'_>) -> Vec<CipherSuite> {
         match CipherSuite::ALL.into_iter().find(|suite| suite.as_str() == name) {
             Some(suite) if suites.contains(&suite) => {}
             Some(suite) => suites.push(suite),
-            None if UNSOUND.contains(&name) => unsound.push(name),
+            None if UNSOUND_SUITES.contains(&name) => unsound.push(name),
             None => {
                 let mut reason = format!("is {}, which is no cipher suite that is known here", quote(name));
-                let known = CipherSuite::ALL.iter().map(|suite| suite.as_str()).chain(UNSOUND);
+                let known = CipherSuite::ALL.iter().map(|suite| suite.as_str()).chain(UNSOUND_SUITES);
                 match nearest(name, known) {
                     Some(near) => reason.push_str(&format!("; did you mean `{near}`?")),
                     None => reason.push_str("; those of TLS 1.3 are always offered, and not listed"),

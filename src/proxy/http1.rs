@@ -156,10 +156,7 @@ async fn answer(mut passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> Aft
             drained(&worker, wire, &mut body, waits, timer, open).await
         }
         Decision::Forward(backend) => {
-            if !passage.mirrors.is_empty() {
-                let mirrors = std::mem::take(&mut passage.mirrors);
-                body = mirror::begin(&passage, mirrors, body);
-            }
+            let body = mirror::begin(&mut passage, body);
             let upgrade = passage.head.upgrade && body.is_empty() && tunnel::is_allowed(&passage.head);
             match forward::send(&mut passage, &backend, body, Some(wire.clone()), timer, upgrade).await {
                 Ok((exchange, first)) => deliver(passage, exchange, first, wire, upgrade).await,
@@ -239,7 +236,7 @@ async fn deliver(
     upgrade: bool,
 ) -> After {
     let mut next = first;
-    let mut head = loop {
+    let head = loop {
         match next {
             Next::Head(head) if head.status == 101 => {
                 return switch(passage, exchange, head, wire, upgrade).await;
@@ -269,6 +266,16 @@ async fn deliver(
             }
         };
     };
+    deliver_final(passage, exchange, head, wire).await
+}
+
+/// Brings the final head to the client, and the body behind it.
+async fn deliver_final(
+    mut passage: Passage,
+    mut exchange: Exchange,
+    mut head: ResponseHead,
+    wire: &Rc<Wire>,
+) -> After {
     passage.answered(head.status);
     passage.status = head.status;
     exchange.commit(&head);

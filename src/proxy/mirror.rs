@@ -41,11 +41,12 @@ pub(super) struct Copied {
     copies: Vec<Copy>,
 }
 
-/// Begins the copies that `mirrors` asks for. Returns the body to be sent on, from which they get theirs.
-pub(super) fn begin(passage: &Passage, mirrors: Vec<(Mirror, Arc<Backend>)>, body: Body) -> Body {
-    if passage.head.upgrade {
+/// Begins the copies that were decided on. Returns the body to be sent on, from which they get theirs.
+pub(super) fn begin(passage: &mut Passage, body: Body) -> Body {
+    if passage.mirrors.is_empty() || passage.head.upgrade {
         return body;
     }
+    let mirrors = std::mem::take(&mut passage.mirrors);
     let known = if body.is_empty() { Some(0) } else { body.remaining() };
     let fits = |most: usize| known.is_none_or(|length| length <= most as u64);
     let mirrors = mirrors.into_iter().filter(|(mirror, _)| fits(mirror.body_bytes_max));

@@ -8,9 +8,9 @@ use super::passage::{Passage, PathAsSent};
 use super::trust::{self, Trust};
 use crate::message::{BodyLength, Known, Method, RequestHead};
 use crate::middleware::{Ask, Question, Reply, RequestContext, Told, Verdict};
-use crate::model::BackendId;
+use crate::model::{BackendId, FrontendSettings, is_listed};
 use crate::route::{Lookup, Params, Query};
-use crate::table::Table;
+use crate::table::{Frontend, Table};
 use crate::telemetry::Reason;
 use crate::upstream::Backend;
 use std::rc::Rc;
@@ -96,36 +96,13 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decided {
         return Ok(Decision::Fail(failure));
     }
     let mut params = Params::default();
-    let frontend = {
-        let head = &passage.head;
-        let query = Query {
-            host: head.host(),
-            path: head.path(),
-            method: head.method(),
-            client: passage.client_ip,
-            lookup: head,
-        };
-        if !table.is_in_scope(&passage.client.listener.id, &query) {
-            return fail(Reason::NoRoute);
-        }
-        match table.find(&query, &mut params) {
-            Some(frontend) => frontend.clone(),
-            None => return fail(Reason::NoRoute),
-        }
-    };
+    let Some(frontend) = find(passage, table, &mut params) else { return fail(Reason::NoRoute) };
     frontend.trips.at(passage.worker.index).begin();
     passage.frontend = Some(frontend.clone());
     let settings = &frontend.object.settings;
     trust::settle(passage, settings);
-    if let Some(maintenance) = &settings.maintenance
-        && !trust::is_listed(passage.client_ip, maintenance.allow.as_deref().unwrap_or_default())
-    {
-        return fail(Reason::Maintenance);
-    }
-    if let (BodyLength::Known(length), Some(most)) = (passage.head.body, settings.body_bytes_max)
-        && length > most
-    {
-        return fail(Reason::BodyTooLarge);
+    if let Some(reason) = refusal(passage, settings) {
+        return fail(reason);
     }
     headers::prepare(passage, settings);
     // Before the chain, which may wait: all of a request is decided from one table.
@@ -161,6 +138,35 @@ fn decide_with(passage: &mut Passage, table: &Table) -> Decided {
     }
 }
 
+/// The frontend that takes the request, where its listener lets it reach any.
+fn find(passage: &Passage, table: &Table, params: &mut Params) -> Option<Arc<Frontend>> {
+    let head = &passage.head;
+    let query = Query {
+        host: head.host(),
+        path: head.path(),
+        method: head.method(),
+        client: passage.client_ip,
+        lookup: head,
+    };
+    if !table.is_in_scope(&passage.client.listener.id, &query) {
+        return None;
+    }
+    table.find(&query, params).cloned()
+}
+
+/// Why the frontend does not take the request as it is.
+fn refusal(passage: &Passage, settings: &FrontendSettings) -> Option<Reason> {
+    if let Some(maintenance) = &settings.maintenance
+        && !is_listed(passage.client_ip, maintenance.allow.as_deref().unwrap_or_default())
+    {
+        return Some(Reason::Maintenance);
+    }
+    match (passage.head.body, settings.body_bytes_max) {
+        (BodyLength::Known(length), Some(most)) if length > most => Some(Reason::BodyTooLarge),
+        _ => None,
+    }
+}
+
 fn fail(reason: Reason) -> Decided {
     Ok(Decision::Fail(Failure::of(reason)))
 }
@@ -168,7 +174,9 @@ fn fail(reason: Reason) -> Decided {
 /// Finds the backends that get copies; where one is gone, it gets none.
 fn note_mirrors(passage: &mut Passage, backend: impl Fn(&BackendId) -> Option<Arc<Backend>>) {
     let (mirrors, dropped) = passage.visit.take_mirrors();
-    passage.worker.shared.mirror_dropped.fetch_add(dropped.into(), Ordering::Relaxed);
+    if dropped > 0 {
+        passage.worker.shared.mirror_dropped.fetch_add(dropped.into(), Ordering::Relaxed);
+    }
     let found = mirrors.into_iter().filter_map(|mirror| backend(&mirror.backend).map(|it| (mirror, it)));
     passage.mirrors = found.collect();
 }

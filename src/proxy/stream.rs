@@ -83,7 +83,7 @@ pub(super) async fn answer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     head: Result<RequestHead, HeadError>,
-    mut body: Body,
+    body: Body,
     upgrade: bool,
 ) -> Answer {
     let head = match head {
@@ -106,10 +106,7 @@ pub(super) async fn answer(
             return Answer::Response(respond(passage, Own::Reply(reply)));
         }
     };
-    if !passage.mirrors.is_empty() {
-        let mirrors = std::mem::take(&mut passage.mirrors);
-        body = mirror::begin(&passage, mirrors, body);
-    }
+    let body = mirror::begin(&mut passage, body);
     let timer = Rc::new(worker.timer());
     let (mut exchange, mut next) =
         match forward::send(&mut passage, &backend, body, None, &timer, upgrade).await {

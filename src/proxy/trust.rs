@@ -2,7 +2,7 @@
 
 use super::passage::Passage;
 use crate::message::{Known, RequestHead};
-use crate::model::FrontendSettings;
+use crate::model::{FrontendSettings, is_listed};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,11 +42,6 @@ pub(super) fn settle(passage: &mut Passage, settings: &FrontendSettings) {
     if let Some(own) = own {
         passage.client_ip = client(&passage.head, peer, own);
     }
-}
-
-/// Whether an address is in one of these networks; none is in none.
-pub(super) fn is_listed(address: Option<IpAddr>, networks: &[IpNet]) -> bool {
-    address.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
 }
 
 /// Who is behind a listed `peer`: the first address from the right of `X-Forwarded-For` that is not listed, or else the

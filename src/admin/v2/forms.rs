@@ -2,7 +2,7 @@
 
 use super::shape::{self, Field, Shape, field, omitted};
 use crate::expr::{Matcher, Route};
-use crate::model::{Kind, duration};
+use crate::model::{CipherSuite, Kind, UNSOUND_SUITES, duration};
 use serde_json::Value;
 
 const TLS: &[Field] = &[
@@ -322,7 +322,9 @@ fn tls(settings: &Value) -> Result<(), String> {
     }
     let suites = at(settings, &["CipherSuites"]).and_then(Value::as_array);
     for suite in suites.into_iter().flatten().filter_map(Value::as_str) {
-        if !CIPHER_SUITES.contains(&suite) {
+        let is_known =
+            UNSOUND_SUITES.contains(&suite) || SOUND_SUITES.iter().any(|sound| sound.as_str() == suite);
+        if !is_known {
             return Err(format!("unsupported cipher suite: {suite}"));
         }
     }
@@ -336,21 +338,8 @@ fn tls(settings: &Value) -> Result<(), String> {
     }
 }
 
-const CIPHER_SUITES: [&str; 13] = [
-    "TLS_RSA_WITH_RC4_128_SHA",
-    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
-    "TLS_RSA_WITH_AES_128_CBC_SHA",
-    "TLS_RSA_WITH_AES_256_CBC_SHA",
-    "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
-    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-];
+/// Suites that vulcand knows and that are sound.
+const SOUND_SUITES: [CipherSuite; 2] = [CipherSuite::RsaAes128Gcm, CipherSuite::EcdsaAes128Gcm];
 
 #[cfg(test)]
 mod tests {

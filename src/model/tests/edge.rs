@@ -168,7 +168,7 @@ fn listeners() {
         &https.replace("}}", r#"},"ProxyProtocol":"PROXY","ProxyProtocolFrom":["a.example","10.0.0.0/33"]}"#),
         None,
         &[
-            r#"e ProxyProtocolFrom[0]: is "a.example"; a network like `10.0.0.0/8` is expected"#,
+            r#"e ProxyProtocolFrom[0]: is "a.example"; an address or a network like `10.0.0.0/8` is expected"#,
             r#"e ProxyProtocolFrom[1]: is "10.0.0.0/33""#,
             "w ProxyProtocol: lets whoever",
         ],

@@ -246,7 +246,7 @@ fn ipfilters() {
     bad(
         "ipfilter",
         r#"{"Allow":["10.0.0.0/33","a"]}"#,
-        &["Allow[0]: \"10.0.0.0/33\" is no address", "Allow[1]"],
+        &["Allow[0]: is \"10.0.0.0/33\"; an address or a network", "Allow[1]"],
     );
 }
 
