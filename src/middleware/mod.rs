@@ -89,7 +89,7 @@ pub struct RequestContext<'a> {
 }
 
 /// One request's way through its chain. Every request pays for its size, also those that pass no chain: what few steps
-/// note stands in [`Rare`].
+/// note stands apart, in a box.
 #[derive(Debug, Default)]
 pub struct Visit {
     host: Option<Box<str>>,

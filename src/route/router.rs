@@ -220,7 +220,7 @@ impl<T> Router<T> {
         }
     }
 
-    /// An index without routes, which prefers them in this order. With vulcand's, a route's [`Rank`] decides only among
+    /// An index without routes, which prefers them in this order. With vulcand's, a route's rank decides only among
     /// those of the same priority that vulcand does not have, which stand behind those it has.
     pub fn with_order(order: RouteOrder) -> Self {
         let vulcand = || Vulcand { written: ShardedMap::new(), positions: Arc::default(), stale: false };
