@@ -5,7 +5,7 @@
 
 use super::answer::Failure;
 use crate::model::hidden::HIDDEN;
-use crate::model::{KeyPairSource, Object, ObjectKey, Strictness};
+use crate::model::{KeyPairSource, Object, ObjectKey, Strictness, edit};
 use crate::telemetry::rfc3339;
 use crate::tls::{Certificate, SealKeys};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -180,17 +180,11 @@ fn authorities(value: &Value) -> Value {
 
 /// What stands at a path with dots. The last one counts where there are several spellings.
 fn pair_of<'v>(value: &'v Value, field: &str) -> Option<&'v Value> {
-    field.split('.').try_fold(value, |value, part| {
-        let mut same = value.as_object()?.iter().filter(|(name, _)| name.eq_ignore_ascii_case(part));
-        same.next_back().map(|(_, value)| value)
-    })
+    field.split('.').try_fold(value, |value, part| edit::last_spelled(value.as_object()?, part))
 }
 
 fn pair_mut<'v>(value: &'v mut Value, field: &str) -> Option<&'v mut Value> {
-    field.split('.').try_fold(value, |value, part| {
-        let same = value.as_object_mut()?.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case(part));
-        same.last().map(|(_, value)| value)
-    })
+    field.split('.').try_fold(value, |value, part| edit::last_spelled_mut(value.as_object_mut()?, part))
 }
 
 /// SHA-256 of the server's own certificate, as browsers and `openssl x509 -fingerprint` show it.

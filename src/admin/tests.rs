@@ -92,7 +92,7 @@ impl Running for Fake {
         let stats = |trips: &[(u16, bool, u64)]| {
             let slots = WorkerSlots::<RoundTrips>::new(2);
             for (number, (status, failed, micros)) in trips.iter().enumerate() {
-                slots.at(number % 2).record(crate::upstream::millis(at), *status, *failed, *micros);
+                slots.at(number % 2).record(crate::meter::millis(at), *status, *failed, *micros);
             }
             Stats::of(at, &slots).unwrap()
         };

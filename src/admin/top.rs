@@ -3,10 +3,10 @@
 use super::Admin;
 use super::answer::Failure;
 use super::extract::Query;
+use crate::meter::millis;
 use crate::meter::{RoundTrips, Trips, stand_out};
 use crate::model::{self, BackendId};
 use crate::telemetry::WorkerSlots;
-use crate::upstream::millis;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;

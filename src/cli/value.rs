@@ -27,10 +27,7 @@ pub(super) fn parse(name: &str, text: &str) -> anyhow::Result<Vec<Value>> {
 
 /// The field at a path, names without regard to case; the last of several spellings.
 pub(super) fn field<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
-    let step = |here: &'v Value, name: &str| {
-        let (_, found) = here.as_object()?.iter().rfind(|(there, _)| there.eq_ignore_ascii_case(name))?;
-        Some(found)
-    };
+    let step = |here: &'v Value, name: &str| edit::last_spelled(here.as_object()?, name);
     path.split('.').try_fold(value, step).filter(|value| !value.is_null())
 }
 

@@ -17,7 +17,22 @@ pub fn nanos(at: Instant) -> u64 {
     }
 }
 
-/// The same in milliseconds.
+/// The same in milliseconds; at least 1.
 pub fn millis(at: Instant) -> u64 {
-    nanos(at) / 1_000_000
+    (nanos(at) / 1_000_000).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn instants_keep_their_distance() {
+        let now = Instant::now();
+        let ms = Duration::from_millis(250);
+        assert_eq!(millis(now + ms) - millis(now), 250);
+        assert!(millis(now) > 0);
+        assert!((249..=251).contains(&(millis(now) - millis(now - ms))));
+    }
 }

@@ -33,30 +33,24 @@ pub(super) enum Hold {
 impl State {
     /// Of a new form of a middleware, with what `previous` knows as far as that keeps its meaning.
     pub(super) fn compile(middleware: &Middleware, previous: Option<&Self>) -> Self {
-        match (&middleware.spec, previous) {
-            (MiddlewareSpec::RateLimit(spec), Some(Self::RateLimit(previous))) => {
-                Self::RateLimit(RateLimit::compile(spec, Some(previous)))
+        macro_rules! before {
+            ($kind:ident) => {
+                match previous {
+                    Some(Self::$kind(before)) => Some(before),
+                    _ => None,
+                }
+            };
+        }
+        match &middleware.spec {
+            MiddlewareSpec::RateLimit(spec) => Self::RateLimit(RateLimit::compile(spec, before!(RateLimit))),
+            MiddlewareSpec::ConnLimit(spec) => Self::ConnLimit(ConnLimit::compile(spec, before!(ConnLimit))),
+            MiddlewareSpec::Breaker(spec) => {
+                Self::Breaker(Breaker::compile(&middleware.id, spec, before!(Breaker).map(|it| &**it)))
             }
-            (MiddlewareSpec::RateLimit(spec), _) => Self::RateLimit(RateLimit::compile(spec, None)),
-            (MiddlewareSpec::ConnLimit(spec), Some(Self::ConnLimit(previous))) => {
-                Self::ConnLimit(ConnLimit::compile(spec, Some(previous)))
+            MiddlewareSpec::Auth(spec) | MiddlewareSpec::BasicAuth(spec) => {
+                Self::BasicAuth(BasicAuth::compile(spec, before!(BasicAuth).map(|it| &**it)).into())
             }
-            (MiddlewareSpec::ConnLimit(spec), _) => Self::ConnLimit(ConnLimit::compile(spec, None)),
-            (MiddlewareSpec::Breaker(spec), Some(Self::Breaker(previous))) => {
-                Self::Breaker(Breaker::compile(&middleware.id, spec, Some(previous)))
-            }
-            (MiddlewareSpec::Breaker(spec), _) => Self::Breaker(Breaker::compile(&middleware.id, spec, None)),
-            (
-                MiddlewareSpec::Auth(spec) | MiddlewareSpec::BasicAuth(spec),
-                Some(Self::BasicAuth(previous)),
-            ) => Self::BasicAuth(BasicAuth::compile(spec, Some(previous)).into()),
-            (MiddlewareSpec::Auth(spec) | MiddlewareSpec::BasicAuth(spec), _) => {
-                Self::BasicAuth(BasicAuth::compile(spec, None).into())
-            }
-            (MiddlewareSpec::Mirror(spec), Some(Self::Mirror(previous))) => {
-                Self::Mirror(Mirroring::compile(spec, Some(previous)))
-            }
-            (MiddlewareSpec::Mirror(spec), _) => Self::Mirror(Mirroring::compile(spec, None)),
+            MiddlewareSpec::Mirror(spec) => Self::Mirror(Mirroring::compile(spec, before!(Mirror))),
             _ => Self::None,
         }
     }

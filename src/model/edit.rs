@@ -309,6 +309,16 @@ fn merge_into(value: &mut Value, new: &Value) {
     }
 }
 
+/// The field of a name without regard to case: the last one where it stands in several spellings.
+pub fn last_spelled<'v>(map: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+    map.iter().rfind(|(there, _)| there.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// The same, to be changed.
+pub fn last_spelled_mut<'v>(map: &'v mut Map<String, Value>, name: &str) -> Option<&'v mut Value> {
+    map.iter_mut().filter(|(there, _)| there.eq_ignore_ascii_case(name)).last().map(|(_, value)| value)
+}
+
 /// The last spelling of a name that stands in the object.
 fn existing(map: &Map<String, Value>, name: &str) -> Option<String> {
     map.keys().rfind(|there| there.eq_ignore_ascii_case(name)).cloned()

@@ -3,6 +3,7 @@
 //! A value is shown with a mark in their places. A value that carries the mark back gets what the store has, so that what
 //! was read can be edited and written. Key pairs have marks of their own, since those tell something.
 
+use super::edit;
 use super::key::ObjectKey;
 use serde_json::{Map, Value};
 
@@ -20,7 +21,8 @@ pub fn hide(key: &ObjectKey, mut value: Value) -> Value {
             }
         }
         ObjectKey::Host(_) => {
-            let auto = part_mut(&mut value, "settings").and_then(|settings| find_mut(settings, "autocert"));
+            let auto = part_mut(&mut value, "settings")
+                .and_then(|settings| edit::last_spelled_mut(settings, "autocert"));
             if let Some(Value::Object(auto)) = auto {
                 hide_below(auto, &|name| name.eq_ignore_ascii_case("key"));
             }
@@ -194,17 +196,12 @@ fn restore_below(value: &mut Value, stored: Option<&Value>, path: &str) -> Resul
 
 /// The field of this very name, else the last one in another spelling.
 fn find<'v>(fields: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
-    let other = || fields.iter().rfind(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-    fields.get(name).or_else(other)
-}
-
-fn find_mut<'v>(fields: &'v mut Map<String, Value>, name: &str) -> Option<&'v mut Value> {
-    fields.iter_mut().filter(|(known, _)| known.eq_ignore_ascii_case(name)).last().map(|(_, value)| value)
+    fields.get(name).or_else(|| edit::last_spelled(fields, name))
 }
 
 /// The last one counts where there are several spellings.
 fn part_mut<'v>(value: &'v mut Value, name: &str) -> Option<&'v mut Map<String, Value>> {
-    find_mut(value.as_object_mut()?, name)?.as_object_mut()
+    edit::last_spelled_mut(value.as_object_mut()?, name)?.as_object_mut()
 }
 
 #[cfg(test)]

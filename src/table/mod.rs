@@ -66,7 +66,7 @@ pub struct Frontend {
     pub chain: Chain,
     /// Kept over tables as long as the frontend exists.
     pub counters: Arc<WorkerSlots<FrontendCounters>>,
-    /// Its requests of late, as each worker recorded them; kept as long. The time is that of [`upstream::millis`].
+    /// Its requests of late, as each worker recorded them; kept as long. The time is that of [`crate::meter::millis`].
     pub trips: Arc<WorkerSlots<RoundTrips>>,
 }
 

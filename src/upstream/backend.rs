@@ -2,13 +2,13 @@
 
 use super::budget::Budget;
 use super::circuit::{Circuit, ConnectionPermit, Full, PendingPermit};
-use super::clock::millis;
 use super::connect::Connector;
 use super::known::Checked;
 use super::outlier::{Cause, Observation, may_eject};
 use super::ring::Ring;
 use super::server::{Birth, Server, Standing};
 use super::view::{Rules, View};
+use crate::meter::millis;
 use crate::model::{self, BackendId, BackendSettings, Policy, Scheme};
 use crate::telemetry::{BackendCounters, WorkerSlots};
 use crate::tls::Certificate;

@@ -2,7 +2,7 @@
 //!
 //! Without a lock and exact but for what changes at the turn of a second.
 
-use super::clock::millis;
+use crate::meter::millis;
 use crate::model::Retry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

@@ -1,20 +1,6 @@
-//! Instants as atomics hold them: milliseconds, never 0.
+//! Numbers that choosing a server works with: durations in milliseconds, spread bits, places.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
-
-/// A day: instants a little before the first look at the clock have a number of their own, too.
-const OFFSET: u64 = 86_400_000;
-
-/// Milliseconds since a day before the process first asked; at least 1.
-pub fn millis(at: Instant) -> u64 {
-    static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let base = *BASE;
-    match at.checked_duration_since(base) {
-        Some(after) => OFFSET + whole_millis(after),
-        None => OFFSET.saturating_sub(whole_millis(base.duration_since(at))).max(1),
-    }
-}
+use std::time::Duration;
 
 /// A duration in whole milliseconds.
 pub(super) fn whole_millis(duration: Duration) -> u64 {
@@ -37,15 +23,6 @@ pub(super) fn place(random: u64, length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn instants_keep_their_distance() {
-        let now = Instant::now();
-        let ms = Duration::from_millis(250);
-        assert_eq!(millis(now + ms) - millis(now), 250);
-        assert!(millis(now) > 0);
-        assert!((249..=251).contains(&(millis(now) - millis(now - ms))));
-    }
 
     #[test]
     fn places_cover_their_range_evenly() {

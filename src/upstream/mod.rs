@@ -29,7 +29,7 @@ mod view;
 pub use backend::{Backend, BackendGuard, HealthCounts};
 pub use check::{CheckFailure, Checker};
 pub use circuit::{ConnectionPermit, Full, PendingPermit};
-pub use clock::{millis, mix};
+pub use clock::mix;
 pub use connect::{ConnectError, Connected, Connector};
 pub use http2::{LocalExecutor, Multiplexed, StreamGuard};
 pub use outlier::Observation;

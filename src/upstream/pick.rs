@@ -3,9 +3,10 @@
 //! Nothing is allocated and nothing waits. `O(1)` as long as most servers can take the request.
 
 use super::backend::Backend;
-use super::clock::{millis, mix, place};
+use super::clock::{mix, place};
 use super::server::{Server, Standing};
 use super::view::View;
+use crate::meter::millis;
 use crate::model::Policy;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

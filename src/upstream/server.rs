@@ -1,12 +1,12 @@
 //! A server as requests see it, and what of it outlives tables.
 
 use super::circuit::{Circuit, Connections};
-use super::clock::{millis, whole_millis};
+use super::clock::whole_millis;
 use super::known::{Checked, Known};
 use super::latency::PeakEwma;
 use super::outlier::Ejection;
 use super::sticky::server_hash;
-use crate::meter::RoundTrips;
+use crate::meter::{RoundTrips, millis};
 use crate::model::{self, ServerId, ServerState, ServerUrl};
 use crate::telemetry::WorkerSlots;
 use std::net::{IpAddr, SocketAddr};
@@ -151,7 +151,7 @@ impl Server {
     }
 
     /// What became of attempts here, as each worker recorded it; kept over tables. The time is that of
-    /// [`millis`](super::millis).
+    /// [`millis`](crate::meter::millis).
     pub fn trips(&self) -> &WorkerSlots<RoundTrips> {
         &self.identity.trips
     }

@@ -1,8 +1,8 @@
 //! Reading: what the store holds, in vulcand's form.
 
-use super::shape::find;
 use super::{Refusal, forms, shape, told};
 use crate::admin::Admin;
+use crate::model::edit::last_spelled;
 use crate::model::{Host, Kind, Object, ObjectKey, Strictness};
 use crate::store::{Area, Entry};
 use crate::tls::Certificate;
@@ -189,7 +189,7 @@ impl Admin {
 
 /// The key pair of a host in the stored or the told form.
 pub(super) fn key_pair(form: &Value) -> Option<&Value> {
-    find(form.get("Settings")?.as_object()?, "KeyPair")
+    last_spelled(form.get("Settings")?.as_object()?, "KeyPair")
 }
 
 pub(super) fn settings_mut(form: &mut Value) -> Option<&mut Map<String, Value>> {

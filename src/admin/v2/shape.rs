@@ -3,6 +3,7 @@
 //! Values are read as Go reads them: names without regard to case, null as nothing said, unknown fields passed over.
 
 use crate::model::duration;
+use crate::model::edit::last_spelled;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
@@ -63,7 +64,7 @@ fn read_object(fields: &[Field], value: &Value, path: &str) -> Result<Value, Str
     };
     let mut read = Map::new();
     for field in fields {
-        let found = find(map, field.name).unwrap_or(&Value::Null);
+        let found = last_spelled(map, field.name).unwrap_or(&Value::Null);
         let path =
             if path == "the object" { field.name.to_owned() } else { format!("{path}.{}", field.name) };
         let value = read_value(&field.shape, found, &path)?;
@@ -72,11 +73,6 @@ fn read_object(fields: &[Field], value: &Value, path: &str) -> Result<Value, Str
         }
     }
     Ok(Value::Object(read))
-}
-
-/// The last one counts where a field stands in several spellings.
-pub(super) fn find<'v>(map: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
-    map.iter().rfind(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 fn read_value(shape: &Shape, value: &Value, path: &str) -> Result<Value, String> {

@@ -1,9 +1,9 @@
 //! Writing: upserts and removals, with vulcand's checks before our own.
 
 use super::objects::{Nested, key_pair, settings_mut};
-use super::shape::find;
 use super::{Refusal, forms, read_body, shape, told};
 use crate::admin::Admin;
+use crate::model::edit::last_spelled;
 use crate::model::{BackendId, Host, Kind, Object, ObjectKey, Severity, Strictness, duration};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, StoreError, Transaction};
 use crate::tls::Certificate;
@@ -128,9 +128,9 @@ fn wanted(kind: Kind, parent: Option<&str>, body: &[u8]) -> Result<Wanted, Refus
         Value::Null => return Err(missing()),
         _ => return Err(Refusal::wrong(format!("an object with the field {name} is expected"))),
     };
-    let value = find(fields, name).filter(|value| !value.is_null()).ok_or_else(missing)?;
+    let value = last_spelled(fields, name).filter(|value| !value.is_null()).ok_or_else(missing)?;
     let form = forms::form(kind, value, None).map_err(Refusal::wrong)?;
-    let ttl = match (kind, find(fields, "TTL")) {
+    let ttl = match (kind, last_spelled(fields, "TTL")) {
         (Kind::Host | Kind::Listener | Kind::Backend, _) | (_, None | Some(Value::Null)) => None,
         (_, Some(Value::String(text))) if text.is_empty() => None,
         (_, Some(Value::String(text))) => {
@@ -359,7 +359,7 @@ fn echo(mut form: Value) -> Value {
 }
 
 fn kind_of(value: Option<&Value>) -> Option<&str> {
-    find(value?.as_object()?, "Type")?.as_str()
+    last_spelled(value?.as_object()?, "Type")?.as_str()
 }
 
 fn reasons(problems: Vec<Value>) -> String {

@@ -6,7 +6,7 @@ use crate::support::echo::Echo;
 use crate::support::{Directory, Flipgate, TestAuthority, TestCertificate, shared};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -99,13 +99,7 @@ impl Scene {
     }
 
     fn rustls(&self, client: Option<&TestCertificate>) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(der(&self.server)).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
+        let builder = self.server.trusting();
         let config = match client {
             None => builder.with_no_client_auth(),
             Some(client) => {

@@ -1,7 +1,12 @@
 //! Certificates made for a test.
 
+use rustls::client::WantsClientCert;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A self-signed certificate with its key.
@@ -21,6 +26,17 @@ impl TestCertificate {
     /// A host object that holds the pair itself.
     pub fn host(&self, default: bool) -> Value {
         json!({"Settings": {"Default": default, "KeyPair": {"Cert": base64(&self.certificate), "Key": base64(&self.key)}}})
+    }
+
+    /// A client's settings that trust this certificate and no other.
+    pub fn trusting(&self) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
     }
 
     /// Writes the certificate for clients to trust.

@@ -3,9 +3,8 @@
 use super::PREFIX;
 use super::upstreams::Upstreams;
 use crate::support::{Answer, Connection, Flipgate, Keys, TestCertificate, get, shared, until};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -237,14 +236,7 @@ fn what_a_client_sends_is_no_template() {
 
 /// A connection with TLS, kept until dropped.
 fn secure(address: SocketAddr, certificate: &TestCertificate) -> StreamOwned<ClientConnection, TcpStream> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = certificate.trusting().with_no_client_auth();
     let name = ServerName::try_from("shop.test").unwrap();
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

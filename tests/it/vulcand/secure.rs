@@ -2,9 +2,7 @@
 
 use super::vctl_program;
 use crate::support::TestCertificate;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::process::Command;
@@ -56,14 +54,7 @@ impl SealedPair {
 
     /// An address that carries what it gets to `to` in TLS, as long as the runtime lives.
     pub fn encrypted(&self, runtime: &Runtime, to: SocketAddr) -> SocketAddr {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.certificate.certificate.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = self.certificate.trusting().with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(config));
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
