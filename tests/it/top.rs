@@ -54,7 +54,8 @@ fn statistics_tell_what_happened() {
     // A request is counted once its answer is out, and each worker has a slot of its own.
     let top = until("all is counted", Duration::from_secs(5), || {
         let top = flipgate.admin().json("/v3/top");
-        (named(&top["frontends"], "shop")["requests"] == 40).then_some(top)
+        let requests = |id| named(&top["frontends"], id)["requests"].as_u64();
+        (requests("shop") == Some(40) && requests("gone") == Some(3)).then_some(top)
     });
     // The worst first; what had no requests is not there.
     let ids: Vec<_> = top["frontends"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
