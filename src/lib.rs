@@ -31,6 +31,7 @@
 //! | trace | the record of one request that a middleware asks for |
 //! | member, fleet | a proxy that follows a store; all of them |
 //! | served, quiet, drained, safe | every worker uses a table of the revision; no older request can still begin an attempt; nothing is open on the old side; nothing in force names it and every member has drained it |
+//! | registrar, unit | the process that keeps the store in step with Kubernetes; a part of the cluster that it converts as one |
 //! | worker, inbox | one thread with its own event loop, sockets and upstream connections; the queue by which others talk to it |
 //!
 //! # Rooms
@@ -42,16 +43,16 @@
 //! | --- | --- |
 //! | 7 | `cli` the verbs |
 //! | 6 | [`app`] wiring: configuration in, running parts with their bound addresses out; the embedder's [`Gate`](app::Gate) |
-//! | 5 | `admin` the API |
+//! | 5 | `admin` the API, `registrar` which keeps the store in step with Kubernetes |
 //! | 4 | [`proxy`] the data plane, and [`control`] the control plane, which do not know each other |
 //! | 3 | [`table`] the compiled table, the one swap, and the board both planes share; [`flip`] the way from one backend to another, over a whole fleet |
 //! | 2 | [`route`] match, [`middleware`] change, [`upstream`] carry, [`store`] keep |
-//! | 1 | [`message`] an HTTP message on its way, [`wire`] the bytes under it, [`tls`], [`telemetry`], [`config`], [`meter`] what happened of late |
+//! | 1 | [`message`] an HTTP message on its way, [`wire`] the bytes under it, [`tls`], [`telemetry`], [`config`], [`meter`] what happened of late, `kubernetes` a client and the lease that one of several holds |
 //! | 0 | [`model`] the objects, [`expr`] the expression language |
 //!
 //! What decides is pure: [`model`], [`expr`], [`message`], [`meter`], [`route`], [`middleware`] and the compiling in [`table`] know
-//! no socket, clock or file. `cli` and `admin` are features; without them and `etcd` the library builds with neither
-//! their dependencies nor `protoc`.
+//! no socket, clock or file. `cli`, `admin` and `kubernetes` are features; without them and `etcd` the library builds
+//! with neither their dependencies nor `protoc`.
 //!
 //! # A request, hop by hop
 //!
@@ -188,6 +189,8 @@ pub mod expr;
 pub mod model;
 
 pub mod config;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod message;
 pub mod meter;
 pub mod telemetry;
@@ -207,6 +210,9 @@ pub mod proxy;
 
 #[cfg(feature = "admin")]
 pub mod admin;
+#[cfg(feature = "kubernetes")]
+pub mod registrar;
+
 pub mod app;
 #[cfg(feature = "cli")]
 pub mod cli;

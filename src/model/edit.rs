@@ -109,6 +109,7 @@ pub(in crate::model) const NAMES: &[&str] = &[
     "OnStandby",
     "OnTripped",
     "Outlier",
+    "Owner",
     "Page",
     "PanicPercent",
     "PassAuthorization",

@@ -126,15 +126,19 @@ impl Object {
     /// Reads a value that is JSON already.
     pub fn parse_value(key: &ObjectKey, value: &Value, strictness: Strictness) -> Parsed {
         let report = Report::new(strictness);
-        let object = Fields::read(&report, "", value, |fields| match key {
-            ObjectKey::Listener(id) => listener::read(fields, id).map(Self::Listener),
-            ObjectKey::Host(name) => host::read(fields, name).map(Self::Host),
-            ObjectKey::Frontend(id) => frontend::read(fields, id).map(Self::Frontend),
-            ObjectKey::OwnMiddleware(_, id) | ObjectKey::SharedMiddleware(id) => {
-                middleware::read(fields, id).map(Self::Middleware)
+        let object = Fields::read(&report, "", value, |fields| {
+            // Whose it is concerns only who writes it.
+            fields.text("Owner");
+            match key {
+                ObjectKey::Listener(id) => listener::read(fields, id).map(Self::Listener),
+                ObjectKey::Host(name) => host::read(fields, name).map(Self::Host),
+                ObjectKey::Frontend(id) => frontend::read(fields, id).map(Self::Frontend),
+                ObjectKey::OwnMiddleware(_, id) | ObjectKey::SharedMiddleware(id) => {
+                    middleware::read(fields, id).map(Self::Middleware)
+                }
+                ObjectKey::Backend(id) => backend::read(fields, id).map(Self::Backend),
+                ObjectKey::Server(backend, id) => server::read(fields, backend, id).map(Self::Server),
             }
-            ObjectKey::Backend(id) => backend::read(fields, id).map(Self::Backend),
-            ObjectKey::Server(backend, id) => server::read(fields, backend, id).map(Self::Server),
         });
         let object = object.flatten().filter(|_| !report.has_errors());
         if object.is_none() && !report.has_errors() {

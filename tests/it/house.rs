@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 /// Layers from the bottom. A room may use rooms of lower layers, never of its own.
 const LAYERS: [&[&str]; 8] = [
     &["model", "expr"],
-    &["message", "tls", "telemetry", "config", "wire", "meter"],
+    &["message", "tls", "telemetry", "config", "wire", "meter", "kubernetes"],
     &["route", "middleware", "upstream", "store"],
     &["table", "flip"],
     &["proxy", "control"],
-    &["admin"],
+    &["admin", "registrar"],
     &["app"],
     &["cli"],
 ];

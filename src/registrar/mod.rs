@@ -1,0 +1,24 @@
+//! The registrar keeps the store in step with Kubernetes: pods come and go, the routing table follows by itself.
+//!
+//! # A change in the cluster, hop by hop
+//!
+//! 1. `watch` lists and watches each kind; an object is cut down to what matters ([`seen`]) as it arrives.
+//! 2. [`World`] takes it in and says which [`Unit`]s it concerns: the pods of one backend, a Service, an Ingress.
+//! 3. [`convert`](convert::convert) says, for one unit, which objects should stand in the store. It is a pure function of
+//!    the world.
+//! 4. `ledger` puts the claims of all units together: who wants a key, and what it should hold. Where two units want
+//!    different values, the older one wins and the other has a problem.
+//! 5. `plan` compares with the store as the registrar follows it, and makes the fewest transactions; one change is one
+//!    transaction if it fits.
+//! 6. `runner` commits them while this process leads, each under the leader's epoch.
+//!
+//! An object of the registrar's says so in its field `Owner`, which begins with the cluster's name and a colon. What has
+//! no such `Owner` is never touched; who takes the field away takes the object over.
+
+pub mod convert;
+pub mod seen;
+mod unit;
+mod world;
+
+pub use unit::{Source, Unit};
+pub use world::{Change, Kind, World};

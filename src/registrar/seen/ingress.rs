@@ -1,0 +1,143 @@
+//! Ingresses and their classes.
+
+use super::Meta;
+use crate::kubernetes::Name;
+
+/// An Ingress, as its author wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingress {
+    /// Name, age and annotations; the old annotation for the class is among them.
+    pub meta: Meta,
+    /// `spec.ingressClassName`.
+    pub class: Option<Box<str>>,
+    /// `spec.defaultBackend`.
+    pub default_backend: Option<IngressBackend>,
+    /// `spec.rules`.
+    pub rules: Vec<IngressRule>,
+    /// `spec.tls`.
+    pub tls: Vec<IngressTls>,
+    /// `status.loadBalancer.ingress`: addresses and names, sorted.
+    pub published: Vec<Box<str>>,
+}
+
+/// Paths of one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressRule {
+    /// `shop.example`, `*.shop.example`, or every host.
+    pub host: Option<Box<str>>,
+    /// In its order.
+    pub paths: Vec<IngressPath>,
+}
+
+/// One path and where it leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressPath {
+    /// Absent: all.
+    pub path: Option<Box<str>>,
+    /// How it is meant.
+    pub kind: PathType,
+    /// Where it leads.
+    pub backend: IngressBackend,
+}
+
+/// `pathType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathType {
+    /// The path and nothing else.
+    Exact,
+    /// By whole segments.
+    Prefix,
+    /// As the controller likes: a prefix, or a regular expression where annotations ask for it.
+    ImplementationSpecific,
+}
+
+/// Where an Ingress leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IngressBackend {
+    /// A Service in the same namespace.
+    Service {
+        /// Its name.
+        name: Box<str>,
+        /// Which of its ports.
+        port: PortRef,
+    },
+    /// Something that is no Service, which Flipgate does not know.
+    Resource {
+        /// For people: kind and name.
+        what: Box<str>,
+    },
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PortRef {
+    /// By its number.
+    Number(u16),
+    /// By its name.
+    Name(Box<str>),
+}
+
+/// A certificate for some hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressTls {
+    /// Empty: those of the rules.
+    pub hosts: Vec<Box<str>>,
+    /// A Secret in the same namespace; absent: the proxy's default certificate.
+    pub secret: Option<Box<str>>,
+}
+
+/// An IngressClass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressClass {
+    /// Its name.
+    pub name: Box<str>,
+    /// `spec.controller`.
+    pub controller: Box<str>,
+    /// Whether Ingresses without a class are of it.
+    pub is_default: bool,
+}
+
+/// Annotations that name a Secret in the Ingress's namespace, or in another one as `NAMESPACE/NAME`.
+const SECRET_ANNOTATIONS: [&str; 3] = [
+    "nginx.ingress.kubernetes.io/auth-secret",
+    "nginx.ingress.kubernetes.io/auth-tls-secret",
+    "nginx.ingress.kubernetes.io/proxy-ssl-secret",
+];
+
+impl Ingress {
+    /// The Services that its conversion depends on.
+    pub fn services(&self) -> impl Iterator<Item = Name> {
+        let paths = self.rules.iter().flat_map(|rule| &rule.paths).map(|path| &path.backend);
+        let named = paths.chain(&self.default_backend).filter_map(|backend| match backend {
+            IngressBackend::Service { name, .. } => Some(&**name),
+            IngressBackend::Resource { .. } => None,
+        });
+        let fallback = self.meta.annotation("nginx.ingress.kubernetes.io/default-backend");
+        named.chain(fallback).map(|name| self.meta.name.beside(name))
+    }
+
+    /// The Secrets that its conversion depends on.
+    pub fn secrets(&self) -> impl Iterator<Item = Name> {
+        let certificates = self.tls.iter().filter_map(|tls| tls.secret.as_deref());
+        let others = SECRET_ANNOTATIONS.iter().filter_map(|key| self.meta.annotation(key));
+        certificates.chain(others).map(|name| self.secret_name(name))
+    }
+
+    /// The Secret that an annotation means: `NAME` or `NAMESPACE/NAME`.
+    pub fn secret_name(&self, text: &str) -> Name {
+        match text.split_once('/') {
+            Some((namespace, name)) => Name::new(namespace, name),
+            None => self.meta.name.beside(text),
+        }
+    }
+
+    /// The hosts of its rules; none for rules that are for every host.
+    pub fn hosts(&self) -> impl Iterator<Item = Option<&str>> {
+        self.rules.iter().map(|rule| rule.host.as_deref())
+    }
+
+    /// Whether it takes a part of the requests of other Ingresses, and has none of its own.
+    pub fn is_canary(&self) -> bool {
+        self.meta.annotation("nginx.ingress.kubernetes.io/canary") == Some("true")
+    }
+}

@@ -1,0 +1,315 @@
+//! What is known of the cluster, and what of the store the conversion depends on.
+
+use super::seen::{Ingress, IngressClass, Pod, Secret, Service, Slice};
+use super::unit::Unit;
+use crate::kubernetes::Name;
+use crate::model::BackendId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The kinds of objects that are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Services.
+    Service,
+    /// EndpointSlices.
+    Slice,
+    /// Pods with the label.
+    Pod,
+    /// Ingresses.
+    Ingress,
+    /// Secrets.
+    Secret,
+    /// IngressClasses.
+    Class,
+}
+
+impl Kind {
+    /// All, in the order in which they are asked for.
+    pub const ALL: [Self; 6] =
+        [Self::Service, Self::Slice, Self::Pod, Self::Ingress, Self::Secret, Self::Class];
+
+    /// As in the API's paths and in metrics: `endpointslices`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "services",
+            Self::Slice => "endpointslices",
+            Self::Pod => "pods",
+            Self::Ingress => "ingresses",
+            Self::Secret => "secrets",
+            Self::Class => "ingressclasses",
+        }
+    }
+}
+
+/// One object is there, as it is now, or it is gone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A Service.
+    Service(Name, Option<Service>),
+    /// An EndpointSlice.
+    Slice(Name, Option<Slice>),
+    /// A pod.
+    Pod(Name, Option<Pod>),
+    /// An Ingress.
+    Ingress(Name, Option<Box<Ingress>>),
+    /// A Secret.
+    Secret(Name, Option<Secret>),
+    /// An IngressClass, which belongs to no namespace.
+    Class(Box<str>, Option<IngressClass>),
+}
+
+/// All that a conversion may look at.
+#[derive(Debug, Default)]
+pub struct World {
+    services: BTreeMap<Name, Service>,
+    /// By Service, then by the slice's own name.
+    slices: BTreeMap<Name, BTreeMap<Name, Slice>>,
+    slice_services: BTreeMap<Name, Name>,
+    pods: BTreeMap<Name, Pod>,
+    ingresses: BTreeMap<Name, Box<Ingress>>,
+    secrets: BTreeMap<Name, Secret>,
+    classes: BTreeMap<Box<str>, IngressClass>,
+    /// Those in the store that can have servers: neither aliases nor the registrar's own.
+    backends: BTreeSet<BackendId>,
+    by_service: Index<Name>,
+    by_secret: Index<Name>,
+    /// By namespace and host: where a canary finds whom it relieves.
+    by_host: Index<(Box<str>, Option<Box<str>>)>,
+    pods_of: BTreeMap<BackendId, BTreeSet<Name>>,
+}
+
+/// The Ingresses that depend on something.
+type Index<K> = BTreeMap<K, BTreeSet<Name>>;
+
+impl World {
+    /// Takes a change in; the units that are to be converted again, which may be none.
+    pub fn apply(&mut self, change: Change) -> BTreeSet<Unit> {
+        let mut dirty = BTreeSet::new();
+        match change {
+            Change::Service(name, service) => {
+                put(&mut self.services, &name, service);
+                self.soil_service(&name, &mut dirty);
+            }
+            Change::Slice(name, slice) => self.put_slice(name, slice, &mut dirty),
+            Change::Pod(name, pod) => self.put_pod(name, pod, &mut dirty),
+            Change::Ingress(name, ingress) => self.put_ingress(name, ingress, &mut dirty),
+            Change::Secret(name, secret) => {
+                put(&mut self.secrets, &name, secret);
+                let named = self.by_secret.get(&name).into_iter().flatten();
+                dirty.extend(named.cloned().map(Unit::Ingress));
+            }
+            Change::Class(name, class) => {
+                put(&mut self.classes, &name, class);
+                dirty.extend(self.ingresses.keys().cloned().map(Unit::Ingress));
+            }
+        }
+        dirty
+    }
+
+    /// Forgets what a complete list does not name: `kept` are the names in the list, or an IngressClass's name with an
+    /// empty namespace. Call it once the list's objects were applied.
+    pub fn retain(&mut self, kind: Kind, kept: &BTreeSet<Name>) -> BTreeSet<Unit> {
+        let mut dirty = BTreeSet::new();
+        for name in self.names(kind) {
+            if kept.contains(&name) {
+                continue;
+            }
+            dirty.extend(self.apply(match kind {
+                Kind::Service => Change::Service(name, None),
+                Kind::Slice => Change::Slice(name, None),
+                Kind::Pod => Change::Pod(name, None),
+                Kind::Ingress => Change::Ingress(name, None),
+                Kind::Secret => Change::Secret(name, None),
+                Kind::Class => Change::Class(name.name, None),
+            }));
+        }
+        dirty
+    }
+
+    /// A backend of somebody else's appeared in the store, or went: pods may join it by their label.
+    pub fn set_backend(&mut self, id: &BackendId, is_there: bool) -> Option<Unit> {
+        let changed =
+            if is_there { self.backends.insert(id.clone()) } else { self.backends.remove(id.as_str()) };
+        changed.then(|| Unit::Labelled(id.clone()))
+    }
+
+    /// How many objects of a kind are known.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Service => self.services.len(),
+            Kind::Slice => self.slice_services.len(),
+            Kind::Pod => self.pods.len(),
+            Kind::Ingress => self.ingresses.len(),
+            Kind::Secret => self.secrets.len(),
+            Kind::Class => self.classes.len(),
+        }
+    }
+
+    /// A Service.
+    pub fn service(&self, name: &Name) -> Option<&Service> {
+        self.services.get(name)
+    }
+
+    /// The slices of a Service, in the order of their names.
+    pub fn slices(&self, service: &Name) -> impl Iterator<Item = &Slice> {
+        self.slices.get(service).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// An Ingress.
+    pub fn ingress(&self, name: &Name) -> Option<&Ingress> {
+        self.ingresses.get(name).map(|ingress| &**ingress)
+    }
+
+    /// All Ingresses, in the order of their names.
+    pub fn ingresses(&self) -> impl Iterator<Item = &Ingress> {
+        self.ingresses.values().map(|ingress| &**ingress)
+    }
+
+    /// The canaries in a namespace that have a rule for a host (or for every host), in the order of their names.
+    pub fn canaries(&self, namespace: &str, host: Option<&str>) -> impl Iterator<Item = &Ingress> {
+        let key = (namespace.into(), host.map(Into::into));
+        let names = self.by_host.get(&key).into_iter().flatten();
+        names.filter_map(|name| self.ingress(name)).filter(|ingress| ingress.is_canary())
+    }
+
+    /// A Secret.
+    pub fn secret(&self, name: &Name) -> Option<&Secret> {
+        self.secrets.get(name)
+    }
+
+    /// An IngressClass.
+    pub fn class(&self, name: &str) -> Option<&IngressClass> {
+        self.classes.get(name)
+    }
+
+    /// All IngressClasses.
+    pub fn classes(&self) -> impl Iterator<Item = &IngressClass> {
+        self.classes.values()
+    }
+
+    /// The pods that would join a backend; nobody's if the store has no such backend.
+    pub fn pods_of(&self, backend: &BackendId) -> impl Iterator<Item = &Pod> {
+        let names = if self.backends.contains(backend) { self.pods_of.get(backend) } else { None };
+        names.into_iter().flatten().filter_map(|name| self.pods.get(name))
+    }
+
+    fn names(&self, kind: Kind) -> Vec<Name> {
+        match kind {
+            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::Slice => self.slice_services.keys().cloned().collect(),
+            Kind::Pod => self.pods.keys().cloned().collect(),
+            Kind::Ingress => self.ingresses.keys().cloned().collect(),
+            Kind::Secret => self.secrets.keys().cloned().collect(),
+            Kind::Class => self.classes.keys().map(|name| Name::new("", name)).collect(),
+        }
+    }
+
+    fn put_slice(&mut self, name: Name, slice: Option<Slice>, dirty: &mut BTreeSet<Unit>) {
+        let now = slice.as_ref().map(|slice| name.beside(&slice.service));
+        let before = match &now {
+            Some(service) => self.slice_services.insert(name.clone(), service.clone()),
+            None => self.slice_services.remove(&name),
+        };
+        if let Some(before) = before.filter(|before| now.as_ref() != Some(before)) {
+            if let Some(slices) = self.slices.get_mut(&before) {
+                slices.remove(&name);
+                if slices.is_empty() {
+                    self.slices.remove(&before);
+                }
+            }
+            self.soil_service(&before, dirty);
+        }
+        if let (Some(service), Some(slice)) = (now, slice) {
+            self.slices.entry(service.clone()).or_default().insert(name, slice);
+            self.soil_service(&service, dirty);
+        }
+    }
+
+    fn put_pod(&mut self, name: Name, pod: Option<Pod>, dirty: &mut BTreeSet<Unit>) {
+        let before = self.pods.get(&name).and_then(backend_of);
+        let now = pod.as_ref().and_then(backend_of);
+        if before != now {
+            if let Some(backend) = &before
+                && let Some(pods) = self.pods_of.get_mut(backend)
+            {
+                pods.remove(&name);
+                if pods.is_empty() {
+                    self.pods_of.remove(backend);
+                }
+            }
+            if let Some(backend) = &now {
+                self.pods_of.entry(backend.clone()).or_default().insert(name.clone());
+            }
+        }
+        put(&mut self.pods, &name, pod);
+        dirty.extend(before.into_iter().chain(now).map(Unit::Labelled));
+    }
+
+    fn put_ingress(&mut self, name: Name, ingress: Option<Box<Ingress>>, dirty: &mut BTreeSet<Unit>) {
+        if self.ingresses.contains_key(&name) {
+            self.soil_ingress(&name, dirty);
+            self.index_ingress(&name, false);
+        }
+        put(&mut self.ingresses, &name, ingress);
+        self.index_ingress(&name, true);
+        self.soil_ingress(&name, dirty);
+    }
+
+    /// Enters an Ingress into the indexes, or takes it out.
+    fn index_ingress(&mut self, name: &Name, is_there: bool) {
+        let Some(ingress) = self.ingresses.get(name) else { return };
+        for service in ingress.services() {
+            note(&mut self.by_service, service, name, is_there);
+        }
+        for secret in ingress.secrets() {
+            note(&mut self.by_secret, secret, name, is_there);
+        }
+        for host in ingress.hosts() {
+            note(&mut self.by_host, (name.namespace.clone(), host.map(Into::into)), name, is_there);
+        }
+    }
+
+    fn soil_service(&self, name: &Name, dirty: &mut BTreeSet<Unit>) {
+        dirty.insert(Unit::Service(name.clone()));
+        for ingress in self.by_service.get(name).into_iter().flatten() {
+            self.soil_ingress(ingress, dirty);
+        }
+    }
+
+    /// An Ingress, and those that it relieves if it is a canary.
+    fn soil_ingress(&self, name: &Name, dirty: &mut BTreeSet<Unit>) {
+        dirty.insert(Unit::Ingress(name.clone()));
+        let Some(canary) = self.ingress(name).filter(|ingress| ingress.is_canary()) else { return };
+        for host in canary.hosts() {
+            let key = (name.namespace.clone(), host.map(Into::into));
+            dirty.extend(self.by_host.get(&key).into_iter().flatten().cloned().map(Unit::Ingress));
+        }
+    }
+}
+
+/// `<namespace>-<label>`; none where that cannot be an id.
+fn backend_of(pod: &Pod) -> Option<BackendId> {
+    BackendId::try_from(format!("{}-{}", pod.meta.name.namespace, pod.label).as_str()).ok()
+}
+
+fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) {
+    match value {
+        Some(value) => {
+            map.insert(key.clone(), value);
+        }
+        None => {
+            map.remove(key);
+        }
+    }
+}
+
+fn note<K: Ord>(index: &mut Index<K>, key: K, ingress: &Name, is_there: bool) {
+    if is_there {
+        index.entry(key).or_default().insert(ingress.clone());
+    } else if let Some(names) = index.get_mut(&key) {
+        names.remove(ingress);
+        if names.is_empty() {
+            index.remove(&key);
+        }
+    }
+}
