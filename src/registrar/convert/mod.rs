@@ -5,7 +5,7 @@
 //! and rules of matches, filters and weighted backends.
 
 pub mod form;
-mod ingress;
+pub mod ingress;
 mod labelled;
 pub mod servers;
 mod service;
