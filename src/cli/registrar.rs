@@ -46,8 +46,10 @@ impl Registrar {
         let config = context.settings(self.flags.0, |_| true)?;
         let store = open_store(&config.store)?;
         let planner = planner(&config)?;
-        let access =
-            Access { kubeconfig: config.registrar.kubeconfig.clone(), context: config.registrar.context.clone() };
+        let access = Access {
+            kubeconfig: config.registrar.kubeconfig.clone(),
+            context: config.registrar.context.clone(),
+        };
         let target = Target::find(&access).await?;
         let client = target.client()?;
         let format = if config.log.json { LogFormat::Json } else { LogFormat::Text };
@@ -127,11 +129,10 @@ fn rules(settings: &RegistrarSettings) -> Rules {
 
 /// Without a class no Ingress is anybody's, and Secrets need not be read.
 fn kinds(settings: &RegistrarSettings) -> Vec<Kind> {
-    let is_needed =
-        |kind: &Kind| match kind {
-            Kind::Service | Kind::Slice | Kind::Pod => true,
-            Kind::Ingress | Kind::Secret | Kind::Class => !settings.ingress_classes.is_empty(),
-        };
+    let is_needed = |kind: &Kind| match kind {
+        Kind::Service | Kind::Slice | Kind::Pod => true,
+        Kind::Ingress | Kind::Secret | Kind::Class => !settings.ingress_classes.is_empty(),
+    };
     Kind::ALL.into_iter().filter(is_needed).collect()
 }
 
@@ -142,8 +143,10 @@ fn lease_name(settings: &RegistrarSettings, target: &Target) -> Name {
 
 /// The machine's name, for people.
 fn machine() -> String {
-    let name = nix::sys::utsname::uname().ok().map(|name| name.nodename().to_string_lossy().into_owned());
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "registrar".to_owned())
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let name: String = name.trim().chars().filter(plain).take(63).collect();
+    if name.is_empty() { "registrar".to_owned() } else { name }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

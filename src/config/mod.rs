@@ -553,7 +553,8 @@ fn label_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let ends = |c: char| c.is_ascii_alphanumeric();
     let prefix = text.strip_suffix(name).and_then(|rest| rest.strip_suffix('/')).map(kubernetes_name);
-    let is_name = name.len() <= 63 && name.chars().all(plain) && name.starts_with(ends) && name.ends_with(ends);
+    let is_name =
+        name.len() <= 63 && name.chars().all(plain) && name.starts_with(ends) && name.ends_with(ends);
     if !is_name || matches!(prefix, Some(Err(_))) {
         return Err("is no label: `name` and `app.kubernetes.io/name` are".to_owned());
     }

@@ -162,7 +162,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     one("registrar", "kube-context", "NAME", "", "Context of the kubeconfig; default: its current one"),
     many("registrar", "namespace", "NAME", "Namespace that is watched; default: all"),
-    one("registrar", "cluster", "NAME", "kubernetes", "Name of the cluster, by which the registrar marks its objects"),
+    one(
+        "registrar",
+        "cluster",
+        "NAME",
+        "kubernetes",
+        "Name of the cluster, by which the registrar marks its objects",
+    ),
     one("registrar", "pod-label", "LABEL", "name", "Label by which pods join the backend NAMESPACE-VALUE"),
     many("registrar", "ingress-class", "CLASS", "Class whose Ingresses are served; default: none"),
     one(

@@ -16,8 +16,7 @@ pub fn router(progress: watch::Receiver<Progress>, meters: Arc<Meters>) -> Route
     let ready = progress.clone();
     let readyz = move || async move {
         let progress = ready.borrow().clone();
-        let code =
-            if progress.is_in_sync() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let code = if progress.is_in_sync() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (code, progress.text())
     };
     let metrics = move || async move {

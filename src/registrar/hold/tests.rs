@@ -96,7 +96,8 @@ fn more_than_half_and_at_least_five_backends_are_not_emptied() {
 fn a_middleware_is_held_with_its_frontend_and_else_goes() {
     let image = image(40);
     let mut holds = Holds::default();
-    let middlewares = |range: std::ops::Range<usize>| deletes(range.map(|n| format!("frontends/f{n}/middlewares/m")));
+    let middlewares =
+        |range: std::ops::Range<usize>| deletes(range.map(|n| format!("frontends/f{n}/middlewares/m")));
     let steps = frontends(0..30).into_iter().chain(middlewares(0..40)).collect();
     assert_eq!(holds.judge(steps, &image, now(0)).len(), 10);
     assert_eq!(holds.count(), 60);

@@ -43,9 +43,15 @@ fn pods_join_backends_of_others_in_either_spelling() {
     assert_eq!(backends(&put(&mut image, "backends/a", 1, r#"{"Type": "http"}"#)), [("a", true)]);
     assert_eq!(backends(&put(&mut image, "backends/a/backend", 2, "{}")), []);
     assert_eq!(backends(&delete(&mut image, "backends/a", 3)), []);
-    assert_eq!(backends(&put(&mut image, "backends/a/backend", 4, r#"{"type": "alias", "Target": "b"}"#)), [("a", false)]);
+    assert_eq!(
+        backends(&put(&mut image, "backends/a/backend", 4, r#"{"type": "alias", "Target": "b"}"#)),
+        [("a", false)]
+    );
     assert_eq!(backends(&put(&mut image, "backends/a/backend", 5, "broken")), [("a", true)]);
-    assert_eq!(backends(&put(&mut image, "backends/a/backend", 6, r#"{"Owner": "kubernetes:x"}"#)), [("a", false)]);
+    assert_eq!(
+        backends(&put(&mut image, "backends/a/backend", 6, r#"{"Owner": "kubernetes:x"}"#)),
+        [("a", false)]
+    );
     assert_eq!(backends(&put(&mut image, "backends/a/backend", 7, r#"{"Owner": "other:x"}"#)), [("a", true)]);
     assert_eq!(backends(&delete(&mut image, "backends/a/backend", 8)), [("a", false)]);
     // Servers alone are no backend that pods may join.

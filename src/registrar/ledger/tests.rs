@@ -35,7 +35,8 @@ const BACKEND: &str = "backends/b/backend";
 #[test]
 fn only_what_changed_is_touched() {
     let mut ledger = Ledger::default();
-    let both = [("backends/b", json!({"Type": "http"})), ("backends/b/servers/s", json!({"URL": "http://a:1"}))];
+    let both =
+        [("backends/b", json!({"Type": "http"})), ("backends/b/servers/s", json!({"URL": "http://a:1"}))];
     let touched = ledger.state(&unit("a"), 1, wants(&both));
     assert_eq!(touched, keys(&["backends/b", "backends/b/servers/s"]));
     assert_eq!(ledger.state(&unit("a"), 1, wants(&both)), keys(&[]));

@@ -77,9 +77,16 @@ impl Planner {
         let (standing, short) = (image.get(key), image.get_short(key));
         if let Some(wanted) = wanted {
             let source = wanted.unit.source();
-            if matches!((standing, short), (Some(Standing::Foreign { .. }), _) | (None, Some(Standing::Foreign { .. })))
-            {
-                decision.note(key, "", &source, "is held by somebody else, since its `Owner` is not this registrar; it stays as it is");
+            if matches!(
+                (standing, short),
+                (Some(Standing::Foreign { .. }), _) | (None, Some(Standing::Foreign { .. }))
+            ) {
+                decision.note(
+                    key,
+                    "",
+                    &source,
+                    "is held by somebody else, since its `Owner` is not this registrar; it stays as it is",
+                );
                 return decision;
             }
             self.put(key, &wanted, standing, &mut decision);
@@ -211,9 +218,7 @@ fn is_same(one: &[u8], two: &[u8]) -> bool {
 
 /// The object, if it would be in force.
 fn read(key: &ObjectKey, text: &[u8]) -> Result<Object, Vec<Finding>> {
-    let refused = |reason: String| {
-        vec![Finding { field: String::new(), reason, severity: Severity::Error }]
-    };
+    let refused = |reason: String| vec![Finding { field: String::new(), reason, severity: Severity::Error }];
     if text.len() > VALUE_BYTES_MAX {
         return Err(refused(format!("has {} bytes; at most {VALUE_BYTES_MAX} can be stored", text.len())));
     }

@@ -15,8 +15,15 @@ const KEY_PAIR: &str = "KeyPair";
 
 impl Planner {
     /// Whether the stored text is the wanted host with the wanted certificate, sealed with the first seal key.
-    pub(super) fn holds(&self, key: &ObjectKey, host: &WantedCertificate, owner: &str, stored: &[u8]) -> bool {
-        let Some(pair) = Object::parse(key, stored, Strictness::Stored).object.and_then(|it| it.key_pair().cloned())
+    pub(super) fn holds(
+        &self,
+        key: &ObjectKey,
+        host: &WantedCertificate,
+        owner: &str,
+        stored: &[u8],
+    ) -> bool {
+        let Some(pair) =
+            Object::parse(key, stored, Strictness::Stored).object.and_then(|it| it.key_pair().cloned())
         else {
             return false;
         };

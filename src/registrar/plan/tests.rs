@@ -34,7 +34,13 @@ fn wanting(at: &str, value: Value) -> Ledger {
 fn storing(all: &[(&str, &str)]) -> Image {
     let mut image = Image::new("c");
     let put = |(key, value): &(&str, &str)| {
-        Change::Put(Entry { key: (*key).into(), value: (*value).to_owned().into(), version: 5, created: 1, lease: None })
+        Change::Put(Entry {
+            key: (*key).into(),
+            value: (*value).to_owned().into(),
+            version: 5,
+            created: 1,
+            lease: None,
+        })
     };
     image.apply(Batch { revision: Revision(5), changes: all.iter().map(put).collect() });
     image
@@ -54,7 +60,8 @@ fn shown(decision: &Decision) -> Vec<String> {
         };
         format!("{act} {} if {expected}", step.path)
     };
-    let notes = decision.notes.iter().map(|note| format!("note {}: {} {}", note.about, note.field, note.reason));
+    let notes =
+        decision.notes.iter().map(|note| format!("note {}: {} {}", note.about, note.field, note.reason));
     decision.steps.iter().map(step).chain(notes).collect()
 }
 
@@ -118,7 +125,9 @@ fn certificate((certificate, private): &(Vec<u8>, Vec<u8>)) -> Ledger {
     let (certificate, private) = (Zeroizing::new(certificate.clone()), Zeroizing::new(private.clone()));
     let (value, secret) = (json!({"Settings": {"Default": true}}), Source::Secret(Name::new("s", "tls")));
     let value = value.as_object().unwrap().clone();
-    converted.objects.insert(key("hosts/a.example"), Desired::Certificate { value, certificate, key: private, secret });
+    converted
+        .objects
+        .insert(key("hosts/a.example"), Desired::Certificate { value, certificate, key: private, secret });
     let mut ledger = Ledger::default();
     ledger.state(&unit("a"), 1, converted);
     ledger
@@ -147,7 +156,8 @@ fn certificates_are_sealed_anew_only_when_they_change() {
     let image = storing(&[("hosts/a.example/host", &again)]);
     assert_eq!(decide(&turned, &certificate(&first), &image, at), Decision::default());
     // Another field.
-    let edited = storing(&[("hosts/a.example/host", &again.replace(r#""Default":true"#, r#""Default":false"#))]);
+    let edited =
+        storing(&[("hosts/a.example/host", &again.replace(r#""Default":true"#, r#""Default":false"#))]);
     assert_eq!(decide(&turned, &certificate(&first), &edited, at).steps.len(), 1);
 }
 
@@ -158,8 +168,10 @@ fn without_a_seal_key_certificates_are_not_written_unless_plain_ones_may() {
     let decision = decide(&planner(&[], false), &certificate(&pair), &storing(&[]), at);
     assert_eq!(
         shown(&decision),
-        ["note secret/s/tls: hosts/a.example/host is not written, since there is no seal key: give --seal-key-file, or \
-          --plain-keys to store it readable"]
+        [
+            "note secret/s/tls: hosts/a.example/host is not written, since there is no seal key: give --seal-key-file, or \
+          --plain-keys to store it readable"
+        ]
     );
     let plain = planner(&[], true);
     let text = written(&decide(&plain, &certificate(&pair), &storing(&[]), at));
@@ -229,16 +241,29 @@ fn what_belongs_together_stays_together() {
         4,
         &all,
         &[
-            &["+b backends/x/backend", "+d backends/y/backend", "+a frontends/a/frontend", "+b frontends/b/frontend"],
+            &[
+                "+b backends/x/backend",
+                "+d backends/y/backend",
+                "+a frontends/a/frontend",
+                "+b frontends/b/frontend",
+            ],
             &["-c frontends/c/frontend"],
         ],
     );
     // One service a transaction, and several where they fit.
-    let all = ["+a backends/a/servers/1", "+a backends/a/servers/2", "+b backends/b/servers/1", "+c backends/c/servers/1"];
+    let all = [
+        "+a backends/a/servers/1",
+        "+a backends/a/servers/2",
+        "+b backends/b/servers/1",
+        "+c backends/c/servers/1",
+    ];
     check_pack(
         3,
         &all,
-        &[&["+a backends/a/servers/1", "+a backends/a/servers/2", "+b backends/b/servers/1"], &["+c backends/c/servers/1"]],
+        &[
+            &["+a backends/a/servers/1", "+a backends/a/servers/2", "+b backends/b/servers/1"],
+            &["+c backends/c/servers/1"],
+        ],
     );
 }
 

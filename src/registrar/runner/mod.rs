@@ -163,9 +163,7 @@ impl Runner {
 
     fn follow_state(&mut self, event: Option<Event>) {
         let changes = match event {
-            Some(Event::Snapshot(snapshot)) => {
-                snapshot.entries.into_iter().map(store::Change::Put).collect()
-            }
+            Some(Event::Snapshot(snapshot)) => snapshot.entries.into_iter().map(store::Change::Put).collect(),
             Some(Event::Batch(batch)) => batch.changes,
             Some(_) => return,
             None => {
@@ -272,9 +270,10 @@ impl Runner {
             }
         }
         let (errors, warnings) = self.core.ledger().notes().counts();
-        let kinds = self.core.kinds().map(|(kind, objects, known)| {
-            (kind, KindProgress { objects, known: known.clone() })
-        });
+        let kinds = self
+            .core
+            .kinds()
+            .map(|(kind, objects, known)| (kind, KindProgress { objects, known: known.clone() }));
         let progress = Progress {
             leading: self.epoch.is_some(),
             kinds: kinds.collect(),
