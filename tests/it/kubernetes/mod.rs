@@ -1,0 +1,3 @@
+//! On a real Kubernetes.
+
+mod cluster;
