@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::control_plane::{self, ADMIN, Files, PORT};
 pub use super::control_plane::{FLIPGATE, NOBODY};
-use super::{Namespace, program};
+use super::program;
 use crate::support::{Keys, Process, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use std::time::Duration;
 const START_MAX: Duration = Duration::from_secs(60);
 
 /// A running control plane. Dropping it ends it and removes its data.
-pub struct Cluster<'a> {
+pub struct Cluster {
     client: Client,
     controllers: Option<Process>,
     server: Option<Process>,
@@ -26,7 +26,6 @@ pub struct Cluster<'a> {
     flags: Vec<String>,
     runs: usize,
     files: Files,
-    namespace: &'a Namespace,
 }
 
 /// One address behind a service, as its EndpointSlices have it.
@@ -44,15 +43,14 @@ pub struct Endpoint {
     pub name: String,
 }
 
-impl<'a> Cluster<'a> {
-    /// Starts everything in the namespace of the calling thread, and waits until objects can be written and read.
-    pub fn start(namespace: &'a Namespace, flags: &[&str]) -> Self {
+impl Cluster {
+    /// Starts everything in the network of the calling thread, and waits until objects can be written and read.
+    pub fn start(flags: &[&str]) -> Self {
         let files = Files::new();
         let store = Keys::start_with(&["--unsafe-no-fsync"]).below("");
         let client = Client::of(&files.path(&format!("kubeconfig-{ADMIN}")));
         let flags = flags.iter().map(|flag| flag.to_string()).collect();
-        let mut cluster =
-            Self { client, controllers: None, server: None, store, flags, runs: 0, files, namespace };
+        let mut cluster = Self { client, controllers: None, server: None, store, flags, runs: 0, files };
         cluster.start_server();
         cluster.start_controllers();
         cluster.wait_ready();
@@ -97,12 +95,6 @@ impl<'a> Cluster<'a> {
         })
     }
 
-    /// Moves the calling thread into the cluster's network, for good. Threads of a test that other threads than its own
-    /// start need it.
-    pub fn enter(&self) {
-        self.namespace.enter();
-    }
-
     /// Runs kubectl; what it prints.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         succeeded(arguments, self.try_kubectl(arguments, ""))
@@ -143,6 +135,12 @@ impl<'a> Cluster<'a> {
         all
     }
 
+    /// How many endpoints all services of the namespace `default` have together.
+    pub fn count_endpoints(&self) -> usize {
+        let slices = self.client.list("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices");
+        slices.iter().flat_map(|slice| slice["endpoints"].as_array()).map(Vec::len).sum()
+    }
+
     /// Waits until a service has so many endpoints that are ready, and no other.
     pub fn wait_endpoints(&self, service: &str, count: usize, most: Duration) -> Vec<Endpoint> {
         until(&format!("{service} has {count} endpoints, all ready"), most, || {
@@ -152,8 +150,8 @@ impl<'a> Cluster<'a> {
     }
 }
 
-/// What may happen to a control plane.
-impl Cluster<'_> {
+/// What befalls it.
+impl Cluster {
     /// kill -9 to the API server. Data and controllers stay.
     pub fn kill_server(&mut self) {
         self.server = None;
@@ -186,8 +184,13 @@ impl Cluster<'_> {
         self.start_controllers();
     }
 
-    /// The etcd below, to be killed, restarted, frozen. The API server finds it again by itself.
-    pub fn store(&mut self) -> &mut Keys {
+    /// The etcd below, to be frozen.
+    pub fn store(&self) -> &Keys {
+        &self.store
+    }
+
+    /// The etcd below, to be killed and restarted. The API server finds it again by itself.
+    pub fn store_mut(&mut self) -> &mut Keys {
         &mut self.store
     }
 

@@ -2,7 +2,7 @@
 //! nodes a kubelet of the tests', whose pods are processes.
 //!
 //! Everything lives in a network of the test's own ([`namespace`]), where pods have addresses as in a cluster and ports
-//! are always free. Whatever a test starts there from its own thread, or from threads that this one starts, is in it too.
+//! are always free. Whatever a test's body starts, threads and processes, is in it too.
 //!
 //! `tests/tools.sh` builds the programs; `KUBEBUILDER_ASSETS` names a directory with others. Where neither is to be had,
 //! `FLIPGATE_WITHOUT_KUBERNETES=1` leaves these tests out, and they say so; without it they fail.
@@ -20,8 +20,8 @@ mod status;
 pub use client::Client;
 pub use cluster::{Cluster, Endpoint, FLIPGATE, NOBODY};
 pub use kubelet::Kubelet;
-pub use manifests::{deployment, endpoint_slice, fake_pod, service};
-pub use namespace::{Namespace, within};
+pub use manifests::{deployment, service, services_of_fake_pods, services_of_slices};
+pub use namespace::within;
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ pub fn in_cluster_with(flags: &[&str], body: impl FnOnce(&mut Cluster) + Send) {
         println!("SKIPPED without Kubernetes: FLIPGATE_WITHOUT_KUBERNETES=1");
         return;
     }
-    within(|namespace| body(&mut Cluster::start(namespace, flags)));
+    within(|| body(&mut Cluster::start(flags)));
 }
 
 /// One of its programs.
