@@ -12,6 +12,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `clusterIP: None`.
     pub headless: bool,
+    /// `spec.ipFamilies` begins with `IPv6`: of a pod's two addresses that is the one to use.
+    pub prefers_ipv6: bool,
     /// Of type ExternalName: the name that stands in for endpoints.
     pub external_name: Option<Box<str>>,
 }
