@@ -37,6 +37,7 @@ pub use backend::{
 };
 pub use balance::{Balance, ClientKey, Policy, Sticky, cookie_name_error};
 pub use client_auth::{AuthoritiesSource, ClientAuth, ClientAuthMode};
+pub use fields::nearest;
 pub use frontend::{Frontend, FrontendSettings};
 pub use health::{HealthCheck, HttpProbe, Outlier, Probe, Statuses};
 pub use host::Host;

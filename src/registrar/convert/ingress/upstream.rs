@@ -13,18 +13,12 @@ const COOKIE: &str = "INGRESSCOOKIE";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What annotations make of a backend.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Custom {
-    /// Of its servers.
-    pub(super) scheme: Scheme,
-    /// Its `Settings`.
+    /// Of its servers; absent: as the Service says.
+    pub(super) scheme: Option<Scheme>,
+    /// `Settings` in place of the Service's.
     pub(super) settings: Map<String, Value>,
-}
-
-impl Default for Custom {
-    fn default() -> Self {
-        Self { scheme: Scheme::Http, settings: Map::new() }
-    }
 }
 
 impl Custom {
@@ -38,7 +32,7 @@ impl Custom {
             custom.settings.insert("Timeouts".into(), timeouts);
         }
         custom.read_protocol(said, converted);
-        if custom.scheme == Scheme::Https {
+        if custom.scheme == Some(Scheme::Https) {
             custom.settings.insert("TLS".into(), tls(world, said, converted).into());
         }
         custom.read_choice(said, converted);
@@ -61,11 +55,11 @@ impl Custom {
         const NAME: &str = "backend-protocol";
         match said.text(NAME).map(str::to_ascii_uppercase).as_deref() {
             None | Some("HTTP") => {}
-            Some("HTTPS") => self.scheme = Scheme::Https,
+            Some("HTTPS") => self.scheme = Some(Scheme::Https),
             Some(grpc @ ("GRPC" | "GRPCS")) => {
                 self.settings.insert("Protocol".into(), "http2".into());
                 if grpc == "GRPCS" {
-                    self.scheme = Scheme::Https;
+                    self.scheme = Some(Scheme::Https);
                 }
             }
             Some(other @ ("AUTO_HTTP" | "FCGI" | "AJP")) => {
