@@ -36,7 +36,7 @@ pub use access_log::{AccessLogFormat, AccessLogTarget};
 pub use backend::{
     Backend, BackendSettings, KeepAlive, Timeouts, UpstreamLimits, UpstreamProtocol, UpstreamTls,
 };
-pub use balance::{Balance, ClientKey, Policy, Sticky};
+pub use balance::{Balance, ClientKey, Policy, Sticky, cookie_name_error};
 pub use client_auth::{AuthoritiesSource, ClientAuth, ClientAuthMode};
 pub use fields::nearest;
 pub use frontend::{Frontend, FrontendSettings};
@@ -60,7 +60,7 @@ pub use problem::{Finding, InForce, Problem, Severity};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersions};
 pub use retry::{Retry, RetryOn};
 pub use route_order::RouteOrder;
-pub use server::{Scheme, Server, ServerState, ServerUrl};
+pub use server::{Scheme, Server, ServerState, ServerUrl, is_host_name};
 pub use split::{Pin, Split, SplitPart};
 pub use tls::{CipherSuite, TlsVersion, UNSOUND_SUITES};
 pub use variable::{Variable, VariableSpec};
