@@ -2,7 +2,7 @@
 //!
 //! # A change in the cluster, hop by hop
 //!
-//! 1. `watch` lists and watches each kind; an object is cut down to what matters ([`seen`]) as it arrives.
+//! 1. [`watch`](watch::watch) lists and watches each kind; an object is cut down to what matters ([`seen`]) as it arrives.
 //! 2. [`World`] takes it in and says which [`Unit`]s it concerns: the pods of one backend, a Service, an Ingress.
 //! 3. [`convert`](convert::convert) says, for one unit, which objects should stand in the store. It is a pure function of
 //!    the world.
@@ -16,14 +16,25 @@
 //! no such `Owner` is never touched; who takes the field away takes the object over.
 
 pub mod convert;
+pub mod epoch;
 pub mod events;
+pub mod health;
+mod hold;
+pub mod image;
+pub mod ledger;
+pub mod metrics;
 #[cfg(test)]
 mod mock;
 mod notes;
 mod pace;
+pub mod plan;
+pub mod progress;
+mod remarks;
+pub mod runner;
 pub mod seen;
 pub mod status;
 mod unit;
+pub mod watch;
 mod world;
 
 pub use notes::{Finder, Notes, problems};
