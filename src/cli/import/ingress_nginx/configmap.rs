@@ -83,19 +83,41 @@ const fn moot(name: &'static str, note: &'static str) -> Key {
 const KEYS: &[Key] = &[
     // What clients and servers see.
     partly("add-headers", "a shared `headers` middleware with `Response.Set`"),
-    partly("allow-backend-server-header", "`Server` of servers goes to clients; a `headers` middleware with `Response.Remove` takes it away").so(&["true"]).unset("the field `Server` of servers goes to clients"),
+    partly(
+        "allow-backend-server-header",
+        "`Server` of servers goes to clients; a `headers` middleware with `Response.Remove` takes it away",
+    )
+    .so(&["true"])
+    .unset("the field `Server` of servers goes to clients"),
     partly("hide-headers", "a shared `headers` middleware with `Response.Remove`"),
     partly("proxy-set-headers", "a shared `headers` middleware with `Request.Set`"),
-    no("proxy-add-original-uri-header", "a header's value is fixed; servers see the path as it was asked unless a middleware changes it").so(&["false"]),
-    partly("generate-request-id", "frontend `Settings.RequestId: \"X-Request-Id\"`").so(&["false"]).unset("servers get no `X-Request-ID` unless a frontend asks for it"),
-    partly("hsts", "a shared `headers` middleware with `Response.Set: {\"Strict-Transport-Security\": ..}`").so(&["false"]).unset("answers over TLS have no `Strict-Transport-Security` unless a middleware sets it"),
+    no(
+        "proxy-add-original-uri-header",
+        "a header's value is fixed; servers see the path as it was asked unless a middleware changes it",
+    )
+    .so(&["false"]),
+    partly("generate-request-id", "frontend `Settings.RequestId: \"X-Request-Id\"`")
+        .so(&["false"])
+        .unset("servers get no `X-Request-ID` unless a frontend asks for it"),
+    partly("hsts", "a shared `headers` middleware with `Response.Set: {\"Strict-Transport-Security\": ..}`")
+        .so(&["false"])
+        .unset("answers over TLS have no `Strict-Transport-Security` unless a middleware sets it"),
     partly("hsts-include-subdomains", "a part of that field's value"),
     partly("hsts-max-age", "a part of that field's value"),
     partly("hsts-preload", "a part of that field's value").so(&["false"]),
     yes("server-tokens", "no answer names the proxy").so(&["false"]),
     moot("default-type", "a server's `Content-Type` is never changed"),
-    partly("custom-http-errors", "`--error-pages DIR` or a frontend's `ErrorPages` with `Intercept`, with pages in place of a server").so(&[""]),
-    partly("enable-underscores-in-headers", "fields with underscores go to servers; a `headers` middleware removes them by name").so(&["true"]).unset("fields with underscores in their names go to servers"),
+    partly(
+        "custom-http-errors",
+        "`--error-pages DIR` or a frontend's `ErrorPages` with `Intercept`, with pages in place of a server",
+    )
+    .so(&[""]),
+    partly(
+        "enable-underscores-in-headers",
+        "fields with underscores go to servers; a `headers` middleware removes them by name",
+    )
+    .so(&["true"])
+    .unset("fields with underscores in their names go to servers"),
     partly("ignore-invalid-headers", "a request with a field that is not valid is refused with 400"),
     no("global-allowed-response-headers", "ConfigMaps of header fields are not read").so(&[""]),
     no("relative-redirects", "locations are complete URLs").so(&["false"]),
@@ -103,10 +125,13 @@ const KEYS: &[Key] = &[
     no("proxy-cookie-path", "cookies of servers stay as they are").so(&["off"]),
     no("proxy-cookie-domain", "cookies of servers stay as they are").so(&["off"]),
     // What an author of an Ingress may do.
-    partly("allow-cross-namespace-resources", "a Secret of another namespace is read where an annotation names one").so(&["true"]),
+    no("allow-cross-namespace-resources", "a Secret has to be in the Ingress's own namespace").so(&["false"]),
     no("allow-snippet-annotations", "there is no nginx to configure").so(&["false"]),
     moot("annotations-risk-level", "annotations are read as data, and end in no text of a configuration"),
-    moot("annotation-value-word-blocklist", "annotations are read as data, and end in no text of a configuration"),
+    moot(
+        "annotation-value-word-blocklist",
+        "annotations are read as data, and end in no text of a configuration",
+    ),
     moot("strict-validate-path-type", "a path is read as its type says, whatever is in it"),
     no("main-snippet", "there is no nginx to configure").so(&[""]),
     no("http-snippet", "there is no nginx to configure").so(&[""]),
@@ -124,15 +149,19 @@ const KEYS: &[Key] = &[
     yes("http-access-log-path", "`--access-log`: `stdout` or a file"),
     no("stream-access-log-path", "TCP and UDP are not proxied").so(&[""]),
     partly("enable-access-log-for-default-backend", "the access log has all requests").so(&["true"]),
-    yes("disable-access-log", "`--access-log`, which is off unless it is given").so(&["true"]).unset("there is no access log without `--access-log`"),
+    yes("disable-access-log", "`--access-log`, which is off unless it is given")
+        .so(&["true"])
+        .unset("there is no access log without `--access-log`"),
     no("skip-access-log-urls", "the access log has all requests").so(&[""]),
-    partly("log-format-escape-none", "`--access-log-format`: `json`, which is escaped, or `text`").so(&["false"]),
+    partly("log-format-escape-none", "`--access-log-format`: `json`, which is escaped, or `text`")
+        .so(&["false"]),
     partly("log-format-escape-json", "`--access-log-format json` is escaped"),
     partly("log-format-upstream", "`--access-log-format`: `json` or `text`, whose fields are fixed"),
     no("log-format-stream", "TCP and UDP are not proxied"),
     partly("error-log-path", "what happens is logged to standard error, for whoever manages the process"),
     yes("error-log-level", "`--log-level`: `error`, `warn`, `info` or `debug`"),
-    no("enable-syslog", "logs go to files and streams; the `trace` middleware writes to syslog").so(&["false"]),
+    no("enable-syslog", "logs go to files and streams; the `trace` middleware writes to syslog")
+        .so(&["false"]),
     no("syslog-host", "logs go to files and streams").so(&[""]),
     no("syslog-port", "logs go to files and streams"),
     no("debug-connections", "`--log-level` is for the whole process").so(&[""]),
@@ -143,11 +172,20 @@ const KEYS: &[Key] = &[
     yes("large-client-header-buffers", "`--max-head-bytes`: the number of buffers times their size"),
     yes("http2-max-field-size", "`--max-head-bytes`"),
     yes("http2-max-header-size", "`--max-head-bytes`"),
-    yes("client-header-timeout", "`--head-timeout`").so(&["10", "10s"]).unset("a request's head has to come within 10 s (`--head-timeout`), there within 60 s"),
+    yes("client-header-timeout", "`--head-timeout`")
+        .so(&["10", "10s"])
+        .unset("a request's head has to come within 10 s (`--head-timeout`), there within 60 s"),
     moot("client-body-buffer-size", "bodies stream"),
     yes("client-body-timeout", "`--body-timeout`").so(&["60", "60s"]),
-    partly("proxy-body-size", "`Settings.Limits.MaxBodyBytes` of each frontend, by the annotation of this name").so(&["0"]).unset("a body may be of any length unless an annotation says otherwise; there 1 MiB"),
-    partly("proxy-request-buffering", "bodies stream").so(&["off"]).unset("bodies of requests stream to servers while they come"),
+    partly(
+        "proxy-body-size",
+        "`Settings.Limits.MaxBodyBytes` of each frontend, by the annotation of this name",
+    )
+    .so(&["0"])
+    .unset("a body may be of any length unless an annotation says otherwise; there 1 MiB"),
+    partly("proxy-request-buffering", "bodies stream")
+        .so(&["off"])
+        .unset("bodies of requests stream to servers while they come"),
     yes("proxy-buffering", "bodies stream").so(&["off"]),
     moot("proxy-buffers-number", "bodies stream"),
     moot("proxy-buffer-size", "bodies stream; an answer's head may have `--max-head-bytes`"),
@@ -168,7 +206,8 @@ const KEYS: &[Key] = &[
     partly("max-worker-open-files", "the process's own limit of open files").so(&["0"]),
     yes("worker-processes", "`--workers`").so(&["auto"]),
     no("worker-cpu-affinity", "workers are bound to no core").so(&[""]),
-    yes("worker-shutdown-timeout", "`--drain-timeout`").unset("open requests get 25 s to end (`--drain-timeout`), there 240 s"),
+    yes("worker-shutdown-timeout", "`--drain-timeout`")
+        .unset("open requests get 25 s to end (`--drain-timeout`), there 240 s"),
     no("limit-rate", "answers are sent as fast as they are taken").so(&["0"]),
     no("limit-rate-after", "answers are sent as fast as they are taken").so(&["0"]),
     // Who the client is.
@@ -178,7 +217,10 @@ const KEYS: &[Key] = &[
     yes("enable-real-ip", "`--trusted-proxies NETWORK`").so(&["false"]),
     yes("proxy-real-ip-cidr", "`--trusted-proxies`, with the networks; 0.0.0.0/0 would believe everybody"),
     partly("forwarded-for-header", "always `X-Forwarded-For`").so(&["x-forwarded-for"]),
-    moot("forwarded-for-proxy-protocol-header", "what the PROXY protocol tells is the client's address everywhere"),
+    moot(
+        "forwarded-for-proxy-protocol-header",
+        "what the PROXY protocol tells is the client's address everywhere",
+    ),
     yes("compute-full-forwarded-for", "what a trusted proxy says in `X-Forwarded-For` is appended to"),
     no("use-geoip", "addresses are not looked up in databases").so(&["false"]),
     no("use-geoip2", "addresses are not looked up in databases").so(&["false"]),
@@ -191,39 +233,66 @@ const KEYS: &[Key] = &[
     no("ssl-early-data", "early data can be sent twice by others").so(&["false"]),
     moot("ssl-session-cache", "sessions are resumed by tickets"),
     moot("ssl-session-cache-size", "sessions are resumed by tickets"),
-    yes("ssl-session-tickets", "`Settings.TLS.SessionTicketsDisabled` of a listener").so(&["true"]).unset("sessions are resumed by tickets, under keys that change"),
-    partly("ssl-session-ticket-key", "keys are made of the first `--seal-key-file`, for the whole fleet, and change by themselves").so(&[""]),
+    yes("ssl-session-tickets", "`Settings.TLS.SessionTicketsDisabled` of a listener")
+        .so(&["true"])
+        .unset("sessions are resumed by tickets, under keys that change"),
+    partly(
+        "ssl-session-ticket-key",
+        "keys are made of the first `--seal-key-file`, for the whole fleet, and change by themselves",
+    )
+    .so(&[""]),
     moot("ssl-session-timeout", "tickets end with their keys"),
     moot("ssl-buffer-size", "records are as large as what there is to send"),
     no("enable-ocsp", "answers of authorities are not stapled").so(&["false"]),
     no("ssl-reject-handshake", "an unknown name gets the default certificate").so(&["false"]),
     partly("ssl-redirect", "the annotation of this name on each Ingress").so(&["true"]),
     partly("force-ssl-redirect", "the annotation of this name on each Ingress").so(&["false"]),
-    partly("no-tls-redirect-locations", "always `/.well-known/acme-challenge`").so(&["/.well-known/acme-challenge"]),
+    partly("no-tls-redirect-locations", "always `/.well-known/acme-challenge`")
+        .so(&["/.well-known/acme-challenge"]),
     partly("http-redirect-code", "always 308, but for redirects that annotations ask for").so(&["308"]),
     // Towards servers.
-    partly("load-balance", "`Settings.Balance`, by the annotation of this name on each Ingress").so(&["round_robin"]),
+    partly("load-balance", "`Settings.Balance`, by the annotation of this name on each Ingress")
+        .so(&["round_robin"]),
     partly("service-upstream", "requests always go to the endpoints").so(&["false"]),
     partly("proxy-connect-timeout", "the annotation of this name on each Ingress").so(&["5", "5s"]),
     partly("proxy-read-timeout", "the annotation of this name on each Ingress").so(&["60", "60s"]),
-    partly("proxy-send-timeout", "the annotation of this name on each Ingress, or `--body-timeout`").so(&["60", "60s"]),
-    partly("proxy-next-upstream", "the annotation of this name on each Ingress").unset("what may not run twice is not sent again unless an annotation asks for it"),
-    no("proxy-next-upstream-timeout", "attempts are bounded by their number and by the backend's budget").so(&["0"]),
+    partly("proxy-send-timeout", "the annotation of this name on each Ingress, or `--body-timeout`")
+        .so(&["60", "60s"]),
+    partly("proxy-next-upstream", "the annotation of this name on each Ingress")
+        .unset("what may not run twice is not sent again unless an annotation asks for it"),
+    no("proxy-next-upstream-timeout", "attempts are bounded by their number and by the backend's budget")
+        .so(&["0"]),
     partly("proxy-next-upstream-tries", "the annotation of this name on each Ingress").so(&["3"]),
     yes("retry-non-idempotent", "`Settings.Retry.AnyMethod` of a frontend").so(&["false"]),
-    partly("upstream-keepalive-connections", "`Settings.KeepAlive.MaxIdleConnsPerHost` of a backend, for each of its servers"),
+    partly(
+        "upstream-keepalive-connections",
+        "`Settings.KeepAlive.MaxIdleConnsPerHost` of a backend, for each of its servers",
+    ),
     no("upstream-keepalive-time", "a connection is not closed for its age").so(&["1h"]),
-    yes("upstream-keepalive-timeout", "`Settings.KeepAlive.Period` of a backend").unset("idle connections to servers are closed after 30 s, there after 60 s"),
+    yes("upstream-keepalive-timeout", "`Settings.KeepAlive.Period` of a backend")
+        .unset("idle connections to servers are closed after 30 s, there after 60 s"),
     moot("upstream-keepalive-requests", "a connection is not closed for the number of its requests"),
     moot("proxy-ssl-location-only", "TLS to servers is a backend's"),
     moot("disable-ipv6-dns", "servers are addresses"),
     // Limits, and who gets in.
-    partly("whitelist-source-range", "a shared `ipfilter` middleware with `Allow`, or the annotation").so(&[""]),
-    partly("denylist-source-range", "a shared `ipfilter` middleware with `Deny`, or the annotation").so(&[""]),
+    partly("whitelist-source-range", "a shared `ipfilter` middleware with `Allow`, or the annotation")
+        .so(&[""]),
+    partly("denylist-source-range", "a shared `ipfilter` middleware with `Deny`, or the annotation")
+        .so(&[""]),
     partly("block-cidrs", "a shared `ipfilter` middleware with `Deny`").so(&[""]),
-    partly("block-user-agents", "a frontend with a higher `Priority`, `HeaderRegexp(\"User-Agent\", ..)` and a `respond` middleware").so(&[""]),
-    partly("block-referers", "a frontend with a higher `Priority`, `HeaderRegexp(\"Referer\", ..)` and a `respond` middleware").so(&[""]),
-    partly("limit-req-status-code", "always 429").so(&["429"]).unset("who asks too often gets 429, there 503"),
+    partly(
+        "block-user-agents",
+        "a frontend with a higher `Priority`, `HeaderRegexp(\"User-Agent\", ..)` and a `respond` middleware",
+    )
+    .so(&[""]),
+    partly(
+        "block-referers",
+        "a frontend with a higher `Priority`, `HeaderRegexp(\"Referer\", ..)` and a `respond` middleware",
+    )
+    .so(&[""]),
+    partly("limit-req-status-code", "always 429")
+        .so(&["429"])
+        .unset("who asks too often gets 429, there 503"),
     partly("limit-conn-status-code", "always 429").so(&["429"]),
     partly("limit-conn-zone-variable", "`Variable` of a `connlimit` middleware").so(&["$binary_remote_addr"]),
     no("global-rate-limit-memcached-host", "limits are per proxy").so(&[""]),
@@ -234,7 +303,8 @@ const KEYS: &[Key] = &[
     no("global-rate-limit-status-code", "limits are per proxy"),
     partly("global-auth-url", "a shared `forwardauth` middleware, named by frontends").so(&[""]),
     partly("global-auth-method", "a `forwardauth` asks with GET").so(&["", "get"]),
-    no("global-auth-signin", "what the service answers goes to the client, so it can redirect by itself").so(&[""]),
+    no("global-auth-signin", "what the service answers goes to the client, so it can redirect by itself")
+        .so(&[""]),
     no("global-auth-signin-redirect-param", "what the service answers goes to the client"),
     yes("global-auth-response-headers", "`ResponseHeaders` of that middleware"),
     no("global-auth-request-redirect", "the service gets `X-Forwarded-*`").so(&[""]),
