@@ -1,5 +1,8 @@
 //! What Flipgate needs of Kubernetes and no more: a client, the lease that one of several holds, and names.
 
+mod client;
+pub mod lease;
 mod name;
 
+pub use client::{Access, ConnectError, Target, connect, explain};
 pub use name::Name;

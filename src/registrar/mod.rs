@@ -2,7 +2,7 @@
 //!
 //! # A change in the cluster, hop by hop
 //!
-//! 1. `watch` lists and watches each kind; an object is cut down to what matters ([`seen`]) as it arrives.
+//! 1. [`watch`](watch::watch) lists and watches each kind; an object is cut down to what matters ([`seen`]) as it arrives.
 //! 2. [`World`] takes it in and says which [`Unit`]s it concerns: the pods of one backend, a Service, an Ingress.
 //! 3. [`convert`](convert::convert) says, for one unit, which objects should stand in the store. It is a pure function of
 //!    the world.
@@ -18,6 +18,7 @@
 pub mod convert;
 pub mod seen;
 mod unit;
+pub mod watch;
 mod world;
 
 pub use unit::{Source, Unit};

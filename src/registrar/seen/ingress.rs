@@ -1,7 +1,8 @@
 //! Ingresses and their classes.
 
-use super::Meta;
+use super::{Meta, filled};
 use crate::kubernetes::Name;
+use k8s_openapi::api::networking::v1 as api;
 
 /// An Ingress, as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub enum IngressBackend {
 /// A port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortRef {
-    /// By its number.
+    /// By its number; 0 where it is none that a Service can have.
     Number(u16),
     /// By its name.
     Name(Box<str>),
@@ -104,7 +105,31 @@ const SECRET_ANNOTATIONS: [&str; 3] = [
     "nginx.ingress.kubernetes.io/proxy-ssl-secret",
 ];
 
+/// The annotation that makes a class that of Ingresses without one.
+const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+
 impl Ingress {
+    /// What matters of the API's form; `None` where it has no name.
+    pub fn from_api(ingress: &api::Ingress) -> Option<Self> {
+        let meta = Meta::from_api(&ingress.metadata)?;
+        let spec = ingress.spec.as_ref();
+        let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        Some(Self {
+            meta,
+            class: spec.and_then(|spec| filled(spec.ingress_class_name.as_deref())),
+            default_backend: spec
+                .and_then(|spec| spec.default_backend.as_ref())
+                .map(IngressBackend::from_api),
+            rules: spec
+                .map(|spec| spec.rules.iter().flatten().map(IngressRule::from_api).collect())
+                .unwrap_or_default(),
+            tls: spec
+                .map(|spec| spec.tls.iter().flatten().map(IngressTls::from_api).collect())
+                .unwrap_or_default(),
+            published: status.map(published).unwrap_or_default(),
+        })
+    }
+
     /// The Services that its conversion depends on.
     pub fn services(&self) -> impl Iterator<Item = Name> {
         let paths = self.rules.iter().flat_map(|rule| &rule.paths).map(|path| &path.backend);
@@ -140,4 +165,83 @@ impl Ingress {
     pub fn is_canary(&self) -> bool {
         self.meta.annotation("nginx.ingress.kubernetes.io/canary") == Some("true")
     }
+}
+
+impl IngressRule {
+    fn from_api(rule: &api::IngressRule) -> Self {
+        let paths = rule.http.iter().flat_map(|http| &http.paths);
+        Self { host: filled(rule.host.as_deref()), paths: paths.map(IngressPath::from_api).collect() }
+    }
+}
+
+impl IngressPath {
+    fn from_api(path: &api::HTTPIngressPath) -> Self {
+        Self {
+            path: filled(path.path.as_deref()),
+            kind: match path.path_type.as_str() {
+                "Exact" => PathType::Exact,
+                "Prefix" => PathType::Prefix,
+                _ => PathType::ImplementationSpecific,
+            },
+            backend: IngressBackend::from_api(&path.backend),
+        }
+    }
+}
+
+impl IngressBackend {
+    fn from_api(backend: &api::IngressBackend) -> Self {
+        if let Some(service) = &backend.service {
+            let port = service.port.as_ref();
+            let port = match port.and_then(|port| filled(port.name.as_deref())) {
+                Some(name) => PortRef::Name(name),
+                None => {
+                    let number = port.and_then(|port| port.number);
+                    PortRef::Number(number.and_then(|number| u16::try_from(number).ok()).unwrap_or(0))
+                }
+            };
+            return Self::Service { name: service.name.as_str().into(), port };
+        }
+        let what = match &backend.resource {
+            Some(resource) => format!("{} {}", resource.kind, resource.name),
+            None => "nothing".to_owned(),
+        };
+        Self::Resource { what: what.into() }
+    }
+}
+
+impl IngressTls {
+    fn from_api(tls: &api::IngressTLS) -> Self {
+        let hosts = tls.hosts.iter().flatten().map(|host| host.as_str().into());
+        Self { hosts: hosts.collect(), secret: filled(tls.secret_name.as_deref()) }
+    }
+}
+
+impl IngressClass {
+    /// What matters of the API's form; `None` where it has no name.
+    pub fn from_api(class: &api::IngressClass) -> Option<Self> {
+        let annotations = class.metadata.annotations.as_ref();
+        Some(Self {
+            name: filled(class.metadata.name.as_deref())?,
+            controller: class
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.controller.as_deref())
+                .unwrap_or_default()
+                .into(),
+            is_default: annotations
+                .and_then(|all| all.get(DEFAULT_CLASS))
+                .is_some_and(|value| value == "true"),
+        })
+    }
+}
+
+fn published(status: &api::IngressLoadBalancerStatus) -> Vec<Box<str>> {
+    let places = status.ingress.iter().flatten();
+    let mut found: Vec<Box<str>> = places
+        .flat_map(|place| [place.ip.as_deref(), place.hostname.as_deref()])
+        .filter_map(filled)
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }

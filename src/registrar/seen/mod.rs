@@ -13,9 +13,10 @@ pub use ingress::{
 pub use pod::{Pod, PodPort};
 pub use secret::Secret;
 pub use service::{Service, ServicePort};
-pub use slice::{Endpoint, Readiness, Slice, SlicePort};
+pub use slice::{Endpoint, Readiness, SERVICE_LABEL, Slice, SlicePort};
 
 use crate::kubernetes::Name;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 
 /// What every object has.
@@ -34,9 +35,51 @@ pub struct Meta {
 /// Longest annotation that is looked at.
 pub const ANNOTATION_BYTES_MAX: usize = 64 * 1024;
 
+/// kubectl's own copy of the object, as large as the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 impl Meta {
+    /// What matters of the API's form; `None` where it has no name.
+    pub fn from_api(meta: &ObjectMeta) -> Option<Self> {
+        let matters =
+            |(key, value): &(&String, &String)| *key != LAST_APPLIED && value.len() <= ANNOTATION_BYTES_MAX;
+        let annotations = meta.annotations.iter().flatten().filter(matters);
+        Some(Self {
+            name: name(meta)?,
+            uid: meta.uid.as_deref().unwrap_or_default().into(),
+            created: meta.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
+            annotations: annotations
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect(),
+        })
+    }
+
     /// An annotation's value.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(|value| &**value)
     }
 }
+
+/// The name of an object, with an empty namespace where it has none.
+pub(in crate::registrar) fn name(meta: &ObjectMeta) -> Option<Name> {
+    let name = filled(meta.name.as_deref())?;
+    Some(Name::new(meta.namespace.as_deref().unwrap_or_default(), &name))
+}
+
+/// A text that says something: the API's clients write an empty one and none with the same meaning.
+fn filled(text: Option<&str>) -> Option<Box<str>> {
+    text.filter(|text| !text.is_empty()).map(Into::into)
+}
+
+/// A port that can be connected to.
+fn number(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port != 0)
+}
+
+/// Whether a port carries HTTP at all; TCP is meant where nothing is said.
+fn is_tcp(protocol: Option<&str>) -> bool {
+    protocol.is_none_or(|protocol| protocol.is_empty() || protocol == "TCP")
+}
+
+#[cfg(test)]
+mod tests;

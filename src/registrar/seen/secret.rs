@@ -1,6 +1,8 @@
 //! Secrets.
 
+use super::name;
 use crate::kubernetes::Name;
+use k8s_openapi::api::core::v1 as api;
 use std::collections::BTreeMap;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -15,6 +17,22 @@ pub struct Secret {
     pub kind: Box<str>,
     /// By field.
     pub data: BTreeMap<Box<str>, Zeroizing<Vec<u8>>>,
+}
+
+/// The fields that there is a use for.
+const FIELDS: [&str; 4] = ["tls.crt", "tls.key", "ca.crt", "auth"];
+
+impl Secret {
+    /// What matters of the API's form; `None` where it has no name.
+    pub fn from_api(secret: &api::Secret) -> Option<Self> {
+        let fields = secret.data.iter().flatten().filter(|(field, _)| FIELDS.contains(&field.as_str()));
+        let data = fields.map(|(field, value)| (field.as_str().into(), Zeroizing::new(value.0.clone())));
+        Some(Self {
+            name: name(&secret.metadata)?,
+            kind: secret.type_.as_deref().unwrap_or("Opaque").into(),
+            data: data.collect(),
+        })
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -1,13 +1,14 @@
 //! Services.
 
-use super::Meta;
+use super::{Meta, filled, is_tcp, number};
+use k8s_openapi::api::core::v1 as api;
 
 /// A Service, with what it says of ports and routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Name, age and annotations.
     pub meta: Meta,
-    /// In its order; a headless Service may have none.
+    /// Those for TCP, in its order; a headless Service may have none.
     pub ports: Vec<ServicePort>,
     /// `clusterIP: None`.
     pub headless: bool,
@@ -24,4 +25,34 @@ pub struct ServicePort {
     pub port: u16,
     /// `appProtocol`: `http`, `https`, `kubernetes.io/h2c`, `kubernetes.io/ws`, ...
     pub app_protocol: Option<Box<str>>,
+}
+
+impl Service {
+    /// What matters of the API's form; `None` where it has no name.
+    pub fn from_api(service: &api::Service) -> Option<Self> {
+        let meta = Meta::from_api(&service.metadata)?;
+        let Some(spec) = &service.spec else {
+            return Some(Self { meta, ports: Vec::new(), headless: false, external_name: None });
+        };
+        let is_external = spec.type_.as_deref() == Some("ExternalName");
+        Some(Self {
+            meta,
+            ports: spec.ports.iter().flatten().filter_map(ServicePort::from_api).collect(),
+            headless: spec.cluster_ip.as_deref() == Some("None"),
+            external_name: if is_external { filled(spec.external_name.as_deref()) } else { None },
+        })
+    }
+}
+
+impl ServicePort {
+    fn from_api(port: &api::ServicePort) -> Option<Self> {
+        if !is_tcp(port.protocol.as_deref()) {
+            return None;
+        }
+        Some(Self {
+            name: filled(port.name.as_deref()),
+            port: number(port.port)?,
+            app_protocol: filled(port.app_protocol.as_deref()),
+        })
+    }
 }

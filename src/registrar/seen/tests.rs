@@ -1,0 +1,1 @@
+//! From the API's form to what is remembered.

@@ -1,0 +1,191 @@
+//! What comes from Kubernetes: each kind is listed and watched in each namespace, and cut down to what matters as it
+//! arrives.
+//!
+//! Nothing is kept here but what is on its way. After every broken watch there is a fresh list, whose objects are told as
+//! changes; only when it is complete may what it does not name be forgotten, so that nothing is removed because a
+//! server was away or a list broke off.
+
+mod follow;
+mod kinds;
+mod read;
+
+use self::follow::{Follow, Part};
+use self::kinds::Watched;
+use super::world::{Change, Kind};
+use crate::kubernetes::Name;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use std::collections::BTreeSet;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// What is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// In which namespaces; empty: in all. IngressClasses belong to none.
+    pub namespaces: Vec<String>,
+    /// Only pods with this label.
+    pub pod_label: Box<str>,
+    /// Which kinds.
+    pub kinds: Vec<Kind>,
+}
+
+/// What was seen of the cluster, kind by kind in the order in which it happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// An object is there, as it is now, or it is gone; read at this instant. Objects that did not change are told again
+    /// with each list.
+    Changed(Change, Instant),
+    /// A list is complete, and all its objects were told: of this kind, these are there (an IngressClass with an empty
+    /// namespace), and no others. With several namespaces, once all of them were listed, and again whenever one is.
+    Listed(Kind, BTreeSet<Name>),
+    /// A kind cannot be read. What is known of it stays; it is tried again, for ever.
+    Lost {
+        /// Which kind.
+        kind: Kind,
+        /// Why, and what would be right.
+        reason: String,
+    },
+    /// A kind that was lost is read again; it was listed before.
+    Found {
+        /// Which kind.
+        kind: Kind,
+    },
+}
+
+/// How many of them wait to be taken, before reading from the API server pauses.
+const SEEN_MAX: usize = 1024;
+/// How many wait of one kind, before they are put in line.
+const REPORTS_MAX: usize = 64;
+
+/// Begins to watch, until the receiver is dropped.
+pub fn watch(client: kube::Client, scope: Scope) -> mpsc::Receiver<Seen> {
+    let (tell, seen) = mpsc::channel(SEEN_MAX);
+    let kinds: BTreeSet<Kind> = scope.kinds.iter().copied().collect();
+    for kind in kinds {
+        let (client, tell) = (client.clone(), tell.clone());
+        match kind {
+            Kind::Service => spawn::<Service>(client, &scope, tell),
+            Kind::Slice => spawn::<EndpointSlice>(client, &scope, tell),
+            Kind::Pod => spawn::<Pod>(client, &scope, tell),
+            Kind::Ingress => spawn::<Ingress>(client, &scope, tell),
+            Kind::Secret => spawn::<Secret>(client, &scope, tell),
+            Kind::Class => spawn::<IngressClass>(client, &scope, tell),
+        }
+    }
+    seen
+}
+
+/// One task a namespace, and one that puts what they say in line.
+fn spawn<K: Watched>(client: kube::Client, scope: &Scope, tell: mpsc::Sender<Seen>) {
+    let namespaces: BTreeSet<&String> = scope.namespaces.iter().collect();
+    let namespaces: Vec<Option<String>> = match K::WHICH {
+        Kind::Class => vec![None],
+        _ if namespaces.is_empty() => vec![None],
+        _ => namespaces.into_iter().cloned().map(Some).collect(),
+    };
+    let (report, reports) = mpsc::channel(REPORTS_MAX);
+    let line = Line { kind: K::WHICH, parts: namespaces.iter().map(|_| Known::default()).collect(), tell };
+    let mut tasks = JoinSet::new();
+    for (index, namespace) in namespaces.into_iter().enumerate() {
+        let part = Part { index, namespace, pod_label: scope.pod_label.clone() };
+        tasks.spawn(Follow::<K>::new(client.clone(), part, report.clone()).run());
+    }
+    tokio::spawn(line.run(reports, tasks));
+}
+
+/// What one namespace's task says.
+#[derive(Debug)]
+enum Report {
+    /// An object, and whether it is there.
+    Changed { name: Name, is_there: bool, change: Change, at: Instant },
+    /// A list is complete.
+    Listed(BTreeSet<Name>),
+    /// It cannot be read.
+    Lost(String),
+    /// It is read.
+    Found,
+}
+
+/// Puts what the namespaces of one kind say in line.
+struct Line {
+    kind: Kind,
+    /// One a namespace.
+    parts: Vec<Known>,
+    tell: mpsc::Sender<Seen>,
+}
+
+/// What is known of one namespace.
+#[derive(Debug, Default)]
+struct Known {
+    /// The objects that are there; absent before the first list. Kept only where there are several namespaces.
+    names: Option<BTreeSet<Name>>,
+    /// Why it cannot be read.
+    lost: Option<String>,
+}
+
+impl Line {
+    /// Until nobody takes what is told; the namespaces' tasks end with it.
+    async fn run(mut self, mut reports: mpsc::Receiver<(usize, Report)>, tasks: JoinSet<()>) {
+        let tell = self.tell.clone();
+        loop {
+            let told = tokio::select! {
+                report = reports.recv() => match report {
+                    Some((index, report)) => self.take(index, report),
+                    None => break,
+                },
+                () = tell.closed() => break,
+            };
+            if let Some(seen) = told
+                && tell.send(seen).await.is_err()
+            {
+                break;
+            }
+        }
+        drop(tasks);
+    }
+
+    fn take(&mut self, index: usize, report: Report) -> Option<Seen> {
+        let kind = self.kind;
+        let is_alone = self.parts.len() == 1;
+        let part = self.parts.get_mut(index)?;
+        match report {
+            Report::Changed { name, is_there, change, at } => {
+                if let Some(names) = &mut part.names {
+                    // A list of another namespace may be complete before this one's next.
+                    if is_there {
+                        names.insert(name)
+                    } else {
+                        names.remove(&name)
+                    };
+                }
+                Some(Seen::Changed(change, at))
+            }
+            Report::Listed(names) if is_alone => Some(Seen::Listed(kind, names)),
+            Report::Listed(names) => {
+                part.names = Some(names);
+                let all: Option<Vec<_>> = self.parts.iter().map(|part| part.names.as_ref()).collect();
+                Some(Seen::Listed(kind, all?.into_iter().flatten().cloned().collect()))
+            }
+            Report::Lost(reason) => {
+                if part.lost.as_ref() == Some(&reason) {
+                    return None;
+                }
+                part.lost = Some(reason.clone());
+                Some(Seen::Lost { kind, reason })
+            }
+            Report::Found => {
+                part.lost.take()?;
+                match self.parts.iter().find_map(|part| part.lost.clone()) {
+                    Some(reason) => Some(Seen::Lost { kind, reason }),
+                    None => Some(Seen::Found { kind }),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

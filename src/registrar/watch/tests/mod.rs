@@ -1,0 +1,1 @@
+//! A server of our own that breaks in all ways.
