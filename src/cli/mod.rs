@@ -13,6 +13,7 @@ mod context;
 mod delete;
 mod demo;
 mod demo_site;
+mod doctor;
 mod document;
 mod explain;
 mod export;
@@ -106,6 +107,7 @@ enum Verb {
     Delete(delete::Delete),
     Apply(apply::Apply),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Export(export::Export),
     Import(import::Import),
     Secret(sealing::Secret),
@@ -195,6 +197,7 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Delete(verb) => verb.run(context).await,
             Verb::Apply(verb) => verb.run(context).await,
             Verb::Check(verb) => verb.run(context).await,
+            Verb::Doctor(verb) => verb.run(context).await,
             Verb::Export(verb) => verb.run(context).await,
             Verb::Import(verb) => verb.run(context).await,
             Verb::Secret(verb) => verb.run(context).await,
