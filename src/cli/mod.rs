@@ -69,6 +69,7 @@ Examples:
   flipgate status                                   what the proxy on this machine serves
   flipgate top                                      what its frontends and servers do right now
   flipgate explain GET https://shop.example/cart    which route takes a request, and why
+  flipgate doctor --store dir:routes                what keeps traffic from flowing
 
 Every flag can be given as a variable, FLIPGATE_STORE for --store, or in flipgate.toml.
 Exit status: 0 done, 1 a negative answer, 2 an error; `proxy` exits with 3 when it got no table in time, \

@@ -1,7 +1,7 @@
 //! `flipgate doctor`: whether everything stands that a proxy on this machine needs, and what to do where it does not.
 //!
-//! What is found is judged by pure functions ([`verdict`], [`networks`], [`servers`], `access`); [`stored`], [`contact`],
-//! [`routes`] and `cluster` ask the store, the network, the kernel and Kubernetes.
+//! What is found is judged by pure functions ([`verdict`], [`networks`], [`servers`], `access`); [`stored`],
+//! [`contact`], [`routes`] and `cluster` ask the store, the network, the kernel and Kubernetes.
 
 #[cfg(feature = "kubernetes")]
 mod access;
@@ -38,9 +38,9 @@ Examples:
   flipgate doctor --store dir:routes
   flipgate doctor --store etcd://127.0.0.1:2379 --output json
 
-Run it where the proxy runs: it connects to every server that requests are sent to, and waits 2 s for each. In the store \
-it writes a key of its own, below doctor/ in the state area, and removes it. Kubernetes is asked if a kubeconfig or a \
-pod's service account is there, by a program with the feature `kubernetes`.
+Run it where the proxy runs: it connects to every server that requests are sent to, and waits 2 s for each. In the \
+store it writes a key of its own, below doctor/ in the state area, and removes it. Kubernetes is asked if a kubeconfig \
+or a pod's service account is there, by a program with the feature `kubernetes`.
 
 Exits with 1 if anything failed.")]
 pub(super) struct Doctor {

@@ -12,7 +12,8 @@ const USUAL_V6: u8 = 64;
 /// Neighbours that do not differ are shown as one network of this size, which a whole cluster usually gets.
 const WIDE_V4: u8 = 16;
 
-/// The pods' network of a node, as its `spec.podCIDRs` says.
+/// The pods' network of a node, as its `spec.podCIDRs` says. Without the feature `kubernetes` nobody asks nodes.
+#[cfg_attr(not(any(test, feature = "kubernetes")), expect(dead_code))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PodNetwork {
     pub(super) network: IpNet,

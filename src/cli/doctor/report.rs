@@ -128,7 +128,10 @@ mod tests {
         assert_eq!(
             report.to_string(),
             "ok       store      answers\n\
-             FAILED   network a  0 of 2 servers reached\n         -> a route:\n            ip route\n         -> or this\n\
+             FAILED   network a  0 of 2 servers reached\n\
+             \x20        -> a route:\n\
+             \x20           ip route\n\
+             \x20        -> or this\n\
              FAILED   network b  0 of 2 servers reached\n         -> and this"
         );
         assert!(!report.is_well());

@@ -40,7 +40,9 @@ pub(super) async fn answers(store: &Arc<dyn Store>) -> (Check, Option<Snapshot>)
         Err(error) => {
             let check = Check::new(Grade::Failed, "store", format!("{place}: {error}")).advise(match &error {
                 StoreError::Denied(_) => "let the user of --etcd-user read everything below --prefix",
-                _ => "see whether the store runs and this machine reaches it; proxies that have a table go on serving it",
+                _ => {
+                    "see whether the store runs and this machine reaches it; proxies that have a table go on serving it"
+                }
             });
             (check.fact("kind", kind).fact("location", place), None)
         }
@@ -85,7 +87,7 @@ async fn probe_state(store: &Arc<dyn Store>) -> Result<(), StoreError> {
     }
 }
 
-/// Whether objects may be written. Nothing is: the transaction expects what is not so, and a store looks at rights first.
+/// Whether objects may be written. None is: the transaction expects what is not so, and a store looks at rights first.
 pub(super) async fn routing(store: &Arc<dyn Store>) -> Check {
     let denied = match store.kind() {
         "directory" => {

@@ -103,7 +103,7 @@ fn advice(network: &Network<'_>, outcome: &Outcome, answers: bool) -> Option<Str
                 .into()
         }
         (Outcome::NetworkUnreachable, Way::None) => {
-            format!("this machine has no route to {net}, so that packets to it are not even sent")
+            "this machine has no route to this network, so that packets to it are not even sent".into()
         }
         (_, Way::Nowhere) => format!(
             "a route of this machine throws away what goes to {net}: `ip route show to match {}` names it",
@@ -118,33 +118,44 @@ fn advice(network: &Network<'_>, outcome: &Outcome, answers: bool) -> Option<Str
              not reached, or a NetworkPolicy or firewall drops what comes from this machine"
                 .into()
         }
-        (Outcome::NetworkUnreachable | Outcome::HostUnreachable | Outcome::TimedOut, way) => lost(&net, way),
+        (Outcome::TimedOut, way) => lost(&net, way, true),
+        (Outcome::NetworkUnreachable | Outcome::HostUnreachable, way) => lost(&net, way, false),
         (Outcome::Other(_), _) => return None,
     };
     Some(text)
 }
 
-/// Packets to the network leave, and nothing comes back.
-fn lost(net: &str, way: &Way) -> String {
+/// Packets to the network leave, and nothing comes back (`is_silent`), or that they cannot be delivered.
+fn lost(net: &str, way: &Way, is_silent: bool) -> String {
     match way {
         Way::Default { gateway, device } => {
             let by = gateway.map_or_else(|| device.to_string(), |gateway| gateway.to_string());
             format!(
-                "this machine has no route of its own to {net}: packets go by the default route to {by}, which does not lead to pods"
+                "this machine has no route of its own to this network: packets go by the default route to {by}, which \
+                 does not lead to pods"
             )
         }
-        Way::By { gateway, device } => format!(
+        Way::By { gateway, device } if is_silent => format!(
             "packets to {net} go to {gateway} on {device}, and nothing comes back: is that the node with these pods, \
              does it forward (`sysctl net.ipv4.ip_forward`), do its firewall or a NetworkPolicy drop them, and does it \
              know the way back to this machine?"
         ),
+        Way::By { gateway, device } => format!(
+            "packets to {net} go to {gateway} on {device}, and it, or somebody behind it, says that they cannot be \
+             delivered: is that the node with these pods, and are they still there?"
+        ),
         Way::Link { device } => format!(
-            "{net} is taken for this machine's own network on {device}, where nobody answers for these addresses: are the pods \
-             gone, or does that network overlap with the pods'?"
+            "{net} is taken for this machine's own network on {device}, where nobody answers for these addresses: are \
+             the pods gone, or does that network overlap with the pods'?"
         ),
-        _ => format!(
-            "packets to {net} leave this machine, and nothing comes back (`ip route get ADDRESS` shows the way)"
-        ),
+        _ if is_silent => {
+            format!(
+                "packets to {net} leave this machine, and nothing comes back: `ip route get ADDRESS` shows the way"
+            )
+        }
+        _ => {
+            format!("packets to {net} cannot be delivered: `ip route get ADDRESS` shows the way that they go")
+        }
     }
 }
 
@@ -164,7 +175,8 @@ fn ways(network: &Network<'_>) -> Vec<String> {
     };
     vec![
         format!("a route on this machine: {route}"),
-        "or a pod network that is routable from here: Calico or Cilium with native routing (BGP tells routers the way), or Weave"
+        "or a pod network that is routable from here: Calico or Cilium with native routing (BGP tells routers the \
+         way), or Weave"
             .to_owned(),
         "or a proxy within the cluster, on the nodes' own network: config/kubernetes/proxy.yaml".to_owned(),
     ]
@@ -259,14 +271,14 @@ mod tests {
             Grade::Failed,
             "0 of 1 server reached, this machine has no route: 1 without a route (network unreachable) \
              (shop/10.1.2.3 at 10.1.2.3:80)",
-            &with_how("no route to 10.1.2.0/24"),
+            &with_how("no route to this network"),
         );
         check(
             &[(a, TimedOut), (b, TimedOut), (c, TimedOut), (d, TimedOut), (e, TimedOut)],
             usual(),
             Grade::Failed,
-            "0 of 5 servers reached, by the default route, 10.0.0.1 on eth0: 5 timed out (shop/10.1.2.3 at 10.1.2.3:80, \
-             shop/10.1.2.4 at 10.1.2.4:80, shop/10.1.2.5 at 10.1.2.5:80, 2 more)",
+            "0 of 5 servers reached, by the default route, 10.0.0.1 on eth0: 5 timed out (shop/10.1.2.3 at \
+             10.1.2.3:80, shop/10.1.2.4 at 10.1.2.4:80, shop/10.1.2.5 at 10.1.2.5:80, 2 more)",
             &with_how("no route of its own"),
         );
         check(
@@ -274,7 +286,7 @@ mod tests {
             by(),
             Grade::Failed,
             "0 of 1 server reached, by 10.0.0.2 on eth0: 1 host unreachable (shop/10.1.2.3 at 10.1.2.3:80)",
-            &with_how("ip_forward"),
+            &with_how("cannot be delivered"),
         );
         check(
             &[(a, Discarded)],
@@ -302,7 +314,8 @@ mod tests {
             &[("127.0.0.1", Refused)],
             Way::Local,
             Grade::Failed,
-            "0 of 1 server reached, within this machine: 1 refused (the port is closed) (shop/127.0.0.1 at 127.0.0.1:80)",
+            "0 of 1 server reached, within this machine: 1 refused (the port is closed) (shop/127.0.0.1 at \
+             127.0.0.1:80)",
             &["is the server started"],
         );
         check(
