@@ -2,4 +2,8 @@
 
 mod doctor;
 #[cfg(feature = "kubernetes")]
+mod import;
+#[cfg(feature = "kubernetes")]
 mod manifests;
+#[cfg(feature = "kubernetes")]
+mod told;
