@@ -17,6 +17,7 @@ mod middlewares;
 mod moving;
 mod program;
 mod readme;
+mod registrar;
 mod spine;
 mod store;
 mod support;
