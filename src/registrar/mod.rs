@@ -16,10 +16,17 @@
 //! no such `Owner` is never touched; who takes the field away takes the object over.
 
 pub mod convert;
+pub mod events;
+#[cfg(test)]
+mod mock;
+mod notes;
+mod pace;
 pub mod seen;
+pub mod status;
 mod unit;
 pub mod watch;
 mod world;
 
+pub use notes::{Finder, Notes, problems};
 pub use unit::{Source, Unit};
 pub use world::{Change, Kind, World};

@@ -1,4 +1,8 @@
-//! Ingresses.
+//! Ingresses, with the annotations of ingress-nginx.
+
+mod annotations;
+
+pub use annotations::{ANNOTATIONS, Annotation, PREFIX, Support};
 
 use super::{Converted, Rules};
 use crate::kubernetes::Name;
