@@ -16,17 +16,17 @@
 //! no such `Owner` is never touched; who takes the field away takes the object over.
 
 pub mod convert;
-pub mod events;
-#[cfg(test)]
-mod mock;
-mod notes;
-mod pace;
 pub mod epoch;
+pub mod events;
 pub mod health;
 mod hold;
 pub mod image;
 pub mod ledger;
 pub mod metrics;
+#[cfg(test)]
+mod mock;
+mod notes;
+mod pace;
 pub mod plan;
 pub mod progress;
 mod remarks;

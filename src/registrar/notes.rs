@@ -118,9 +118,9 @@ impl Note {
         self.severity == Severity::Error
     }
 
-    /// Whether it is about a key in the store that somebody else holds.
+    /// Whether it is about a key in the store that somebody else has: another hand, or an older object.
     pub(super) fn is_about_a_held_key(&self) -> bool {
-        self.reason.contains("held by")
+        ["is held by ", "is wanted "].iter().any(|said| self.reason.starts_with(said))
     }
 }
 
