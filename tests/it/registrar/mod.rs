@@ -1,5 +1,8 @@
-//! The registrar and what belongs to it.
+//! The registrar and what belongs to it, as users run it: between a real Kubernetes and a real store, with proxies that
+//! follow.
 
 mod doctor;
-#[cfg(feature = "kubernetes")]
 mod manifests;
+mod many;
+mod pods;
+mod process;
