@@ -1,9 +1,10 @@
-//! The registrar and what belongs to it.
+//! The registrar and what belongs to it, as users run it: between a real Kubernetes and a real store, with proxies that
+//! follow.
 
 mod doctor;
-#[cfg(feature = "kubernetes")]
 mod import;
-#[cfg(feature = "kubernetes")]
 mod manifests;
-#[cfg(feature = "kubernetes")]
+mod many;
+mod pods;
+mod process;
 mod told;
