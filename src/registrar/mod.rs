@@ -16,6 +16,16 @@
 //! no such `Owner` is never touched; who takes the field away takes the object over.
 
 pub mod convert;
+pub mod epoch;
+pub mod health;
+mod hold;
+pub mod image;
+pub mod ledger;
+pub mod metrics;
+pub mod plan;
+pub mod progress;
+mod remarks;
+pub mod runner;
 pub mod seen;
 mod unit;
 pub mod watch;

@@ -6,7 +6,7 @@
 
 pub mod annotations;
 pub mod form;
-mod ingress;
+pub mod ingress;
 mod labelled;
 pub mod servers;
 mod service;

@@ -150,7 +150,7 @@ pub(super) fn put_name(
 }
 
 /// What Kubernetes takes for no endpoint's address either.
-fn is_own_machine(host: &str) -> bool {
+pub(super) fn is_own_machine(host: &str) -> bool {
     let by_address = host.parse::<IpAddr>().is_ok_and(|address| match address {
         IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
         IpAddr::V6(address) => address.is_loopback(),
