@@ -1,6 +1,7 @@
 //! Objects of a cluster in, objects of the store and notes out.
 
 mod labelled;
+mod manifests;
 mod services;
 
 use super::{Converted, Desired, Rules, convert};
