@@ -212,6 +212,18 @@ fn warn(context: &mut Context<'_, '_>, key: &ObjectKey, value: &Value) {
             finding.reason
         ));
     }
+    warn_kept(context, key, value, "write it without `Owner` to take it over");
+}
+
+/// Says that the registrar will undo what is about to be done, and what to do instead.
+pub(super) fn warn_kept(context: &mut Context<'_, '_>, key: &ObjectKey, value: &Value, instead: &str) {
+    if let Some(owner) = owner(value) {
+        context.note(format_args!(
+            "warning: {} {} is kept by {owner}: the registrar puts it back; change it there, or {instead}",
+            key.kind(),
+            key.id()
+        ));
+    }
 }
 
 fn transaction(key: &ObjectKey, stored: Option<&Entry>, value: &Value, ttl: Option<Duration>) -> Transaction {

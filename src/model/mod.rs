@@ -20,6 +20,7 @@ pub mod key_pair;
 pub mod listener;
 pub mod middleware;
 mod network;
+mod owner;
 pub mod pages;
 pub mod problem;
 pub mod proxy_protocol;
@@ -53,6 +54,7 @@ pub use middleware::{
     Webhook,
 };
 pub use network::{is_listed, parse_network};
+pub use owner::{OWNER, owner};
 pub use pages::{ErrorPages, Maintenance, PAGE_BYTES_MAX, PAGE_NAME_BYTES_MAX, Page, PageContent};
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersions};
@@ -129,7 +131,7 @@ impl Object {
         let report = Report::new(strictness);
         let object = Fields::read(&report, "", value, |fields| {
             // Whose it is concerns only who writes it.
-            fields.text("Owner");
+            fields.text(OWNER);
             match key {
                 ObjectKey::Listener(id) => listener::read(fields, id).map(Self::Listener),
                 ObjectKey::Host(name) => host::read(fields, name).map(Self::Host),
