@@ -17,6 +17,8 @@ mod middlewares;
 mod moving;
 mod program;
 mod readme;
+#[cfg(feature = "kubernetes")]
+mod registrar;
 mod spine;
 mod store;
 mod support;

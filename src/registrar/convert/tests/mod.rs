@@ -2,6 +2,7 @@
 
 mod ingress;
 mod labelled;
+mod manifests;
 mod services;
 
 use super::{Converted, Desired, Rules, convert};
