@@ -17,7 +17,10 @@ mod middlewares;
 mod moving;
 mod program;
 mod readme;
+<<<<<<< HEAD
 #[cfg(feature = "kubernetes")]
+=======
+>>>>>>> import
 mod registrar;
 mod spine;
 mod store;

@@ -1,6 +1,5 @@
 //! Addresses that clients reach the edge at, as the status of an Ingress tells them.
 
-use k8s_openapi::api::networking::v1::{Ingress, IngressLoadBalancerIngress};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -62,16 +61,6 @@ impl Addresses {
         let ingress: Vec<Value> = self.0.iter().map(one).collect();
         json!({ "status": { "loadBalancer": { "ingress": ingress } } })
     }
-}
-
-/// What the status of an Ingress tells, sorted.
-pub(super) fn published(ingress: &Ingress) -> Vec<Box<str>> {
-    let status = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let entries = status.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
-    let texts = |entry: &IngressLoadBalancerIngress| [entry.ip.clone(), entry.hostname.clone()];
-    let mut published: Vec<Box<str>> = entries.flat_map(texts).flatten().map(Into::into).collect();
-    published.sort();
-    published
 }
 
 fn address(text: &str) -> Result<Address, String> {

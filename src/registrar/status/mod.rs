@@ -12,6 +12,7 @@ pub use address::{ADDRESSES_MAX, Addresses};
 use super::convert::Note;
 use super::notes::{Finder, Notes};
 use super::pace::{Pace, back_off};
+use super::seen;
 use super::unit::Source;
 use crate::kubernetes::Name;
 use crate::model::Severity;
@@ -218,7 +219,7 @@ impl StatusWriter {
             Ok(None) => return Ok(()),
             Err(error) => return self.failed(error),
         };
-        let there = address::published(&ingress);
+        let there = seen::Ingress::from_api(&ingress).map(|seen| seen.published).unwrap_or_default();
         let record = self.records.entry(name.clone()).or_default();
         match record.judge(there == self.addresses.published()) {
             Step::Rest => Ok(()),

@@ -40,7 +40,7 @@ impl Written {
     /// The watch brings what stands there.
     fn watch(&self) {
         let ingress: Ingress = serde_json::from_value(self.api.get(WEB)).unwrap();
-        self.statuses.saw(&web(), Some(&address::published(&ingress)));
+        self.statuses.saw(&web(), Some(&seen::Ingress::from_api(&ingress).unwrap().published));
     }
 
     fn patches(&self) -> usize {
