@@ -29,6 +29,8 @@ mod progress;
 mod proxy;
 mod put;
 mod references;
+#[cfg(feature = "kubernetes")]
+mod registrar;
 mod rollback;
 mod sealing;
 mod secret;
@@ -103,6 +105,8 @@ struct Program {
 enum Verb {
     Proxy(proxy::Proxy),
     Demo(demo::Demo),
+    #[cfg(feature = "kubernetes")]
+    Registrar(registrar::Registrar),
     Get(get::Get),
     Put(put::Put),
     Delete(delete::Delete),
@@ -193,6 +197,8 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
         match verb {
             Verb::Proxy(verb) => verb.run(context).await,
             Verb::Demo(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Registrar(verb) => verb.run(context).await,
             Verb::Get(verb) => verb.run(context).await,
             Verb::Put(verb) => verb.run(context).await,
             Verb::Delete(verb) => verb.run(context).await,

@@ -153,6 +153,45 @@ pub const SETTINGS: &[Setting] = &[
         "Which events are logged: error, warn, info, debug, or by module",
     ),
     one("log", "log-format", "text|json", "text", "How an event looks"),
+    one(
+        "registrar",
+        "kubeconfig",
+        "FILE",
+        "",
+        "Kubeconfig of the cluster; default: that in KUBECONFIG, the pod's service account, or ~/.kube/config",
+    ),
+    one("registrar", "kube-context", "NAME", "", "Context of the kubeconfig; default: its current one"),
+    many("registrar", "namespace", "NAME", "Namespace that is watched; default: all"),
+    one(
+        "registrar",
+        "cluster",
+        "NAME",
+        "kubernetes",
+        "Name of the cluster, by which the registrar marks its objects",
+    ),
+    one("registrar", "pod-label", "LABEL", "name", "Label by which pods join the backend NAMESPACE-VALUE"),
+    many("registrar", "ingress-class", "CLASS", "Class whose Ingresses are served; default: none"),
+    one(
+        "registrar",
+        "plain-keys",
+        "on|off",
+        "off",
+        "Write private keys of TLS Secrets readable where no seal key is given",
+    ),
+    one(
+        "registrar",
+        "lease-namespace",
+        "NAME",
+        "",
+        "Namespace of the Lease that one of several registrars holds; default: the registrar's own, or default",
+    ),
+    one("registrar", "lease-name", "NAME", "flipgate-registrar", "Name of that Lease"),
+    many(
+        "registrar",
+        "write-status",
+        "ADDRESS",
+        "Address or name of the edge that is written into the status of Ingresses",
+    ),
 ];
 
 impl Setting {

@@ -17,6 +17,16 @@ impl Name {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
+    /// The Service that a host is the name of within a cluster: `NAME.NAMESPACE.svc`, with or without the cluster's own
+    /// domain behind it.
+    pub fn of_service(host: &str) -> Option<Self> {
+        let mut labels = host.trim_end_matches('.').split('.');
+        match (labels.next(), labels.next(), labels.next()) {
+            (Some(name), Some(namespace), Some("svc")) => Some(Self::new(namespace, name)),
+            _ => None,
+        }
+    }
+
     /// Another name in the same namespace.
     pub fn beside(&self, name: &str) -> Self {
         Self { namespace: self.namespace.clone(), name: name.into() }

@@ -1,4 +1,4 @@
-//! Vulcand's rewrite: a regular expression over the whole URL, and what each match is replaced by.
+//! Vulcand's rewrite: a regular expression over the whole URL or its path, and what each match is replaced by.
 
 use super::url::{Url, is_label_byte};
 use super::{Reply, URL_BYTES_MAX, refusal};
@@ -23,12 +23,16 @@ pub(super) fn run(spec: &RewriteSpec, asked: &Url<'_>) -> Rewritten {
     let origin = format!("{}://{}", asked.scheme.as_str(), asked.authority);
     let source = format!("{origin}{}", asked.target);
     let mut built = Built::default();
-    let Some(changed) = replace_all(&source, origin.len(), &spec.regexp, &spec.replacement, &mut built)
-    else {
-        return refuse(414);
+    let changed = match spec.path_only {
+        true => replace_in_path(asked.target, spec, &mut built),
+        false => replace_all(&source, origin.len(), &spec.regexp, &spec.replacement, &mut built),
     };
-    if !changed || built.text == source {
+    let Some(changed) = changed else { return refuse(414) };
+    if !changed || built.text == if spec.path_only { asked.target } else { &source } {
         return Rewritten::Pass;
+    }
+    if spec.path_only && !built.text.starts_with('/') {
+        built.put_before("/");
     }
     if built.text.starts_with('/') {
         // Vulcand takes a path alone too. It stays on the host that was asked, also if it begins with two slashes.
@@ -103,6 +107,22 @@ impl Built {
             host.trim_end_matches('.').contains('.')
         })
     }
+}
+
+/// Replaces every match in the path; the query stays behind it, or behind what was put in for one.
+fn replace_in_path(target: &str, spec: &RewriteSpec, out: &mut Built) -> Option<bool> {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let changed = replace_all(path, 0, &spec.regexp, &spec.replacement, out)?;
+    if let Some(query) = query.filter(|_| changed) {
+        let joint = if out.text.contains('?') { "&" } else { "?" };
+        if !out.push_given(joint) || !out.push_source(query, 0..query.len(), 0) {
+            return None;
+        }
+    }
+    Some(changed)
 }
 
 /// Replaces every match as Go's `ReplaceAllString` does: leftmost first, and no empty match right behind another

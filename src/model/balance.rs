@@ -120,7 +120,7 @@ impl ClientKey {
 }
 
 /// Why a text is no cookie's name (RFC 6265 section 4.1.1).
-pub(super) fn cookie_name_error(name: &str) -> Option<&'static str> {
+pub fn cookie_name_error(name: &str) -> Option<&'static str> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let valid = !name.is_empty() && name.len() <= 128 && name.bytes().all(is_token);
     (!valid).then_some("is no cookie's name: letters, digits and `-_.` are expected")

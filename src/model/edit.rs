@@ -116,6 +116,7 @@ pub(in crate::model) const NAMES: &[&str] = &[
     "PassHostHeader",
     "Password",
     "Path",
+    "PathOnly",
     "Pending",
     "PendingTimeout",
     "PerTryTimeout",

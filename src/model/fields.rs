@@ -384,8 +384,8 @@ fn cut(text: &str) -> String {
     shown
 }
 
-/// The known name that a writer most likely meant.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The known name that a writer most likely meant; none where no one is close.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > SHOWN_CHARACTERS_MAX {
         return None;
     }

@@ -84,7 +84,8 @@ impl Object {
 
 impl KeyPairSource {
     /// A sealed pair as vulcand's base64 string, any other as an object.
-    pub(super) fn to_value(&self) -> Value {
+    /// It is for a store, never for an answer or a log.
+    pub fn to_value(&self) -> Value {
         match self {
             Self::Plain { cert, key } => json!({ "Cert": BASE64.encode(cert), "Key": BASE64.encode(key) }),
             Self::Sealed { val, nonce } => {

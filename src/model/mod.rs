@@ -20,6 +20,7 @@ pub mod key_pair;
 pub mod listener;
 pub mod middleware;
 mod network;
+mod owner;
 pub mod pages;
 pub mod problem;
 pub mod proxy_protocol;
@@ -35,8 +36,9 @@ pub use access_log::{AccessLogFormat, AccessLogTarget};
 pub use backend::{
     Backend, BackendSettings, KeepAlive, Timeouts, UpstreamLimits, UpstreamProtocol, UpstreamTls,
 };
-pub use balance::{Balance, ClientKey, Policy, Sticky};
+pub use balance::{Balance, ClientKey, Policy, Sticky, cookie_name_error};
 pub use client_auth::{AuthoritiesSource, ClientAuth, ClientAuthMode};
+pub use fields::nearest;
 pub use frontend::{Frontend, FrontendSettings};
 pub use health::{HealthCheck, HttpProbe, Outlier, Probe, Statuses};
 pub use host::Host;
@@ -52,12 +54,13 @@ pub use middleware::{
     Webhook,
 };
 pub use network::{is_listed, parse_network};
+pub use owner::{OWNER, owner};
 pub use pages::{ErrorPages, Maintenance, PAGE_BYTES_MAX, PAGE_NAME_BYTES_MAX, Page, PageContent};
 pub use problem::{Finding, InForce, Problem, Severity};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersions};
 pub use retry::{Retry, RetryOn};
 pub use route_order::RouteOrder;
-pub use server::{Scheme, Server, ServerState, ServerUrl};
+pub use server::{Scheme, Server, ServerState, ServerUrl, is_host_name};
 pub use split::{Pin, Split, SplitPart};
 pub use tls::{CipherSuite, TlsVersion, UNSOUND_SUITES};
 pub use variable::{Variable, VariableSpec};
@@ -128,7 +131,7 @@ impl Object {
         let report = Report::new(strictness);
         let object = Fields::read(&report, "", value, |fields| {
             // Whose it is concerns only who writes it.
-            fields.text("Owner");
+            fields.text(OWNER);
             match key {
                 ObjectKey::Listener(id) => listener::read(fields, id).map(Self::Listener),
                 ObjectKey::Host(name) => host::read(fields, name).map(Self::Host),

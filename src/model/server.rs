@@ -183,7 +183,7 @@ fn host_of(text: &str) -> Result<Box<str>, InvalidServerUrl> {
 
 /// Letters, digits, hyphens and underscores in labels of at most 63 bytes; the last label is not a number, which
 /// would be a mistyped address. A dot at the end is allowed.
-pub(super) fn is_host_name(text: &str) -> bool {
+pub fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -16,10 +16,27 @@
 //! no such `Owner` is never touched; who takes the field away takes the object over.
 
 pub mod convert;
+pub mod epoch;
+pub mod events;
+pub mod health;
+mod hold;
+pub mod image;
+pub mod ledger;
+pub mod metrics;
+#[cfg(test)]
+mod mock;
+mod notes;
+mod pace;
+pub mod plan;
+pub mod progress;
+mod remarks;
+pub mod runner;
 pub mod seen;
+pub mod status;
 mod unit;
 pub mod watch;
 mod world;
 
+pub use notes::{Finder, Notes, problems};
 pub use unit::{Source, Unit};
 pub use world::{Change, Kind, World};

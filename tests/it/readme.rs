@@ -325,6 +325,36 @@ fn every_setting_is_told_with_its_default() {
     assert!(readme().contains(&format!("| --- | --- | --- |\n{rows}\n\n")), "the table has to be:\n{rows}");
 }
 
+#[cfg(feature = "kubernetes")]
+#[test]
+fn every_annotation_is_told() {
+    use ::flipgate::registrar::convert::annotations::{ANNOTATIONS, Form, Part};
+    let rows = ANNOTATIONS.iter().map(|annotation| {
+        let of = match annotation.part {
+            Part::Place => "pods and Services".to_owned(),
+            Part::Service => "Services".to_owned(),
+            Part::Frontend => format!("frontend `{}`", annotation.field),
+            Part::Backend => format!("backend `{}`", annotation.field),
+        };
+        let form = match annotation.form {
+            Form::Text => String::new(),
+            Form::Flag => "`true` or `false`".to_owned(),
+            Form::Number => "a number".to_owned(),
+            Form::List => "texts with commas".to_owned(),
+            Form::Json => "JSON".to_owned(),
+            Form::TextOrJson => "a text, or JSON".to_owned(),
+            Form::FlagOrJson => "`true`, `false`, or JSON".to_owned(),
+            Form::NumberOf(field) => format!("a number for `{field}`, or JSON"),
+            Form::SwitchOf(field) => format!("`true`, `false`, a text for `{field}`, or JSON"),
+        };
+        let told = [form.as_str(), annotation.help].into_iter().filter(|text| !text.is_empty());
+        let told = told.collect::<Vec<_>>().join("; ");
+        format!("| `{}` | {of} | {told} |", annotation.name)
+    });
+    let rows = rows.collect::<Vec<_>>().join("\n");
+    assert!(readme().contains(&format!("| --- | --- | --- |\n{rows}\n\n")), "the table has to be:\n{rows}");
+}
+
 #[test]
 fn every_reason_is_told_and_no_other() {
     let text = readme();

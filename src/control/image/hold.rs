@@ -27,7 +27,7 @@ pub struct Confirmation {
 impl Confirmation {
     /// Whether it covers a removal by `revision` that this process first saw at `since`. One given long before says
     /// nothing about it: the store's revision may have gone back meanwhile.
-    pub(super) fn covers(&self, revision: Revision, since: SystemTime) -> bool {
+    pub fn covers(&self, revision: Revision, since: SystemTime) -> bool {
         let ahead = since.duration_since(self.at).unwrap_or_default();
         revision <= self.revision && ahead <= CONFIRMED_AHEAD
     }
@@ -44,7 +44,7 @@ pub(super) struct Ghost {
 
 /// What went within the last [`WINDOW`] and is still gone.
 #[derive(Debug)]
-pub(super) struct Window<K> {
+pub struct Window<K> {
     /// Oldest first, with how many there were just before.
     order: VecDeque<(Instant, K, usize)>,
     gone: HashMap<K, Instant>,
@@ -59,7 +59,7 @@ impl<K> Default for Window<K> {
 impl<K: Clone + Eq + Hash> Window<K> {
     /// Whether `going` more of `present` cross the bound: more than half of those that were there when the window
     /// began, and at least `min`.
-    pub(super) fn is_crossed(&mut self, now: Instant, going: usize, present: usize, min: usize) -> bool {
+    pub fn is_crossed(&mut self, now: Instant, going: usize, present: usize, min: usize) -> bool {
         self.prune(now);
         let base = self.order.front().map_or(present, |(_, _, base)| *base);
         let gone = self.gone.len() + going;
@@ -67,7 +67,7 @@ impl<K: Clone + Eq + Hash> Window<K> {
     }
 
     /// They went, out of `present`.
-    pub(super) fn went(&mut self, now: Instant, keys: impl IntoIterator<Item = K>, present: usize) {
+    pub fn went(&mut self, now: Instant, keys: impl IntoIterator<Item = K>, present: usize) {
         for key in keys {
             self.order.push_back((now, key.clone(), present));
             self.gone.insert(key, now);
@@ -75,14 +75,14 @@ impl<K: Clone + Eq + Hash> Window<K> {
     }
 
     /// It is there again, or no longer missed.
-    pub(super) fn returned(&mut self, key: &K) {
+    pub fn returned(&mut self, key: &K) {
         if !self.gone.is_empty() {
             self.gone.remove(key);
         }
     }
 
     /// What went was meant; counting begins anew.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         *self = Self::default();
     }
 

@@ -36,14 +36,14 @@ mod settle;
 mod tests;
 
 pub use form::{Form, GhostKind, Kept, Record, Stored};
-pub use hold::{BACKENDS_MIN, Confirmation, FRONTENDS_MIN, WINDOW};
+pub use hold::{BACKENDS_MIN, Confirmation, FRONTENDS_MIN, WINDOW, Window};
 pub use problems::{Counts, Listing, PROBLEMS_MAX};
 pub use read::Environment;
 
 use crate::model::{BackendId, FrontendId, InForce, MiddlewareId, ObjectKey, Revision, ServerId};
 use crate::{store, table};
 use form::{Slot, change, rank};
-use hold::{Ghost, Window};
+use hold::Ghost;
 use links::{Links, Node};
 use problems::{Findings, Foreign, Notice};
 use std::collections::{BTreeMap, BTreeSet};

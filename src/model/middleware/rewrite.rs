@@ -6,8 +6,8 @@ use crate::model::fields::{Fields, quote};
 use crate::model::template::{Part, Replacement};
 use serde_json::{Map, Value};
 
-/// `{"Regexp","Replacement","RewriteBody","Redirect"}` on the full URL `scheme://host/target`. The request's text is
-/// never evaluated, whatever it contains.
+/// `{"Regexp","Replacement","RewriteBody","Redirect","PathOnly"}` on the full URL `scheme://host/target`, or on its path.
+/// The request's text is never evaluated, whatever it contains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RewriteSpec {
     /// Searched anywhere in the URL; every match is replaced.
@@ -16,6 +16,9 @@ pub struct RewriteSpec {
     pub replacement: Replacement,
     /// Answer 302 with the new URL instead of forwarding.
     pub redirect: bool,
+    /// `PathOnly` (new): searched in the path alone; scheme, host and query stay, and what is replaced may add to the
+    /// query. Default false.
+    pub path_only: bool,
 }
 
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<RewriteSpec> {
@@ -29,6 +32,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<RewriteSpec> {
     });
     let text = fields.text_or_empty("Replacement").unwrap_or_default();
     let redirect = fields.boolean("Redirect").unwrap_or(false);
+    let path_only = fields.boolean("PathOnly").unwrap_or(false);
     fields.inert(&["RewriteBody"]);
     if text.contains("{{") {
         fields.error("Replacement", "has `{{`, but templates are never evaluated; `$1` and `${name}` are");
@@ -49,7 +53,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<RewriteSpec> {
     if !replacement.parts().iter().all(is_url) {
         fields.error("Replacement", format!("is {}; a URL has only visible ASCII characters", quote(text)));
     }
-    Some(RewriteSpec { regexp, replacement, redirect })
+    Some(RewriteSpec { regexp, replacement, redirect, path_only })
 }
 
 impl RewriteSpec {
@@ -59,6 +63,9 @@ impl RewriteSpec {
         value.insert("Replacement".into(), self.replacement.text().into());
         if self.redirect {
             value.insert("Redirect".into(), true.into());
+        }
+        if self.path_only {
+            value.insert("PathOnly".into(), true.into());
         }
         value
     }

@@ -71,7 +71,7 @@ pub struct Filter {
 pub struct BackendRef {
     /// Its id.
     pub id: BackendId,
-    /// Its share of the requests that no pin decides.
+    /// Its share of the requests that no pin decides; 0 beside pins: none, and no part for it.
     pub weight: u32,
     /// `("Header" or "Cookie", "NAME=VALUE")`: requests that say so come here.
     pub pins: Vec<(&'static str, String)>,
@@ -142,7 +142,8 @@ fn parts(backend: &BackendRef) -> impl Iterator<Item = Value> + '_ {
     let id = backend.id.as_str();
     let pins =
         backend.pins.iter().map(move |(field, pin)| json!({ "BackendId": id, "Weight": 0, *field: pin }));
-    pins.chain(std::iter::once(json!({ "BackendId": id, "Weight": backend.weight })))
+    let by_weight = backend.weight > 0 || backend.pins.is_empty();
+    pins.chain(by_weight.then(|| json!({ "BackendId": id, "Weight": backend.weight })))
 }
 
 impl Matches {

@@ -4,11 +4,17 @@
 //! Sources speak to the store's objects through [`form`], which is shaped like an HTTPRoute of the Gateway API: hosts,
 //! and rules of matches, filters and weighted backends.
 
+pub mod annotations;
 pub mod form;
-mod ingress;
+pub mod ingress;
 mod labelled;
 pub mod servers;
 mod service;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use service::put_backend;
 
 use super::unit::{Source, Unit};
 use super::world::World;
@@ -31,6 +37,8 @@ pub struct Rules {
 pub struct Converted {
     /// By key; the field `Owner` is not among the values yet.
     pub objects: BTreeMap<ObjectKey, Desired>,
+    /// Keys whose object stays as it is, if it is the registrar's: what its author wrote last cannot be read.
+    pub kept: BTreeSet<ObjectKey>,
     /// What its author must know.
     pub notes: BTreeSet<Note>,
 }
@@ -81,6 +89,11 @@ impl Converted {
     /// Wants a value at a key.
     pub fn put(&mut self, key: ObjectKey, value: Map<String, Value>) {
         self.objects.insert(key, Desired::Value(value));
+    }
+
+    /// Wants nothing new at a key, and what stands there to stay.
+    pub fn keep(&mut self, key: ObjectKey) {
+        self.kept.insert(key);
     }
 
     /// Says that an object, or a part of it, is not in the store.

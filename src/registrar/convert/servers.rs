@@ -1,9 +1,11 @@
 //! The servers of a backend, from the endpoints of a Service.
 
 use super::Converted;
+use super::annotations::Entry;
 use crate::kubernetes::Name;
 use crate::model::{BackendId, ObjectKey, Scheme, ServerId, ServerState, ServerUrl};
-use crate::registrar::seen::{PortRef, Readiness, Service, ServicePort};
+use crate::registrar::seen::{PortRef, Readiness, Service, ServicePort, Slice};
+use crate::registrar::unit::Source;
 use crate::registrar::world::World;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -17,18 +19,44 @@ pub fn port<'s>(service: &'s Service, wanted: &PortRef) -> Option<&'s ServicePor
     })
 }
 
-/// Where the endpoints of a Service's port are, and whether they may get requests. `port` is the port's name.
+/// Servers to be, by address: whether they may get requests, and their zone.
+pub type Found = BTreeMap<SocketAddr, (ServerState, Option<Box<str>>)>;
+
+/// Where the endpoints of a Service's port are, in the Service's first family of addresses. `port` is the port's name.
 ///
 /// An endpoint that ends is draining, but where no other is ready those that still answer go on, as kube-proxy has it.
 /// One that is not ready is not there.
-pub fn endpoints(
+pub fn endpoints(world: &World, service: &Name, port: Option<&str>) -> Found {
+    world.service(service).map(|service| endpoints_of(world, service, port, None)).unwrap_or_default()
+}
+
+/// The same in another family, if one is asked for: true is IPv6.
+pub(super) fn endpoints_of(
     world: &World,
-    service: &Name,
+    service: &Service,
     port: Option<&str>,
-) -> BTreeMap<SocketAddr, (ServerState, Option<Box<str>>)> {
+    ipv6: Option<bool>,
+) -> Found {
+    let numbers = |slice: &Slice| -> Vec<u16> {
+        slice.ports.iter().filter(|it| it.name.as_deref() == port).map(|it| it.port).collect()
+    };
+    found(world, service, ipv6, numbers)
+}
+
+/// The endpoints of a Service without ports, at a number of their own.
+pub(super) fn endpoints_at(world: &World, service: &Service, number: u16, ipv6: Option<bool>) -> Found {
+    found(world, service, ipv6, |_| vec![number])
+}
+
+fn found(
+    world: &World,
+    service: &Service,
+    ipv6: Option<bool>,
+    numbers: impl Fn(&Slice) -> Vec<u16>,
+) -> Found {
     let mut found: BTreeMap<SocketAddr, (Readiness, Option<Box<str>>)> = BTreeMap::new();
-    for slice in world.slices(service) {
-        for number in slice.ports.iter().filter(|it| it.name.as_deref() == port).map(|it| it.port) {
+    for slice in world.slices(&service.meta.name) {
+        for number in numbers(slice) {
             for endpoint in &slice.endpoints {
                 let address = SocketAddr::new(endpoint.address, number);
                 // An endpoint may stand in two slices for a while; the better word counts.
@@ -38,9 +66,26 @@ pub fn endpoints(
             }
         }
     }
+    // A pod with two addresses is one server.
+    let usual = service.prefers_ipv6;
+    let ipv6 = ipv6.or_else(|| found.keys().any(|it| it.is_ipv6() == usual).then_some(usual));
+    found.retain(|address, _| ipv6.is_none_or(|ipv6| address.is_ipv6() == ipv6));
     let has_ready = found.values().any(|(readiness, _)| *readiness == Readiness::Ready);
     let placed = |(address, (readiness, zone))| Some((address, (state(readiness, has_ready)?, zone)));
     found.into_iter().filter_map(placed).collect()
+}
+
+/// The family of addresses that an annotation asks for; true is IPv6.
+pub(super) fn family(about: &Source, entry: Option<Entry<'_>>, converted: &mut Converted) -> Option<bool> {
+    let entry = entry?;
+    match entry.text {
+        "ipv4" => Some(false),
+        "ipv6" => Some(true),
+        text => {
+            converted.warning(about, entry.key, format!("is {text:?}; `ipv4` or `ipv6` is expected"));
+            None
+        }
+    }
 }
 
 /// What a readiness means, by whether its backend has any endpoint that is ready; `None`: it is not there.
@@ -73,6 +118,44 @@ pub fn put(
         value.insert("Zone".into(), Value::from(&*zone));
     }
     converted.put(ObjectKey::Server(backend.clone(), id), value);
+}
+
+/// Wants the one server of a Service that is only a name, which proxies resolve. A name of the proxy's own machine is
+/// none.
+pub(super) fn put_name(
+    converted: &mut Converted,
+    about: &Source,
+    backend: &BackendId,
+    scheme: Scheme,
+    (name, port): (&str, u16),
+) {
+    const FIELD: &str = "spec.externalName";
+    let id = format!("{}:{port}", name.trim_end_matches('.'));
+    let url = format!("{}://{id}", scheme.as_str()).parse::<ServerUrl>();
+    let (Ok(url), Ok(id)) = (url, ServerId::try_from(id.as_str())) else {
+        return converted.error(about, FIELD, format!("is {name:?}, no name of a host"));
+    };
+    if is_own_machine(&url.host) {
+        return converted.error(about, FIELD, format!("is {name:?}, which is each proxy's own machine"));
+    }
+    converted.warning(
+        about,
+        FIELD,
+        "is resolved by each proxy as it connects; it is one server for all its addresses",
+    );
+    converted.put(
+        ObjectKey::Server(backend.clone(), id),
+        Map::from_iter([("URL".into(), url.to_string().into())]),
+    );
+}
+
+/// What Kubernetes takes for no endpoint's address either.
+pub(super) fn is_own_machine(host: &str) -> bool {
+    let by_address = host.parse::<IpAddr>().is_ok_and(|address| match address {
+        IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback(),
+    });
+    by_address || host == "localhost" || host.ends_with(".localhost")
 }
 
 fn host(address: IpAddr) -> Box<str> {

@@ -69,6 +69,13 @@ pub enum IngressBackend {
     },
 }
 
+impl IngressBackend {
+    /// A Service in the same namespace, by the number of its port.
+    pub fn of_service(name: &str, port: u16) -> Self {
+        Self::Service { name: name.into(), port: PortRef::Number(port) }
+    }
+}
+
 /// A port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortRef {
@@ -105,6 +112,10 @@ const SECRET_ANNOTATIONS: [&str; 3] = [
     "nginx.ingress.kubernetes.io/proxy-ssl-secret",
 ];
 
+/// Annotations with a URL that may be a Service's in the cluster.
+const URL_ANNOTATIONS: [&str; 2] =
+    ["nginx.ingress.kubernetes.io/auth-url", "nginx.ingress.kubernetes.io/mirror-target"];
+
 /// The annotation that makes a class that of Ingresses without one.
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
@@ -138,7 +149,8 @@ impl Ingress {
             IngressBackend::Resource { .. } => None,
         });
         let fallback = self.meta.annotation("nginx.ingress.kubernetes.io/default-backend");
-        named.chain(fallback).map(|name| self.meta.name.beside(name))
+        let urls = URL_ANNOTATIONS.iter().filter_map(|key| service_of(self.meta.annotation(key)?));
+        named.chain(fallback).map(|name| self.meta.name.beside(name)).chain(urls)
     }
 
     /// The Secrets that its conversion depends on.
@@ -244,4 +256,10 @@ fn published(status: &api::IngressLoadBalancerStatus) -> Vec<Box<str>> {
     found.sort();
     found.dedup();
     found
+}
+
+/// The Service whose name in the cluster is the host of a URL.
+fn service_of(url: &str) -> Option<Name> {
+    let (_, rest) = url.split_once("://")?;
+    Name::of_service(rest.split([':', '/', '?']).next()?)
 }

@@ -1,7 +1,7 @@
 //! A routing table in a real etcd, written by clients that are not the program's own.
 
 use super::etcd::{Backup, Etcd};
-use etcd_client::{CompactionOptions, KvClient, PutOptions, Txn, TxnOp};
+use etcd_client::{CompactionOptions, GetOptions, KvClient, PutOptions, Txn, TxnOp, WatchOptions};
 use serde_json::Value;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -105,6 +105,34 @@ impl Keys {
         changes
     }
 
+    /// Each change of a key that begins so, below the prefix, with its revision. Returns once it watches.
+    pub fn changes(&self, start: &str) -> Receiver<(String, i64)> {
+        let (start, prefix) = (self.key(start), self.key(""));
+        let (send, changes) = channel();
+        let mut stream = self.runtime.block_on(async {
+            let mut client = self.etcd.client().await;
+            client.watch(start, Some(WatchOptions::new().with_prefix())).await.unwrap()
+        });
+        self.runtime.spawn(async move {
+            while let Ok(Some(answer)) = stream.message().await {
+                for pair in answer.events().iter().filter_map(|event| event.kv()) {
+                    let key = String::from_utf8_lossy(pair.key()).replacen(&prefix, "", 1);
+                    if send.send((key, pair.mod_revision())).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        changes
+    }
+
+    /// How many keys begin so, below the prefix.
+    pub fn count(&mut self, start: &str) -> usize {
+        let options = GetOptions::new().with_prefix().with_count_only();
+        let answer = self.runtime.block_on(self.client.get(self.key(start), Some(options))).unwrap();
+        usize::try_from(answer.count()).unwrap()
+    }
+
     /// Writes and deletes in one transaction, at most etcd's 128; the revision.
     pub fn change_together(&mut self, puts: &[(String, Value)], deletes: &[String]) -> i64 {
         let put = |(key, value): &(String, Value)| TxnOp::put(self.key(key), value.to_string(), None);
@@ -123,7 +151,7 @@ impl Keys {
 
     /// The records of flips that are not over.
     pub fn open_flips(&mut self) -> Vec<String> {
-        let options = etcd_client::GetOptions::new().with_prefix().with_keys_only();
+        let options = GetOptions::new().with_prefix().with_keys_only();
         let key = format!("{STATE_PREFIX}/{}/flips/", self.prefix.trim_matches('/'));
         let answer = self.runtime.block_on(self.client.get(key, Some(options))).unwrap();
         answer.kvs().iter().map(|pair| String::from_utf8_lossy(pair.key()).into_owned()).collect()

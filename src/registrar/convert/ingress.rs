@@ -1,7 +1,0 @@
-//! Ingresses.
-
-use super::{Converted, Rules};
-use crate::kubernetes::Name;
-use crate::registrar::world::World;
-
-pub(super) fn convert(_world: &World, _name: &Name, _rules: &Rules, _converted: &mut Converted) {}

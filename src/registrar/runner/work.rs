@@ -1,0 +1,187 @@
+//! The one thing that is under way at the store, and what becomes of its end.
+
+use super::{Runner, epoch};
+use crate::model::Revision;
+use crate::registrar::epoch::Epoch;
+use crate::registrar::plan::{Act, Step};
+use crate::store::{Area, Expected, LeaseChoice, Operation, Store, StoreError, Transaction};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The shortest and the longest wait after something failed.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// So many conflicts in a row, and the store is listed afresh.
+const CONFLICTS_MAX: u32 = 5;
+
+/// Something at the store. Polled by the runner's loop alone.
+pub(super) struct Work {
+    future: BoxFuture<'static, Ended>,
+}
+
+/// What came of it.
+pub enum Ended {
+    /// A transaction.
+    Commit {
+        /// What it was to do.
+        steps: Vec<Step>,
+        /// The revision at which it is visible.
+        result: Result<Revision, StoreError>,
+    },
+    /// The beginning of an epoch.
+    Epoch(Result<Epoch, StoreError>),
+}
+
+/// Waits longer after each failure, and never in step with others.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Work {
+    pub(super) fn take_epoch(store: Arc<dyn Store>, cluster: Box<str>, holder: String) -> Self {
+        let future = async move { Ended::Epoch(epoch::take(&*store, &cluster, &holder).await) };
+        Self { future: future.boxed() }
+    }
+
+    pub(super) fn commit(store: Arc<dyn Store>, epoch: &Epoch, steps: Vec<Step>) -> Self {
+        let transaction = transaction(epoch, &steps);
+        let future = async move { Ended::Commit { result: store.commit(transaction).await, steps } };
+        Self { future: future.boxed() }
+    }
+
+    /// Waits for its end; for ever if there is nothing under way.
+    pub(super) async fn end(work: &mut Option<Self>) -> Ended {
+        let ended = match work {
+            Some(work) => (&mut work.future).await,
+            None => std::future::pending().await,
+        };
+        *work = None;
+        ended
+    }
+}
+
+impl Backoff {
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.until.is_some_and(|until| until > Instant::now())
+    }
+
+    fn failed(&mut self) -> u32 {
+        let (least, most) = BACKOFF;
+        let wait = least.saturating_mul(1 << self.failures.min(10)).min(most);
+        self.failures = self.failures.saturating_add(1);
+        self.until = Some(Instant::now() + wait.mul_f64(rand::random_range(0.5..1.0)));
+        self.failures
+    }
+
+    fn worked(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Runner {
+    /// Takes in what came of the work.
+    pub(super) fn ended(&mut self, ended: Ended) {
+        match ended {
+            Ended::Epoch(Ok(epoch)) => {
+                tracing::info!(term = epoch.term, "a new epoch begins");
+                self.backoff.worked();
+                (self.epoch, self.dethroned) = (Some(epoch), None);
+                self.core.soil_all();
+            }
+            Ended::Epoch(Err(error)) => {
+                tracing::warn!(%error, "the leader's epoch cannot begin");
+                self.refusal = (!matches!(error, StoreError::Conflict { .. })).then(|| error.to_string());
+                self.backoff.failed();
+            }
+            Ended::Commit { steps, result: Ok(revision) } => self.committed(&steps, revision),
+            Ended::Commit { steps, result: Err(error) } => self.failed(steps, error),
+        }
+    }
+
+    fn committed(&mut self, steps: &[Step], revision: Revision) {
+        self.backoff.worked();
+        self.refusal = None;
+        self.awaited = self.awaited.max(revision);
+        self.parts.meters.committed();
+        if let Some(since) = steps.iter().filter_map(|step| step.since).min() {
+            self.parts.meters.lag(since.elapsed());
+        }
+        tracing::debug!(%revision, steps = steps.len(), "written");
+    }
+
+    fn failed(&mut self, steps: Vec<Step>, error: StoreError) {
+        self.parts.meters.failed(&error);
+        match error {
+            StoreError::Conflict { key } => {
+                let is_epoch = self.epoch.as_ref().is_some_and(|epoch| *epoch.key == *key);
+                self.requeue(steps);
+                if is_epoch {
+                    tracing::warn!("another registrar of this cluster leads: its epoch stands in the store");
+                    self.resign();
+                    self.dethroned = Some(Instant::now());
+                } else {
+                    tracing::info!(key, "changed by somebody else meanwhile");
+                    if self.backoff.failed().is_multiple_of(CONFLICTS_MAX) {
+                        self.follow_anew("the store is listed afresh after conflicts");
+                    }
+                }
+            }
+            // Whether it took place a fresh list tells.
+            StoreError::Unavailable(reason) => {
+                self.requeue(steps);
+                self.backoff.failed();
+                tracing::warn!(reason, "a transaction failed");
+                self.follow_anew(&reason);
+            }
+            StoreError::Refused(reason) | StoreError::Unsupported(reason) => self.split(steps, &reason),
+            StoreError::Denied(_) => {
+                self.requeue(steps);
+                self.backoff.failed();
+                self.refusal = Some(error.to_string());
+                tracing::error!(%error, "the store does not let this registrar write");
+            }
+        }
+    }
+
+    /// Finds out which step the store refuses, so that the others take place.
+    fn split(&mut self, mut steps: Vec<Step>, reason: &str) {
+        if steps.len() > 1 {
+            let rest = steps.split_off(steps.len() / 2);
+            self.queue.push_front(rest);
+            self.queue.push_front(steps);
+        } else if let Some(step) = steps.first() {
+            tracing::error!(key = &*step.path, reason, "the store refuses");
+            self.core.refused(step, reason);
+        }
+    }
+
+    fn requeue(&mut self, steps: Vec<Step>) {
+        let queued = std::mem::take(&mut self.queue).into_iter().flatten();
+        self.core.requeue(steps.into_iter().chain(queued));
+    }
+}
+
+/// Each key is expected as it was last seen, and the epoch as it was begun.
+fn transaction(epoch: &Epoch, steps: &[Step]) -> Transaction {
+    let mut transaction = Transaction::default();
+    transaction.expect.push((Area::State, epoch.key.clone(), Expected::Version(epoch.version)));
+    for step in steps {
+        let (area, key) = (Area::Routing, step.path.clone());
+        transaction.expect.push((area, key.clone(), step.expected.clone()));
+        transaction.operations.push(match &step.act {
+            Act::Put(value) => {
+                Operation::Put { area, key, value: value.clone(), lease: LeaseChoice::Without }
+            }
+            Act::Delete => Operation::Delete { area, key },
+        });
+    }
+    transaction
+}

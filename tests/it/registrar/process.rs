@@ -1,0 +1,46 @@
+//! The program's registrar.
+
+use crate::support::kubernetes::Cluster;
+use crate::support::{Process, flipgate, get, until};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// A running `flipgate registrar`.
+pub struct Registrar {
+    // Before the directory with its output, so that it can show that when it is dropped.
+    process: Process,
+    _dir: TempDir,
+    health: SocketAddr,
+}
+
+impl Registrar {
+    /// One between a cluster and a store, which leads and has taken in what is there.
+    pub fn ready(cluster: &Cluster, store: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = flipgate::command();
+        command.args(["registrar", "--store", store, "--health", "127.0.0.1:0"]);
+        command.arg("--kubeconfig").arg(cluster.kubeconfig());
+        let mut process = Process::start(&mut command, &dir.path().join("output"));
+        let address = process.printed("health listening on http://", START_MAX);
+        let registrar = Self { process, _dir: dir, health: address.trim().parse().unwrap() };
+        registrar.wait_done(START_MAX);
+        registrar
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Waits until it leads, follows cluster and store, and has nothing left to write.
+    pub fn wait_done(&self, most: Duration) {
+        until("the registrar has written everything", most, || {
+            let answer = get(self.health, "registrar", "/readyz");
+            let text = answer.text();
+            (answer.status == 200 && text.contains("leading: yes\n") && text.contains("pending: 0\n"))
+                .then_some(())
+        });
+    }
+}
