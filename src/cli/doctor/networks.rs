@@ -13,7 +13,6 @@ const USUAL_V6: u8 = 64;
 const WIDE_V4: u8 = 16;
 
 /// The pods' network of a node, as its `spec.podCIDRs` says. Without the feature `kubernetes` nobody asks nodes.
-#[cfg_attr(not(any(test, feature = "kubernetes")), expect(dead_code))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PodNetwork {
     pub(super) network: IpNet,
