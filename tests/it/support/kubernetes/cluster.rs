@@ -195,8 +195,10 @@ impl Cluster {
         &mut self.store
     }
 
-    /// Writes pods into etcd past the API server, which then tells of them as if it had written them. What cannot be had
-    /// through the API in one step, nor a tenth as soon, is so: pods that are ready from the first.
+    /// Writes pods into etcd past the API server, which then tells of them as if it had written them: pods that are ready
+    /// from the first, ten thousand in a second. The controllers best begin after that and after the services, with
+    /// [`Cluster::kill_controllers`] before and [`Cluster::restart_controllers`] behind: who sees its slices change under
+    /// it tries again with delays that grow to minutes.
     pub fn store_pods(&mut self, pods: &[Value]) {
         let key =
             |pod: &Value| format!("registry/pods/default/{}", pod["metadata"]["name"].as_str().unwrap());
