@@ -3,7 +3,7 @@
 
 # Program and the Debian package that has it.
 TOOLS="etcd:etcd-server etcdctl:etcd-client wrk:wrk h2load:nghttp2-client nginx:nginx curl:curl python3:python3
-       taskset:util-linux cc:gcc openssl:openssl"
+       taskset:util-linux cc:gcc openssl:openssl ip:iproute2"
 
 # Where programs without a package go; below `target`, so that `cargo clean` removes them.
 TOOLS_DIR=$PWD/target/tools
@@ -100,6 +100,49 @@ install_vulcand() {
     (cd "$build" && GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0 "$go" build -trimpath \
         -o "$TOOLS_DIR/bin/" github.com/vulcand/vulcand github.com/vulcand/vulcand/vctl) || {
         echo "vulcand cannot be built; FLIPGATE_WITHOUT_VULCAND=1 does without its tests"
+        return 1
+    }
+    cp $module/go.mod "$build/built"
+}
+
+KUBERNETES="kube-apiserver kube-controller-manager kubectl"
+
+# Prints its version, which its programs do not know unless they are told when they are built.
+kubernetes_version() {
+    sed -n 's/^require k8s.io\/kubernetes //p' go.mod
+}
+
+# Whether a directory has all of its programs.
+has_kubernetes() {
+    local program
+    for program in $KUBERNETES; do
+        [ -x "$1/$program" ] || return 1
+    done
+}
+
+# The real Kubernetes below target/tools/bin, without nodes: its API server, its controllers and kubectl, built from their
+# Go module. Where KUBEBUILDER_ASSETS names a directory, what it has is used instead.
+install_kubernetes() {
+    local module=tests/it/kubernetes/module build=$TOOLS_DIR/kubernetes go
+    if [ -n "${KUBEBUILDER_ASSETS:-}" ] && has_kubernetes "$KUBEBUILDER_ASSETS"; then
+        return 0
+    fi
+    if has_kubernetes "$TOOLS_DIR/bin" && cmp -s $module/go.mod "$build/built"; then
+        return 0
+    fi
+    go=$(find_go) || {
+        echo "no Go to build Kubernetes with: install golang-go, or set FLIPGATE_WITHOUT_KUBERNETES=1 to do without its tests"
+        return 1
+    }
+    echo "building $KUBERNETES from their Go module, which takes ten minutes the first time"
+    mkdir -p "$build" "$TOOLS_DIR/bin"
+    # A copy, since Go completes the files.
+    cp $module/go.mod $module/go.sum "$build"/
+    # shellcheck disable=SC2046
+    (cd "$build" && GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0 "$go" build -trimpath \
+        -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(kubernetes_version)" \
+        -o "$TOOLS_DIR/bin/" $(printf 'k8s.io/kubernetes/cmd/%s ' $KUBERNETES)) || {
+        echo "Kubernetes cannot be built; FLIPGATE_WITHOUT_KUBERNETES=1 does without its tests"
         return 1
     }
     cp $module/go.mod "$build/built"

@@ -11,6 +11,8 @@ mod embed;
 mod flip;
 mod frontends;
 mod house;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod middlewares;
 mod moving;
 mod program;

@@ -10,6 +10,8 @@ mod flip;
 pub mod flipgate;
 mod http;
 pub mod keys;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 mod load;
 mod nginx;
 pub mod pod;

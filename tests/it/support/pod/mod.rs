@@ -2,6 +2,9 @@
 //! they were asked.
 //!
 //! A pod is this test program, started once more with a variable set; the test that follows is its main function.
+//!
+//! Told to end, a pod is polite: it accepts nothing more, finishes the requests that it has, says `Connection: close` to
+//! them, closes what is idle, and exits with 0. [`Setup::environment`] makes it otherwise.
 
 mod server;
 
@@ -10,12 +13,19 @@ use super::process::Process;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// The variable that makes a process a pod. Its value is the pod's name.
 const NAME: &str = "FLIPGATE_TEST_POD";
+
+/// The variable for its colour, if that does not stand in its name.
+const COLOUR: &str = "FLIPGATE_TEST_POD_COLOUR";
+
+/// The variable for the addresses where it listens, divided by commas; else a free port of loopback.
+const LISTEN: &str = "FLIPGATE_TEST_POD_LISTEN";
 
 const START_MAX: Duration = Duration::from_secs(20);
 
@@ -24,6 +34,19 @@ fn main_of_a_pod() {
     if let Ok(name) = std::env::var(NAME) {
         server::run(&name);
     }
+}
+
+/// How a pod is started, if not as usual.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Where it listens, if not on a free port of loopback. The first is its address.
+    pub listen: Vec<SocketAddr>,
+    /// Its colour, if not what stands before the last hyphen of its name.
+    pub colour: Option<String>,
+    /// Variables. It knows `ON_TERM`, which says what it does when told to end: `drain` as described above, `exit` at
+    /// once with all that is open, `stay` until it is killed; and `LINGER_MILLIS`, for which it goes on accepting before
+    /// it drains.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What a pod does with requests that are not its own questions (`/pod/...`).
@@ -66,7 +89,7 @@ pub struct Stats {
 pub struct Pod {
     name: String,
     address: SocketAddr,
-    process: Process,
+    process: Mutex<Process>,
     _dir: TempDir,
 }
 
@@ -83,19 +106,37 @@ impl Pod {
 
     /// Several that start beside each other.
     pub fn start_all(names: &[String]) -> Vec<Self> {
-        let program = std::env::current_exe().unwrap();
-        let spawn = |name: &String| {
-            let dir = tempfile::tempdir().unwrap();
-            let mut command = Command::new(&program);
-            command.args(["support::pod::main_of_a_pod", "--exact", "--nocapture"]).env(NAME, name);
-            (name.clone(), Process::start(&mut command, &dir.path().join("output")), dir)
-        };
-        let started = names.iter().map(spawn).collect::<Vec<_>>();
-        let ready = |(name, mut process, dir): (String, Process, TempDir)| {
-            let port = process.printed("pod listening on port ", START_MAX).parse().unwrap();
-            Self { name, address: SocketAddr::from(([127, 0, 0, 1], port)), process, _dir: dir }
-        };
-        started.into_iter().map(ready).collect()
+        let started = names.iter().map(|name| Self::spawn(name, &Setup::default())).collect::<Vec<_>>();
+        started.into_iter().map(Self::listening).collect()
+    }
+
+    /// One that is set up otherwise.
+    pub fn start_as(name: &str, setup: &Setup) -> Self {
+        Self::listening(Self::spawn(name, setup))
+    }
+
+    fn spawn(name: &str, setup: &Setup) -> (String, Process, TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["support::pod::main_of_a_pod", "--exact", "--nocapture"]).env(NAME, name);
+        if let Some(colour) = &setup.colour {
+            command.env(COLOUR, colour);
+        }
+        if !setup.listen.is_empty() {
+            let listen = setup.listen.iter().map(SocketAddr::to_string).collect::<Vec<_>>();
+            command.env(LISTEN, listen.join(","));
+        }
+        command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
+        (name.to_owned(), Process::start(&mut command, &dir.path().join("output")), dir)
+    }
+
+    fn listening((name, mut process, dir): (String, Process, TempDir)) -> Self {
+        let address = process.printed("pod listening on ", START_MAX).parse().unwrap();
+        Self { name, address, process: Mutex::new(process), _dir: dir }
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn name(&self) -> &str {
@@ -158,18 +199,27 @@ impl Pod {
 
     /// SIGTERM: it accepts nothing more, finishes what it has, and exits.
     pub fn tell_to_end(&self) {
-        self.process.signal(Signal::SIGTERM);
+        let mut process = self.process();
+        // It may have ended by itself.
+        if process.ended().is_none() {
+            process.signal(Signal::SIGTERM);
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.process().ended()
     }
 
     /// Waits until it has ended well.
-    pub fn end(mut self, most: Duration) {
-        let status = self.process.end(most);
+    pub fn end(self, most: Duration) {
+        let status = self.process().end(most);
         assert!(status.success(), "{} ended with {status}", self.name);
     }
 
     /// kill -9
-    pub fn kill(&mut self) {
-        self.process.kill();
+    pub fn kill(&self) {
+        self.process().kill();
     }
 }
 

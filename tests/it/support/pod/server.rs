@@ -3,10 +3,14 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 use std::fmt::Write;
+use std::future::poll_fn;
 use std::io::{Error, ErrorKind, Result};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -71,17 +75,21 @@ pub fn run(name: &str) {
 async fn serve(name: &str) {
     let parent = nix::unistd::getppid();
     let mut terminate = signal(SignalKind::terminate()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listeners = listeners();
     let (leave, leaving) = watch::channel(false);
-    let colour = name.rsplit_once('-').map_or(name, |(colour, _)| colour).to_owned();
+    let in_name = || name.rsplit_once('-').map_or(name, |(colour, _)| colour).to_owned();
+    let colour = std::env::var(super::COLOUR).unwrap_or_else(|_| in_name());
     let pod = Arc::new(Pod { name: name.to_owned(), colour, state: Mutex::default(), leaving });
     // On a line of its own, whatever the test harness printed before.
-    println!("\npod listening on port {}", listener.local_addr().unwrap().port());
+    println!("\npod listening on {}", listeners[0].local_addr().unwrap());
     let mut connections = JoinSet::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
+    let on_term = std::env::var("ON_TERM").unwrap_or_default();
+    let linger = std::env::var("LINGER_MILLIS").map_or(0, |millis| millis.parse().unwrap());
+    let mut leaves_at = None;
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = poll_fn(|context| accept(&listeners, context)) => match accepted {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
                     connections.spawn(connection(pod.clone(), stream));
@@ -89,13 +97,53 @@ async fn serve(name: &str) {
                 Err(error) => panic!("accept: {error}"),
             },
             Some(_) = connections.join_next() => {}
-            _ = terminate.recv() => break,
+            _ = terminate.recv() => match on_term.as_str() {
+                "exit" => return,
+                "stay" => {}
+                _ => leaves_at = Some(tokio::time::Instant::now() + Duration::from_millis(linger)),
+            },
+            () = at(leaves_at) => break,
             _ = second.tick() => if nix::unistd::getppid() != parent { return },
         }
     }
-    drop(listener);
+    drop(listeners);
     let _ = leave.send(true);
     while connections.join_next().await.is_some() {}
+}
+
+/// Never, if there is no time.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn listeners() -> Vec<TcpListener> {
+    let addresses = std::env::var(super::LISTEN).unwrap_or_else(|_| "127.0.0.1:0".to_owned());
+    let listen = |address: &str| -> Result<TcpListener> {
+        let address = address.parse::<SocketAddr>().unwrap();
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+            // A local route is enough for IPv4 only.
+            socket.set_freebind_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1024)?;
+        TcpListener::from_std(socket.into())
+    };
+    let listen =
+        |address| listen(address).unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
+    addresses.split(',').map(listen).collect()
+}
+
+/// The next connection of any of them.
+fn accept(listeners: &[TcpListener], context: &mut Context<'_>) -> Poll<Result<(TcpStream, SocketAddr)>> {
+    let mut accepted = listeners.iter().map(|listener| listener.poll_accept(context));
+    accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
 }
 
 async fn connection(pod: Arc<Pod>, stream: TcpStream) {
