@@ -102,6 +102,8 @@ pub(super) fn weigh(cluster: &Cluster, rules: &Rules) -> Weighed {
                 let pair = KeyPairSource::Plain { cert, key: private }.to_value();
                 with_pair(host.value.clone(), pair)
             }
+            // Only a registrar knows what it wrote before.
+            Want::Kept => continue,
         };
         let origin = wanted.unit.source().to_string();
         weighed.documents.insert(key.clone(), Document { origin, value });
