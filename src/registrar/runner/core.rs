@@ -220,9 +220,9 @@ impl Core {
         self.is_known() && !(self.dirty.is_empty() && self.units.is_empty())
     }
 
-    /// How many keys are to be compared.
+    /// How much is to be converted or compared.
     pub fn pending(&self) -> usize {
-        self.dirty.len()
+        self.units.len() + self.dirty.len()
     }
 
     /// Whether the store and every kind were listed completely once.
