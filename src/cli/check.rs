@@ -10,7 +10,7 @@ use super::target::{Target, objects};
 use super::value::with;
 use super::vulcand::{self, Differences};
 use crate::model::{Finding, FrontendId, KeyPairSource, Object, ObjectKey, Severity, Strictness};
-use crate::store::{Entry, unreadable};
+use crate::store::{Entry, Snapshot, unreadable};
 use crate::tls::SealKeys;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -58,17 +58,14 @@ impl Check {
             None => {
                 let target = context.target(&self.target)?;
                 let through_admin = matches!(target, Target::Admin(_));
-                let (entries, others) = objects(target.list().await?);
-                let (loaded, mut rows) = load(&entries, Strictness::Stored);
+                let (checked, loaded, mut rows) =
+                    load_stored(target.list().await?, &self.target.seal_keys(context)?);
                 if through_admin {
                     // Hidden key pairs are not what is wrong.
                     let pairs = ["Settings.KeyPair", "Settings.TLS.KeyPair"];
                     rows.retain(|row| !pairs.iter().any(|pair| row.finding.field.starts_with(pair)));
                 }
-                rows.extend(loaded.findings().into_iter().map(row));
-                rows.extend(closed(&loaded, &self.target.seal_keys(context)?));
-                rows.extend(others.iter().map(foreign));
-                (entries.len(), loaded, rows)
+                (checked, loaded, rows)
             }
         };
         let in_store = self.file.is_none() && self.target.store_named(context)?;
@@ -161,6 +158,17 @@ fn misplaced(wrong: &str) -> Row {
 fn foreign(entry: &Entry) -> Row {
     let (field, reason) = (String::new(), "is no key of an object; it is left alone".to_owned());
     Row { place: entry.key.to_string(), finding: Finding { field, reason, severity: Severity::Warning } }
+}
+
+/// What a store holds: how many objects, those that can be read, and everything that is wrong. `keys` are those that
+/// should open what is sealed.
+pub(super) fn load_stored(snapshot: Snapshot, keys: &SealKeys) -> (usize, Objects, Vec<Row>) {
+    let (entries, others) = objects(snapshot);
+    let (loaded, mut rows) = load(&entries, Strictness::Stored);
+    rows.extend(loaded.findings().into_iter().map(row));
+    rows.extend(closed(&loaded, keys));
+    rows.extend(others.iter().map(foreign));
+    (entries.len(), loaded, rows)
 }
 
 /// Reads stored objects; what is wrong with each.

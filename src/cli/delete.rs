@@ -3,7 +3,7 @@
 use super::check::load;
 use super::context::{Context, Exit};
 use super::flags::TargetFlags;
-use super::put::Expect;
+use super::put::{Expect, warn_kept};
 use super::target::{Committed, Target, objects, short};
 use crate::model::{Kind, ObjectKey, Strictness};
 use crate::store::{Area, Expected, Operation, Transaction};
@@ -59,6 +59,9 @@ impl Delete {
                 stored.version
             ));
             return Ok(Exit::No);
+        }
+        if let Ok(value) = serde_json::from_slice(&stored.value) {
+            warn_kept(context, &key, &value, "write it without `Owner` first, and then remove it");
         }
         // Both forms, or the one left over would be the object again.
         let keys = [Some(key.canonical()), short(&key)].into_iter().flatten();

@@ -3,6 +3,8 @@
 use super::admin::AdminClient;
 use super::context::Context;
 use super::target::Target;
+#[cfg(feature = "kubernetes")]
+use crate::config::RegistrarSettings;
 use crate::config::{Config, Partial, SETTINGS, Setting, StoreSettings};
 use crate::model::RouteOrder;
 use crate::store::{EtcdAccess, Store, StoreOptions, StoreUrl, open};
@@ -25,6 +27,11 @@ pub(super) struct ProxyFlags(pub(super) Partial);
 #[cfg(feature = "kubernetes")]
 #[derive(Debug, Clone)]
 pub(super) struct RegistrarFlags(pub(super) Partial);
+
+/// The flags of `flipgate import ingress-nginx`: which cluster is read, and what of it.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, Clone)]
+pub(super) struct ClusterFlags(Partial);
 
 /// Where objects are read and written: the settings of the store, or an admin API's URL.
 #[derive(Debug, Clone)]
@@ -131,6 +138,43 @@ fn is_of_proxy(setting: &Setting) -> bool {
 #[cfg(feature = "kubernetes")]
 fn is_of_registrar(setting: &Setting) -> bool {
     matches!(setting.table, "store" | "registrar" | "log") || setting.flag == "health"
+}
+
+#[cfg(feature = "kubernetes")]
+fn is_of_cluster(setting: &Setting) -> bool {
+    ["kubeconfig", "kube-context", "namespace", "ingress-class", "plain-keys"].contains(&setting.flag)
+}
+
+#[cfg(feature = "kubernetes")]
+impl FromArgMatches for ClusterFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(partial(matches, is_of_cluster)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+impl Args for ClusterFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(SETTINGS.iter().filter(|setting| is_of_cluster(setting)).map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+impl ClusterFlags {
+    /// The settings with these flags in front.
+    pub(super) fn settings(&self, context: &Context<'_, '_>) -> anyhow::Result<RegistrarSettings> {
+        // As for all verbs, FLIPGATE_ADMIN may be a URL.
+        Ok(context.settings(self.0.clone(), |name| name != "FLIPGATE_ADMIN")?.registrar)
+    }
 }
 
 fn is_of_target(setting: &Setting) -> bool {

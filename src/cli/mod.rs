@@ -13,6 +13,7 @@ mod context;
 mod delete;
 mod demo;
 mod demo_site;
+mod doctor;
 mod document;
 mod explain;
 mod export;
@@ -70,6 +71,7 @@ Examples:
   flipgate status                                   what the proxy on this machine serves
   flipgate top                                      what its frontends and servers do right now
   flipgate explain GET https://shop.example/cart    which route takes a request, and why
+  flipgate doctor --store dir:routes                what keeps traffic from flowing
 
 Every flag can be given as a variable, FLIPGATE_STORE for --store, or in flipgate.toml.
 Exit status: 0 done, 1 a negative answer, 2 an error; `proxy` exits with 3 when it got no table in time, \
@@ -110,6 +112,7 @@ enum Verb {
     Delete(delete::Delete),
     Apply(apply::Apply),
     Check(check::Check),
+    Doctor(doctor::Doctor),
     Export(export::Export),
     Import(import::Import),
     Secret(sealing::Secret),
@@ -201,6 +204,7 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Delete(verb) => verb.run(context).await,
             Verb::Apply(verb) => verb.run(context).await,
             Verb::Check(verb) => verb.run(context).await,
+            Verb::Doctor(verb) => verb.run(context).await,
             Verb::Export(verb) => verb.run(context).await,
             Verb::Import(verb) => verb.run(context).await,
             Verb::Secret(verb) => verb.run(context).await,

@@ -5,7 +5,9 @@ use super::flags::TargetFlags;
 use super::secret::admitted;
 use super::target::{Committed, Target, objects, short};
 use super::value::{self, parse_set, set_value};
-use crate::model::{Backend, BackendId, Kind, Object, ObjectKey, Severity, Strictness, duration, edit};
+use crate::model::{
+    Backend, BackendId, Kind, Object, ObjectKey, Severity, Strictness, duration, edit, owner,
+};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
 use crate::tls::SealKeys;
 use anyhow::{anyhow, bail};
@@ -210,6 +212,18 @@ fn warn(context: &mut Context<'_, '_>, key: &ObjectKey, value: &Value) {
             key.id(),
             finding.field,
             finding.reason
+        ));
+    }
+    warn_kept(context, key, value, "write it without `Owner` to take it over");
+}
+
+/// Says that the registrar will undo what is about to be done, and what to do instead.
+pub(super) fn warn_kept(context: &mut Context<'_, '_>, key: &ObjectKey, value: &Value, instead: &str) {
+    if let Some(owner) = owner(value) {
+        context.note(format_args!(
+            "warning: {} {} is kept by {owner}: the registrar puts it back; change it there, or {instead}",
+            key.kind(),
+            key.id()
         ));
     }
 }

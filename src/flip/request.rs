@@ -3,7 +3,7 @@
 use super::FlipError;
 use super::record::{BakePlan, Deed, Flip, FlipTarget, MinHealthy, Phase, Totals, new_id, unix_ms};
 use crate::model::edit::set_path;
-use crate::model::{Backend, BackendId, FrontendId, Object, ObjectKey, Strictness};
+use crate::model::{Backend, BackendId, FrontendId, Object, ObjectKey, Strictness, owner};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Store, Transaction};
 use bytes::Bytes;
 use serde_json::Value;
@@ -77,6 +77,14 @@ impl Request {
                 return Err(FlipError::Invalid(format!("{} is named twice", found.name)));
             }
             check_real(store, to).await?;
+            if let Some(owner) = kept_by(&found.entry).filter(|_| !self.force) {
+                return Err(FlipError::Refused(format!(
+                    "{} is kept by {owner}: the registrar would put it back; let that lead to a backend of your own \
+                     (annotation `flipgate.io/backend`), such as an alias, and flip the alias; --force flips it all the \
+                     same; nothing was changed",
+                    found.name
+                )));
+            }
             let mut old = Vec::new();
             for id in &found.leads_to {
                 old.push(real(store, id).await?);
@@ -128,6 +136,12 @@ impl Request {
             undoes: None,
         })))
     }
+}
+
+/// Who keeps an object as it is.
+fn kept_by(entry: &Entry) -> Option<String> {
+    let value: Value = serde_json::from_slice(&entry.value).ok()?;
+    owner(&value).map(str::to_owned)
 }
 
 async fn get(store: &Arc<dyn Store>, key: &str) -> Result<Option<Entry>, FlipError> {

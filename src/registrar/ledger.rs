@@ -2,7 +2,8 @@
 //!
 //! Two units that want the same value at a key do not disturb one another: a backend of a Service may be wanted by the
 //! Service itself and by two Ingresses. Where they want different values the older object gets it, and the others have
-//! a note. Whoever gets it stands in the object's `Owner`.
+//! a note. Whoever gets it stands in the object's `Owner`. A unit that cannot say what it wants keeps what stands there,
+//! unless another can.
 
 use super::convert::{Converted, Desired, Note};
 use super::remarks::Remarks;
@@ -32,6 +33,8 @@ pub enum Want {
     Value(Arc<[u8]>),
     /// A host with a certificate.
     Certificate(Arc<WantedCertificate>),
+    /// What stands there, if it is the registrar's.
+    Kept,
 }
 
 /// A host with a certificate that is yet to be sealed. `Debug` shows nothing of it.
@@ -91,15 +94,18 @@ impl Ledger {
         let before = self.units.remove(unit);
         let Stated { keys: old_keys, notes: old_notes } =
             before.unwrap_or_else(|| Stated { keys: Vec::new(), notes: BTreeSet::new() });
-        for key in old_keys.into_iter().filter(|key| !converted.objects.contains_key(key)) {
+        let mut wants: BTreeMap<ObjectKey, Want> =
+            converted.kept.into_iter().map(|key| (key, Want::Kept)).collect();
+        wants.extend(converted.objects.into_iter().map(|(key, desired)| (key, Want::new(desired))));
+        for key in old_keys.into_iter().filter(|key| !wants.contains_key(key)) {
             self.withdraw(&key, unit);
             touched.insert(key);
         }
         let by = Arc::new(Claimant { created, unit: unit.clone() });
-        let mut keys = Vec::with_capacity(converted.objects.len());
-        for (key, desired) in converted.objects {
+        let mut keys = Vec::with_capacity(wants.len());
+        for (key, want) in wants {
             keys.push(key.clone());
-            if self.claim(&key, &by, Want::new(desired)) {
+            if self.claim(&key, &by, want) {
                 touched.insert(key);
             }
         }
@@ -145,7 +151,9 @@ impl Ledger {
                 claims.push(Claim { by: by.clone(), want });
             }
         }
-        claims.sort_by(|a, b| a.by.cmp(&b.by));
+        // Who says what is to stand there comes before who cannot say it.
+        let rank = |claim: &Claim| (claim.want == Want::Kept, claim.by.clone());
+        claims.sort_by_key(rank);
         self.note_losers(key);
         true
     }
@@ -163,7 +171,8 @@ impl Ledger {
     fn note_losers(&mut self, key: &ObjectKey) {
         let mut notes = BTreeSet::new();
         if let Some((first, others)) = self.claims.get(key).and_then(|claims| claims.split_first()) {
-            for other in others.iter().filter(|other| !other.want.is(&first.want)) {
+            let is_loser = |other: &&Claim| other.want != Want::Kept && !other.want.is(&first.want);
+            for other in others.iter().filter(is_loser) {
                 let winner = first.by.unit.source();
                 notes.insert(Note {
                     about: other.by.unit.source(),

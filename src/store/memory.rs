@@ -61,6 +61,11 @@ impl MemoryStore {
         self.log.read().revision
     }
 
+    /// Everything in an area now, also while it does not answer.
+    pub fn snapshot(&self, area: Area) -> Snapshot {
+        self.log.read().snapshot(area)
+    }
+
     /// Stops answering, with a reason, or answers again. What is written meanwhile (by [`MemoryStore::put`] alone) is
     /// seen when it answers again.
     pub fn set_outage(&self, reason: Option<&str>) {

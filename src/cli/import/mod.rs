@@ -3,188 +3,94 @@
 mod carry;
 mod daemon;
 mod dump;
+#[cfg(feature = "kubernetes")]
+mod ingress_nginx;
+mod vulcand;
 
-use super::context::{Context, Exit, Output};
-use super::flags::{TargetFlags, open_other};
-use super::plan::{Plan, plan};
-use super::table::{count, table};
-use super::target::{Committed, Target, objects};
-use crate::store::{Area, Entry, Store, StoreError};
-use anyhow::{anyhow, bail};
-use carry::{Carried, Fate, Note};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use super::context::{Context, Exit};
+use super::plan::Plan;
+use super::table::count;
+use super::target::{Committed, Target};
+use anyhow::bail;
 
-/// Take over what vulcand keeps, or its command line
+/// Take over what another load balancer keeps
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  flipgate import vulcand --from etcd://10.0.0.1:2379                       what would come over
-  flipgate import vulcand --from etcd://10.0.0.1:2379 --store dir:routes --write    and write it
-  flipgate import vulcand --file dump.json                                  from etcd's version 2:
-       curl 'http://10.0.0.1:2379/v2/keys/vulcand?recursive=true' > dump.json
-  flipgate import vulcand -- -etcd http://10.0.0.1:2379 -port 80 > flipgate.toml    its settings
-
-Nothing is written without --write, and nothing that is there is overwritten without --force. There is no need to import \
-for a proxy that is to serve vulcand's keys where they are: `flipgate proxy --prefix vulcand` does it. Exits with 1 if \
-anything cannot be carried over.")]
 pub(super) struct Import {
-    /// Whose it is
-    #[arg(value_name = "vulcand", value_parser = ["vulcand"])]
-    what: String,
-    /// The etcd in which vulcand keeps its objects (API version 3)
-    #[arg(long, value_name = "URL", conflicts_with = "file")]
-    from: Option<String>,
-    /// vulcand's -etcdKey
-    #[arg(long, value_name = "PREFIX", default_value = "vulcand")]
-    from_prefix: String,
-    /// A saved answer of etcd's API version 2; `-` is standard input
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(subcommand)]
+    whose: Whose,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Whose {
+    Vulcand(vulcand::Vulcand),
+    #[cfg(feature = "kubernetes")]
+    IngressNginx(ingress_nginx::IngressNginx),
+}
+
+/// Whether and how to write.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Writing {
+    /// Write nothing, which is so without --write in any case
+    #[arg(long, conflicts_with = "write")]
+    dry_run: bool,
     /// Write what can be carried over
     #[arg(long)]
     write: bool,
     /// Overwrite what is there
     #[arg(long, requires = "write")]
     force: bool,
-    #[command(flatten)]
-    target: TargetFlags,
-    /// vulcand's command line: prints the matching flipgate.toml
-    #[arg(last = true, value_name = "VULCAND ARGS", conflicts_with_all = ["from", "file", "write"])]
-    daemon: Vec<String>,
 }
 
 impl Import {
     pub(super) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        if !self.daemon.is_empty() {
-            write!(context.io.stdout, "{}", daemon::settings(&self.daemon)?)?;
-            return Ok(Exit::Done);
+        match self.whose {
+            Whose::Vulcand(import) => import.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Whose::IngressNginx(import) => import.run(context).await,
         }
-        let (keys, mut notes) = self.read(context).await?;
-        let found = keys.len();
-        if found == 0 {
-            context.note("there is nothing to import");
-            return Ok(Exit::No);
-        }
-        let mut carried = carry::carry(keys);
-        notes.append(&mut carried.notes);
-        carried.notes = notes;
-        let seal = self.target.seal_keys(context)?;
-        let named = self.target.is_given() || self.target.store_named(context)?;
-        let target = if named { Some(context.target(&self.target)?) } else { None };
-        let stored = match &target {
-            Some(target) => objects(target.list().await?).0,
-            None => BTreeMap::new(),
-        };
-        let plan = plan(&carried.documents, &stored, false, &seal)?;
-        report(context, &carried, &plan, target.as_ref())?;
-        let lost = carried.notes.iter().any(|note| note.fate == Fate::NotCarried);
-        let done = if lost { Exit::No } else { Exit::Done };
-        let there = plan.steps.iter().filter(|step| step.old.is_some()).count();
-        match (&target, self.write) {
-            (_, false) => {
-                context.note("nothing was written (--write does it, to the store that --store names)");
-                Ok(done)
-            }
-            (None, true) => {
-                bail!("no store is named to write to: give --store dir:PATH or --store etcd://HOST:PORT")
-            }
-            (Some(_), true) if there > 0 && !self.force => {
-                let there = count(there, "object");
-                context.note(format_args!(
-                    "flipgate: {there} would be overwritten; nothing was written (--force does it)"
-                ));
-                Ok(Exit::No)
-            }
-            (Some(target), true) => {
-                write(context, target, &plan).await?;
-                Ok(done)
-            }
-        }
-    }
-
-    /// Everything below vulcand's prefix, by the rest of the key.
-    async fn read(&self, context: &mut Context<'_, '_>) -> anyhow::Result<(Vec<dump::Key>, Vec<Note>)> {
-        if let Some(path) = &self.file {
-            return dump::read(&context.read(path)?);
-        }
-        let Some(url) = &self.from else {
-            bail!(
-                "say where vulcand's objects are: --from etcd://HOST:PORT, or --file with a saved answer of etcd v2"
-            );
-        };
-        let source = open_other(&self.target, context, ("--from", url), &self.from_prefix)?;
-        let failed = |error: StoreError| anyhow!("{}: {error}", source.location());
-        let snapshot = source.list(Area::Routing).await.map_err(failed)?;
-        if snapshot.entries.is_empty() {
-            twin(context, &source).await;
-        }
-        let key = |entry: Entry| dump::Key {
-            key: entry.key.into(),
-            value: entry.value.to_vec(),
-            ends: entry.lease.is_some(),
-        };
-        Ok((snapshot.entries.into_iter().map(key).collect(), Vec::new()))
     }
 }
 
-/// The usual mistake: another spelling of the prefix.
-async fn twin(context: &mut Context<'_, '_>, source: &Arc<dyn Store>) {
-    if let Ok(Some(said)) = source.twin_prefix().await {
-        context.note(format_args!("warning: {}", said.replace("--prefix", "--from-prefix")));
-    }
+/// Says how what is to come differs from what is stored.
+fn say_changes(context: &mut Context<'_, '_>, plan: &Plan, target: Option<&Target>) -> anyhow::Result<()> {
+    let Some(target) = target else { return Ok(()) };
+    let new = plan.steps.iter().filter(|step| step.old.is_none()).count();
+    let there = plan.steps.len() - new;
+    context.say(format_args!(
+        "{}: {new} to be new, {there} to be overwritten, {} so already",
+        target.place(),
+        plan.unchanged
+    ))?;
+    Ok(())
 }
 
-fn report(
+/// Writes, or says why not; `done` is the exit if nothing stands in the way.
+async fn finish(
     context: &mut Context<'_, '_>,
-    carried: &Carried,
     plan: &Plan,
     target: Option<&Target>,
-) -> anyhow::Result<()> {
-    let lost = carried.notes.iter().filter(|note| note.fate == Fate::NotCarried).count();
-    if context.output == Output::Json {
-        let notes = carried.notes.iter().map(|note| {
-            let Note { fate, key, field, reason } = note;
-            json!({ "what": fate.as_str(), "key": key, "field": field, "reason": reason })
-        });
-        let keys = carried.documents.keys().map(|key| key.canonical());
-        let steps = plan.steps.iter().map(|step| json!({ "key": step.stored_key, "change": step.verb() }));
-        let value = json!({
-            "carried": keys.collect::<Vec<String>>(),
-            "notes": notes.collect::<Vec<Value>>(),
-            "changes": target.map(|_| steps.collect::<Vec<Value>>()),
-        });
-        return Ok(context.json(&value)?);
+    writing: Writing,
+    done: Exit,
+) -> anyhow::Result<Exit> {
+    if !writing.write {
+        if !writing.dry_run {
+            context.note("nothing was written (--write does it, to the store that --store names)");
+        }
+        return Ok(done);
     }
-    let mut kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
-    for key in carried.documents.keys() {
-        *kinds.entry(key.kind().as_str()).or_default() += 1;
+    let Some(target) = target else {
+        bail!("no store is named to write to: give --store dir:PATH or --store etcd://HOST:PORT")
+    };
+    let there = plan.steps.iter().filter(|step| step.old.is_some()).count();
+    if there > 0 && !writing.force {
+        let there = count(there, "object");
+        context.note(format_args!(
+            "flipgate: {there} would be overwritten; nothing was written (--force does it)"
+        ));
+        return Ok(Exit::No);
     }
-    if !carried.notes.is_empty() {
-        let rows = carried.notes.iter().map(|note| {
-            [note.fate.as_str().to_owned(), note.key.clone(), note.field.clone(), note.reason.clone()]
-        });
-        context.say(table(["", "KEY", "FIELD", "REASON"], rows))?;
-        context.say("")?;
-    }
-    let kinds: Vec<String> = kinds.iter().map(|(kind, number)| count(*number, kind)).collect();
-    context.say(format_args!(
-        "carried over: {}",
-        if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") }
-    ))?;
-    context.say(format_args!("not carried over: {}", count(lost, "remark")))?;
-    if let Some(target) = target {
-        let new = plan.steps.iter().filter(|step| step.old.is_none()).count();
-        let there = plan.steps.len() - new;
-        context.say(format_args!(
-            "{}: {new} to be new, {there} to be overwritten, {} so already",
-            target.place(),
-            plan.unchanged
-        ))?;
-    }
-    Ok(())
+    write(context, target, plan).await?;
+    Ok(done)
 }
 
 /// What is named is written before what names it, in as many transactions as it takes.

@@ -96,3 +96,16 @@ fn a_note_stands_as_long_as_anybody_says_it() {
     ledger.state(&unit("b"), 1, Converted::default());
     assert_eq!((notes(&mut ledger).len(), ledger.notes().counts()), (0, (0, 0)));
 }
+
+#[test]
+fn who_cannot_say_what_it_wants_keeps_what_stands_there() {
+    let mut ledger = Ledger::default();
+    let mut kept = Converted::default();
+    kept.keep(key("backends/b"));
+    ledger.state(&unit("a"), 1, wants(&[("backends/b", json!({"Type": "http"}))]));
+    assert_eq!(ledger.state(&unit("a"), 1, kept), keys(&["backends/b"]));
+    assert_eq!(ledger.wanted(&key("backends/b")).unwrap().want, &Want::Kept);
+    ledger.state(&unit("b"), 2, wants(&[("backends/b", json!({"Type": "http"}))]));
+    assert_eq!(holder(&ledger, BACKEND).as_deref(), Some("service/shop/b"));
+    assert_eq!(notes(&mut ledger), [""; 0]);
+}

@@ -75,6 +75,9 @@ impl Planner {
     pub fn decide(&self, key: &ObjectKey, wanted: Option<Wanted<'_>>, image: &Image) -> Decision {
         let mut decision = Decision::default();
         let (standing, short) = (image.get(key), image.get_short(key));
+        if wanted.is_some_and(|wanted| *wanted.want == Want::Kept) {
+            return decision;
+        }
         if let Some(wanted) = wanted {
             let source = wanted.unit.source();
             if matches!(
@@ -130,6 +133,7 @@ impl Planner {
                 }
                 self.make(host, &owner).map_err(|reason| (host.secret.clone(), reason))
             }
+            Want::Kept => return,
         };
         let text = match made {
             Ok(text) => text,

@@ -13,6 +13,7 @@ pub mod keys;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 mod load;
+pub mod network;
 mod nginx;
 pub mod pod;
 mod process;

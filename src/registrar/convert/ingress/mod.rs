@@ -65,7 +65,7 @@ pub(super) fn convert(world: &World, name: &Name, rules: &Rules, converted: &mut
 }
 
 /// Whether an Ingress is of a class that the registrar looks after. Without a class it is of the default one.
-fn is_ours(world: &World, rules: &Rules, ingress: &Ingress) -> bool {
+pub fn is_ours(world: &World, rules: &Rules, ingress: &Ingress) -> bool {
     let is_named = |class: &str| rules.ingress_classes.iter().any(|name| **name == *class);
     match ingress.meta.annotation(CLASS_ANNOTATION).or(ingress.class.as_deref()) {
         Some(class) => is_named(class),
