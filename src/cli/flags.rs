@@ -33,6 +33,11 @@ pub(super) struct RegistrarFlags(pub(super) Partial);
 #[derive(Debug, Clone)]
 pub(super) struct ClusterFlags(Partial);
 
+/// The flags of `flipgate doctor` about Kubernetes: what says which cluster is meant, and what the registrar needs there.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, Clone)]
+pub(super) struct DoctorFlags(Partial);
+
 /// Where objects are read and written: the settings of the store, or an admin API's URL.
 #[derive(Debug, Clone)]
 pub(super) struct TargetFlags {
@@ -180,6 +185,44 @@ impl ClusterFlags {
     /// The settings with these flags in front.
     pub(super) fn settings(&self, context: &Context<'_, '_>) -> anyhow::Result<RegistrarSettings> {
         // As for all verbs, FLIPGATE_ADMIN may be a URL.
+        Ok(context.settings(self.0.clone(), |name| name != "FLIPGATE_ADMIN")?.registrar)
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+fn is_of_doctor(setting: &Setting) -> bool {
+    let wanted =
+        ["kubeconfig", "kube-context", "namespace", "ingress-class", "lease-namespace", "write-status"];
+    wanted.contains(&setting.flag)
+}
+
+#[cfg(feature = "kubernetes")]
+impl FromArgMatches for DoctorFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(partial(matches, is_of_doctor)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+impl Args for DoctorFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(SETTINGS.iter().filter(|setting| is_of_doctor(setting)).map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+impl DoctorFlags {
+    /// The settings with these flags in front.
+    pub(super) fn settings(&self, context: &Context<'_, '_>) -> anyhow::Result<RegistrarSettings> {
         Ok(context.settings(self.0.clone(), |name| name != "FLIPGATE_ADMIN")?.registrar)
     }
 }

@@ -1,12 +1,13 @@
 //! What the registrar has to be allowed in Kubernetes, and the manifest that allows what is missing.
 
 use super::report::{Check, Grade};
+use crate::config::RegistrarSettings;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// One thing that one may do with one kind of object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// One thing that one may do with objects of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Right {
     /// What it is needed for.
     pub(super) need: Need,
@@ -18,29 +19,39 @@ pub(super) struct Right {
     pub(super) subresource: &'static str,
     /// `list`
     pub(super) verb: &'static str,
+    /// In which namespace; empty: in all.
+    pub(super) namespace: Box<str>,
+    /// Of one object; empty: of all.
+    pub(super) name: Box<str>,
 }
 
 /// What a right is needed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Following the cluster, in all namespaces.
+    /// Following pods, Services and Ingresses.
     Follow,
-    /// Being one of several, in the namespace of the lease.
+    /// Being one of several.
     Lead,
-    /// Telling users with Events.
-    Tell,
-    /// Certificates of Ingresses.
-    Certificates,
     /// `--write-status`
     Status,
+    /// Certificates and passwords of Ingresses.
+    Secrets,
+    /// Telling users with Events on their objects.
+    Tell,
+}
+
+impl Need {
+    /// What is lacking without it, if the rest goes on.
+    fn lacking(self) -> Option<&'static str> {
+        match self {
+            Self::Follow | Self::Lead | Self::Status => None,
+            Self::Secrets => Some("certificates and passwords of Ingresses are not read"),
+            Self::Tell => Some("Events do not tell users what is wrong"),
+        }
+    }
 }
 
 impl Right {
-    /// Whether it is about one namespace only.
-    pub(super) fn is_local(&self) -> bool {
-        self.need == Need::Lead
-    }
-
     /// `ingresses/status`
     fn full_resource(&self) -> String {
         match self.subresource {
@@ -50,51 +61,76 @@ impl Right {
     }
 }
 
-/// `list services`, `patch ingresses/status (networking.k8s.io)`
+/// `list services`, `get leases (coordination.k8s.io) in namespace edge`
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.full_resource())?;
-        if self.group.is_empty() { Ok(()) } else { write!(f, " ({})", self.group) }
+        if !self.group.is_empty() {
+            write!(f, " ({})", self.group)?;
+        }
+        if self.namespace.is_empty() { Ok(()) } else { write!(f, " in namespace {}", self.namespace) }
     }
 }
 
-/// All that the registrar needs.
-pub(super) fn rights(with_status: bool) -> Vec<Right> {
-    const ALL: [(Need, &str, &str, &str, &[&str]); 9] = [
-        (Need::Follow, "", "services", "", &["list", "watch"]),
-        (Need::Follow, "", "pods", "", &["list", "watch"]),
-        (Need::Follow, "discovery.k8s.io", "endpointslices", "", &["list", "watch"]),
-        (Need::Follow, "networking.k8s.io", "ingresses", "", &["list", "watch"]),
-        (Need::Follow, "networking.k8s.io", "ingressclasses", "", &["list", "watch"]),
-        (Need::Lead, "coordination.k8s.io", "leases", "", &["get", "create", "update"]),
-        (Need::Tell, "events.k8s.io", "events", "", &["create", "patch"]),
-        (Need::Certificates, "", "secrets", "", &["list", "watch"]),
-        (Need::Status, "networking.k8s.io", "ingresses", "status", &["patch"]),
+/// All that a registrar with these settings needs, its lease in `lease_namespace`.
+pub(super) fn rights(settings: &RegistrarSettings, lease_namespace: &str) -> Vec<Right> {
+    use Need::{Follow, Lead, Secrets, Status, Tell};
+    const NETWORKING: &str = "networking.k8s.io";
+    let follow: &[&str] = &["list", "watch"];
+    let mut wanted: Vec<(Need, &str, &str, &str, &[&str])> = vec![
+        (Follow, "", "services", "", follow),
+        (Follow, "", "pods", "", follow),
+        (Follow, "discovery.k8s.io", "endpointslices", "", follow),
+        (Tell, "", "services", "", &["get"]),
+        (Tell, "", "pods", "", &["get"]),
+        (Tell, "events.k8s.io", "events", "", &["create", "patch"]),
     ];
-    let wanted = ALL.into_iter().filter(|(need, ..)| with_status || *need != Need::Status);
-    let each = |(need, group, resource, subresource, verbs): (Need, _, _, _, &'static [&'static str])| {
-        verbs.iter().map(move |verb| Right { need, group, resource, subresource, verb })
-    };
-    wanted.flat_map(each).collect()
+    if !settings.ingress_classes.is_empty() {
+        wanted.push((Follow, NETWORKING, "ingresses", "", follow));
+        wanted.push((Follow, NETWORKING, "ingressclasses", "", follow));
+        wanted.push((Secrets, "", "secrets", "", follow));
+        wanted.push((Tell, NETWORKING, "ingresses", "", &["get"]));
+        wanted.push((Tell, "", "secrets", "", &["get"]));
+    }
+    if !settings.write_status.is_empty() {
+        wanted.push((Status, NETWORKING, "ingresses", "", &["get"]));
+        wanted.push((Status, NETWORKING, "ingresses", "status", &["patch"]));
+    }
+    let all = [String::new()];
+    let namespaces = if settings.namespaces.is_empty() { &all } else { settings.namespaces.as_slice() };
+    let mut rights = Vec::new();
+    for (need, group, resource, subresource, verbs) in wanted {
+        // Classes belong to no namespace.
+        let namespaces = if resource == "ingressclasses" { &all } else { namespaces };
+        for (namespace, verb) in namespaces.iter().flat_map(|it| verbs.iter().map(move |verb| (it, *verb))) {
+            let (namespace, name) = (namespace.as_str().into(), "".into());
+            rights.push(Right { need, group, resource, subresource, verb, namespace, name });
+        }
+    }
+    for (verb, name) in
+        [("get", settings.lease_name.as_str()), ("create", ""), ("update", &settings.lease_name)]
+    {
+        let (group, resource, subresource) = ("coordination.k8s.io", "leases", "");
+        let (namespace, name) = (lease_namespace.into(), name.into());
+        rights.push(Right { need: Lead, group, resource, subresource, verb, namespace, name });
+    }
+    rights
 }
 
-/// Judges what one may do: `missing` of all rights, the lease's in `namespace`.
-pub(super) fn judge(user: &str, namespace: &str, missing: &[Right]) -> Check {
-    let is_vital = |right: &&Right| right.need != Need::Certificates;
-    let grade = match (missing.is_empty(), missing.iter().any(|right| is_vital(&right))) {
+/// Judges what one may do.
+pub(super) fn judge(user: &str, missing: &[Right]) -> Check {
+    let grade = match (missing.is_empty(), missing.iter().all(|right| right.need.lacking().is_some())) {
         (true, _) => Grade::Ok,
-        (false, false) => Grade::Warning,
-        (false, true) => Grade::Failed,
+        (false, true) => Grade::Warning,
+        (false, false) => Grade::Failed,
     };
-    let named = missing.iter().map(|right| match right.is_local() {
-        true => format!("{right} in namespace {namespace}"),
-        false => right.to_string(),
-    });
-    let named = named.collect::<Vec<_>>();
+    let named = missing.iter().map(Right::to_string).collect::<Vec<_>>();
     let detail = match grade {
         Grade::Ok => format!("{user} may do all that the registrar needs"),
         Grade::Warning => {
-            format!("{user} may not {}: certificates of Ingresses cannot be read", named.join(", "))
+            let mut lacking = missing.iter().filter_map(|right| right.need.lacking()).collect::<Vec<_>>();
+            lacking.dedup();
+            format!("{user} may not {}: {}", named.join(", "), lacking.join(", "))
         }
         _ => format!("{user} may not {}, which the registrar needs", named.join(", ")),
     };
@@ -102,37 +138,40 @@ pub(super) fn judge(user: &str, namespace: &str, missing: &[Right]) -> Check {
     match grade {
         Grade::Ok => check,
         _ => check.advise(format!(
-            "`kubectl apply -f config/kubernetes/rbac.yaml` makes service accounts with these rights; for {user} this \
-             allows what is missing:\n{}",
-            manifest(user, namespace, missing)
+            "config/kubernetes/rbac.yaml makes service accounts with these rights; for {user} this allows what is \
+             missing:\n{}",
+            manifest(user, missing)
         )),
     }
 }
 
 /// Roles with the missing rights, bound to a user or service account, as YAML.
-fn manifest(user: &str, namespace: &str, missing: &[Right]) -> String {
-    let (local, wide): (Vec<&Right>, Vec<&Right>) = missing.iter().partition(|right| right.is_local());
-    let mut documents = Vec::new();
-    if !wide.is_empty() {
-        documents.push(role(user, "Cluster", "", &wide));
+fn manifest(user: &str, missing: &[Right]) -> String {
+    let mut places: BTreeMap<&str, Vec<&Right>> = BTreeMap::new();
+    for right in missing {
+        places.entry(&right.namespace).or_default().push(right);
     }
-    if !local.is_empty() {
-        documents.push(role(user, "", &format!(", namespace: {}", quoted(namespace)), &local));
-    }
-    documents.join("---\n").trim_end().to_owned()
+    let roles = places.iter().map(|(namespace, rights)| role(user, namespace, rights)).collect::<Vec<_>>();
+    roles.join("---\n").trim_end().to_owned()
 }
 
-/// A role and its binding. `kind` is what stands before `Role`.
-fn role(user: &str, kind: &str, place: &str, rights: &[&Right]) -> String {
-    let mut verbs: BTreeMap<(&str, String), BTreeSet<&str>> = BTreeMap::new();
+/// A role and its binding, in a namespace or for all.
+fn role(user: &str, namespace: &str, rights: &[&Right]) -> String {
+    let mut verbs: BTreeMap<(&str, String, &str), BTreeSet<&str>> = BTreeMap::new();
     for right in rights {
-        verbs.entry((right.group, right.full_resource())).or_default().insert(right.verb);
+        verbs.entry((right.group, right.full_resource(), &right.name)).or_default().insert(right.verb);
     }
-    let rule = |((group, resource), verbs): (&(&str, String), &BTreeSet<&str>)| {
+    let rule = |((group, resource, name), verbs): (&(&str, String, &str), &BTreeSet<&str>)| {
+        let names =
+            if name.is_empty() { String::new() } else { format!("resourceNames: [{}], ", quoted(name)) };
         let verbs = verbs.iter().copied().collect::<Vec<_>>().join(", ");
-        format!("- {{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [{verbs}]}}\n")
+        format!("- {{apiGroups: [\"{group}\"], resources: [{resource}], {names}verbs: [{verbs}]}}\n")
     };
     let rules: String = verbs.iter().map(rule).collect();
+    let (kind, place) = match namespace {
+        "" => ("Cluster", String::new()),
+        _ => ("", format!(", namespace: {}", quoted(namespace))),
+    };
     let api = "apiVersion: rbac.authorization.k8s.io/v1\n";
     let name = "flipgate-registrar-more";
     let metadata = format!("metadata: {{name: {name}{place}}}\n");
@@ -161,45 +200,80 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Partial, Setting};
 
-    fn of(wanted: impl Fn(&Right) -> bool) -> Vec<Right> {
-        rights(true).into_iter().filter(|right| wanted(right)).collect()
+    fn settings(flags: &[(&str, &str)]) -> RegistrarSettings {
+        let mut partial = Partial::default();
+        for (flag, value) in flags {
+            partial.set(Setting::of(flag).unwrap(), *value);
+        }
+        Config::resolve(partial, |_| None, None).unwrap().registrar
+    }
+
+    const INGRESSES: [(&str, &str); 2] = [("ingress-class", "flipgate"), ("write-status", "192.0.2.7")];
+
+    fn missing(wanted: impl Fn(&Right) -> bool) -> Vec<Right> {
+        rights(&settings(&INGRESSES), "edge").into_iter().filter(|right| wanted(right)).collect()
     }
 
     #[test]
-    fn only_secrets_can_be_done_without() {
+    fn what_is_needed_follows_from_the_settings() {
+        let check = |flags: &[(&str, &str)], count, present: &[&str], absent: &[&str]| {
+            let all = rights(&settings(flags), "edge").iter().map(Right::to_string).collect::<Vec<_>>();
+            assert_eq!(all.len(), count, "{all:?}");
+            assert!(present.iter().all(|one| all.iter().any(|right| right == one)), "{all:?}");
+            assert!(!absent.iter().any(|part| all.iter().any(|right| right.contains(part))), "{all:?}");
+        };
+        let lease = "update leases (coordination.k8s.io) in namespace edge";
+        check(&[], 13, &["watch services", "get pods", lease], &["ingress", "secrets"]);
+        check(
+            &INGRESSES[..1],
+            21,
+            &["list ingressclasses (networking.k8s.io)", "watch secrets"],
+            &["status"],
+        );
+        check(&INGRESSES, 23, &["patch ingresses/status (networking.k8s.io)"], &[]);
+        check(
+            &[INGRESSES[0], ("namespace", "shop"), ("namespace", "blog")],
+            37,
+            &["list ingressclasses (networking.k8s.io)", "list pods in namespace blog", lease],
+            &["list ingressclasses (networking.k8s.io) in"],
+        );
+    }
+
+    #[test]
+    fn some_rights_can_be_done_without() {
         let check = |missing: &[Right], grade, detail: &str| {
-            let found = judge("ann", "edge", missing);
+            let found = judge("ann", missing);
             assert_eq!((found.grade, found.detail.as_str()), (grade, detail));
         };
         check(&[], Grade::Ok, "ann may do all that the registrar needs");
         check(
-            &of(|right| right.need == Need::Certificates),
+            &missing(|right| right.need == Need::Secrets || right.group == "events.k8s.io"),
             Grade::Warning,
-            "ann may not list secrets, watch secrets: certificates of Ingresses cannot be read",
+            "ann may not create events (events.k8s.io), patch events (events.k8s.io), list secrets, watch secrets: \
+             Events do not tell users what is wrong, certificates and passwords of Ingresses are not read",
         );
         check(
-            &of(|right| {
-                right.verb == "update" || right.resource == "secrets" || right.subresource == "status"
-            }),
+            &missing(|right| right.verb == "update" || right.need == Need::Secrets),
             Grade::Failed,
-            "ann may not update leases (coordination.k8s.io) in namespace edge, list secrets, watch secrets, patch \
-             ingresses/status (networking.k8s.io), which the registrar needs",
+            "ann may not list secrets, watch secrets, update leases (coordination.k8s.io) in namespace edge, which \
+             the registrar needs",
         );
-        assert!(rights(false).iter().all(|right| right.subresource.is_empty()));
     }
 
     #[test]
     fn what_is_missing_comes_as_a_manifest() {
-        let missing =
-            of(|right| right.resource == "services" || right.verb == "get" || right.need == Need::Status);
-        let found = judge("system:serviceaccount:edge:registrar", "edge", &missing);
+        let missing = missing(|right| {
+            right.resource == "services" || right.need == Need::Lead || right.subresource == "status"
+        });
+        let found = judge("system:serviceaccount:edge:registrar", &missing);
         let expected = "\
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: flipgate-registrar-more}
 rules:
-- {apiGroups: [\"\"], resources: [services], verbs: [list, watch]}
+- {apiGroups: [\"\"], resources: [services], verbs: [get, list, watch]}
 - {apiGroups: [\"networking.k8s.io\"], resources: [ingresses/status], verbs: [patch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -212,7 +286,8 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: flipgate-registrar-more, namespace: \"edge\"}
 rules:
-- {apiGroups: [\"coordination.k8s.io\"], resources: [leases], verbs: [get]}
+- {apiGroups: [\"coordination.k8s.io\"], resources: [leases], verbs: [create]}
+- {apiGroups: [\"coordination.k8s.io\"], resources: [leases], resourceNames: [\"flipgate-registrar\"], verbs: [get, update]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

@@ -3,6 +3,7 @@
 use super::access::{self, Right};
 use super::networks::PodNetwork;
 use super::report::{Check, Grade};
+use crate::config::RegistrarSettings;
 use crate::kubernetes::{Access, ConnectError, Target, explain};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -13,7 +14,6 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -24,26 +24,9 @@ const AT_ONCE: usize = 8;
 /// Most nodes that are asked for; pods of others are put together as if no node spoke for them.
 const NODES_MAX: u32 = 5_000;
 
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Kubernetes")]
-pub(super) struct Flags {
-    /// Kubeconfig file; else KUBECONFIG, a pod's service account, or ~/.kube/config
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; else its current one
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-    /// Namespace of the registrar's lease; else the context's
-    #[arg(long, value_name = "NAMESPACE")]
-    lease_namespace: Option<String>,
-    /// Ask also for what a registrar with --write-status needs
-    #[arg(long)]
-    write_status: bool,
-}
-
 /// Looks at the cluster that is meant, if any is.
-pub(super) async fn look(flags: &Flags, checks: &mut Vec<Check>) -> Vec<PodNetwork> {
-    let access = Access { kubeconfig: flags.kubeconfig.clone(), context: flags.context.clone() };
+pub(super) async fn look(settings: &RegistrarSettings, checks: &mut Vec<Check>) -> Vec<PodNetwork> {
+    let access = Access { kubeconfig: settings.kubeconfig.clone(), context: settings.context.clone() };
     let (target, client) =
         match Target::find(&access).await.and_then(|it| it.client().map(|client| (it, client))) {
             Ok(found) => found,
@@ -74,9 +57,9 @@ pub(super) async fn look(flags: &Flags, checks: &mut Vec<Check>) -> Vec<PodNetwo
             "this user".to_owned()
         }
     };
-    let namespace = flags.lease_namespace.as_deref().unwrap_or(target.namespace());
-    checks.push(match missing(&client, access::rights(flags.write_status), namespace).await {
-        Ok(missing) => access::judge(&user, namespace, &missing),
+    let lease_namespace = settings.lease_namespace.as_deref().unwrap_or(target.namespace());
+    checks.push(match missing(&client, access::rights(settings, lease_namespace)).await {
+        Ok(missing) => access::judge(&user, &missing),
         Err(error) => Check::new(Grade::Failed, "permissions", error),
     });
     match pod_networks(&client).await {
@@ -114,23 +97,24 @@ async fn user(client: &Client) -> Result<String, String> {
 }
 
 /// Those of the rights that we do not have.
-async fn missing(client: &Client, rights: Vec<Right>, namespace: &str) -> Result<Vec<Right>, String> {
+async fn missing(client: &Client, rights: Vec<Right>) -> Result<Vec<Right>, String> {
     let asked = stream::iter(rights).map(|right| async move {
-        let is_allowed = is_allowed(client, &right, namespace).await?;
+        let is_allowed = is_allowed(client, &right).await?;
         Ok::<_, String>((!is_allowed).then_some(right))
     });
     let missing: Vec<Option<Right>> = asked.buffered(AT_ONCE).try_collect().await?;
     Ok(missing.into_iter().flatten().collect())
 }
 
-async fn is_allowed(client: &Client, right: &Right, namespace: &str) -> Result<bool, String> {
+async fn is_allowed(client: &Client, right: &Right) -> Result<bool, String> {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let attributes = ResourceAttributes {
         group: text(right.group),
         resource: text(right.resource),
         subresource: text(right.subresource),
         verb: text(right.verb),
-        namespace: right.is_local().then(|| namespace.to_owned()),
+        namespace: text(&right.namespace),
+        name: text(&right.name),
         ..ResourceAttributes::default()
     };
     let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };

@@ -17,6 +17,8 @@ mod verdict;
 
 use super::check::load_stored;
 use super::context::{Context, Exit, Output};
+#[cfg(feature = "kubernetes")]
+use super::flags::DoctorFlags;
 use super::flags::TargetFlags;
 use super::references::Objects;
 use super::table::count;
@@ -40,13 +42,14 @@ Examples:
 
 Run it where the proxy runs: it connects to every server that requests are sent to, and waits 2 s for each. In the \
 store it writes a key of its own, below doctor/ in the state area, and removes it. Kubernetes is asked if a kubeconfig \
-or a pod's service account is there, by a program with the feature `kubernetes`.
+or a pod's service account is there, by a program with the feature `kubernetes`; what the registrar needs there follows \
+from its settings.
 
 Exits with 1 if anything failed.")]
 pub(super) struct Doctor {
     #[cfg(feature = "kubernetes")]
     #[command(flatten)]
-    cluster: cluster::Flags,
+    cluster: DoctorFlags,
     #[command(flatten)]
     target: TargetFlags,
 }
@@ -58,7 +61,7 @@ impl Doctor {
         };
         let mut checks = Vec::new();
         let objects = self.look_at_store(context, &store, &mut checks).await?;
-        let pods = self.look_at_cluster(&mut checks).await;
+        let pods = self.look_at_cluster(context, &mut checks).await?;
         match objects {
             Some(objects) => look_at_servers(context, &mut checks, &objects, &pods).await,
             None => checks.push(Check::new(
@@ -99,17 +102,25 @@ impl Doctor {
         Ok(Some(objects))
     }
 
-    /// Where the cluster's nodes say their pods are.
+    /// Where the cluster's nodes say that their pods are.
     #[cfg(feature = "kubernetes")]
-    async fn look_at_cluster(&self, checks: &mut Vec<Check>) -> Vec<PodNetwork> {
-        cluster::look(&self.cluster, checks).await
+    async fn look_at_cluster(
+        &self,
+        context: &Context<'_, '_>,
+        checks: &mut Vec<Check>,
+    ) -> anyhow::Result<Vec<PodNetwork>> {
+        Ok(cluster::look(&self.cluster.settings(context)?, checks).await)
     }
 
     #[cfg(not(feature = "kubernetes"))]
-    async fn look_at_cluster(&self, checks: &mut Vec<Check>) -> Vec<PodNetwork> {
+    async fn look_at_cluster(
+        &self,
+        _: &Context<'_, '_>,
+        checks: &mut Vec<Check>,
+    ) -> anyhow::Result<Vec<PodNetwork>> {
         let detail = "this program was built without the feature `kubernetes`";
         checks.push(Check::new(Grade::Skipped, "kubernetes", detail));
-        Vec::new()
+        Ok(Vec::new())
     }
 }
 

@@ -1,12 +1,9 @@
 //! `config/kubernetes`: a cluster takes it, and its accounts may do what they have to and no more.
 
 use super::doctor::store_of;
+use super::process::Registrar;
 use crate::support::kubernetes::{Client, Cluster, NOBODY, in_cluster};
-use crate::support::{Directory, flipgate, shared};
-use ::flipgate::kubernetes::lease::{self, Leadership, Timings};
-use ::flipgate::kubernetes::{Access, Name, connect};
-use ::flipgate::registrar::Kind;
-use ::flipgate::registrar::watch::{Scope, Seen, watch};
+use crate::support::{Directory, flipgate, shared, until};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -80,11 +77,12 @@ fn rules(client: &Client, namespace: &str) -> BTreeSet<String> {
     };
     let mut all = BTreeSet::new();
     for rule in answer["status"]["resourceRules"].as_array().unwrap() {
-        for (group, resource) in texts(rule, "apiGroups").iter().flat_map(|group| {
-            texts(rule, "resources").into_iter().map(move |resource| (group.clone(), resource))
-        }) {
-            for verb in texts(rule, "verbs") {
-                all.insert(format!("{verb} {group}/{resource}"));
+        let names = texts(rule, "resourceNames").iter().map(|name| format!(" {name}")).collect::<String>();
+        for group in texts(rule, "apiGroups") {
+            for resource in texts(rule, "resources") {
+                all.extend(
+                    texts(rule, "verbs").iter().map(|verb| format!("{verb} {group}/{resource}{names}")),
+                );
             }
         }
     }
@@ -95,39 +93,41 @@ fn rules(client: &Client, namespace: &str) -> BTreeSet<String> {
 fn accounts(cluster: &Cluster) {
     let kubeconfig = cluster.kubeconfig_of_account("flipgate", "flipgate-registrar");
     let client = Client::of(&kubeconfig);
-    let follow = |resource: &str| ["list", "watch"].map(|verb| format!("{verb} {resource}"));
-    let mut expected: BTreeSet<String> = [
-        "/pods",
-        "/services",
-        "/secrets",
-        "discovery.k8s.io/endpointslices",
-        "networking.k8s.io/ingresses",
-        "networking.k8s.io/ingressclasses",
-    ]
-    .into_iter()
-    .flat_map(follow)
-    .collect();
-    expected.extend(
-        [
-            "create events.k8s.io/events",
-            "patch events.k8s.io/events",
-            "patch networking.k8s.io/ingresses/status",
-        ]
-        .map(str::to_owned),
-    );
+    let rights = [
+        ("/pods", "get list watch"),
+        ("/services", "get list watch"),
+        ("/secrets", "get list watch"),
+        ("discovery.k8s.io/endpointslices", "list watch"),
+        ("networking.k8s.io/ingresses", "get list watch"),
+        ("networking.k8s.io/ingressclasses", "list watch"),
+        ("networking.k8s.io/ingresses/status", "patch"),
+        ("events.k8s.io/events", "create patch"),
+    ];
+    let each = |(resource, verbs): (&'static str, &'static str)| {
+        verbs.split(' ').map(move |verb| format!("{verb} {resource}"))
+    };
+    let mut expected: BTreeSet<String> = rights.into_iter().flat_map(each).collect();
     assert_eq!(rules(&client, "default"), expected);
-    expected.extend(["get", "create", "update"].map(|verb| format!("{verb} coordination.k8s.io/leases")));
+    let of_lease = [
+        "get coordination.k8s.io/leases flipgate-registrar",
+        "update coordination.k8s.io/leases flipgate-registrar",
+        "create coordination.k8s.io/leases",
+    ];
+    expected.extend(of_lease.map(str::to_owned));
     assert_eq!(rules(&client, "flipgate"), expected);
 
     let refused = client.request(Method::DELETE, "/api/v1/namespaces/flipgate/pods/any", None).unwrap_err();
     assert_eq!(refused.status, 403, "{refused:?}");
-    what_the_registrar_does(&kubeconfig, &client);
+    what_the_registrar_does(cluster, &kubeconfig, &client);
 
     let proxy = Client::of(&cluster.kubeconfig_of_account("flipgate", "flipgate-proxy"));
     assert_eq!(rules(&proxy, "flipgate"), BTreeSet::new());
 
-    let (code, report) =
-        doctor(&kubeconfig, &Directory::new(), &["--lease-namespace", "flipgate", "--write-status"]);
+    let (code, report) = doctor(
+        &kubeconfig,
+        &Directory::new(),
+        &["--lease-namespace", "flipgate", "--ingress-class", "flipgate", "--write-status", "192.0.2.7"],
+    );
     assert_eq!(code, 0, "{report:#}");
     let permissions = check(&report, "permissions");
     assert_eq!(permissions["missing"], json!([]), "{report:#}");
@@ -135,30 +135,22 @@ fn accounts(cluster: &Cluster) {
 }
 
 /// It follows every kind, leads, and tells users: all with the rights of its account.
-fn what_the_registrar_does(kubeconfig: &Path, client: &Client) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let access = Access { kubeconfig: Some(kubeconfig.to_owned()), context: None };
-    let done = async {
-        let its = connect(&access).await.unwrap();
-
-        let scope = Scope { namespaces: Vec::new(), pod_label: "name".into(), kinds: Kind::ALL.to_vec() };
-        let mut seen = watch(its.clone(), scope);
-        let mut listed = BTreeSet::new();
-        while listed.len() < Kind::ALL.len() {
-            match seen.recv().await.unwrap() {
-                Seen::Listed(kind, _) => drop(listed.insert(kind)),
-                Seen::Lost { kind, reason } => panic!("{kind:?}: {reason}"),
-                _ => {}
-            }
-        }
-        let name = Name::new("flipgate", "registrar");
-        let hold = lease::hold(its, &name, lease::unique_holder("test"), Timings::default());
-        let mut leadership = hold.leadership();
-        leadership.wait_for(|now| matches!(now, Leadership::Leads { .. })).await.unwrap();
-        hold.release().await;
-    };
-    runtime
-        .block_on(async { tokio::time::timeout(Duration::from_secs(30), done).await.expect("within 30 s") });
+fn what_the_registrar_does(cluster: &Cluster, kubeconfig: &Path, client: &Client) {
+    let store = Directory::new();
+    let flags = ["--lease-namespace", "flipgate", "--ingress-class", "flipgate"];
+    let _registrar = Registrar::ready_as(kubeconfig, &store.url(), &flags);
+    cluster.client().create(&json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "shop", "annotations": {"flipgate.io/route": "Host(`shop.example`)"}},
+        "spec": {"selector": {"name": "shop"}, "ports": [{"port": 80}]}}));
+    until("the Service is a frontend", Duration::from_secs(20), || {
+        store.path().join("frontends/default-shop").is_dir().then_some(())
+    });
+    assert!(
+        cluster
+            .client()
+            .get("/apis/coordination.k8s.io/v1/namespaces/flipgate/leases/flipgate-registrar")
+            .is_some()
+    );
     let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event",
         "metadata": {"name": "told", "namespace": "default"},
         "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Convert", "reason": "Told", "type": "Warning",
@@ -193,15 +185,15 @@ fn what_a_user_may_not_do_is_named_with_the_manifest_that_allows_it() {
     let _machine = shared();
     in_cluster(|cluster| {
         let (nobody, store) = (cluster.kubeconfig_of(NOBODY), Directory::new());
-        let (code, report) = doctor(&nobody, &store, &[]);
+        let (code, report) = doctor(&nobody, &store, &["--ingress-class", "flipgate"]);
         let permissions = check(&report, "permissions");
         assert_eq!((code, &permissions["grade"]), (1, &json!("failed")), "{report:#}");
-        assert_eq!(permissions["missing"].as_array().unwrap().len(), 17, "{permissions:#}");
+        assert_eq!(permissions["missing"].as_array().unwrap().len(), 21, "{permissions:#}");
         assert!(check(&report, "kubernetes")["version"].as_str().unwrap().starts_with("v1."), "{report:#}");
 
         let advice = permissions["advice"][0].as_str().unwrap();
         cluster.apply(advice.split_once('\n').unwrap().1);
-        let (code, report) = doctor(&nobody, &store, &[]);
+        let (code, report) = doctor(&nobody, &store, &["--ingress-class", "flipgate"]);
         assert_eq!((code, &check(&report, "permissions")["missing"]), (0, &json!([])), "{report:#}");
         // It may not list nodes, and need not.
         assert_eq!(check(&report, "nodes")["grade"], "skipped");

@@ -3,6 +3,7 @@
 use crate::support::kubernetes::Cluster;
 use crate::support::{Process, flipgate, get, until};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -19,10 +20,15 @@ pub struct Registrar {
 impl Registrar {
     /// One between a cluster and a store, which leads and knows what is there.
     pub fn ready(cluster: &Cluster, store: &str) -> Self {
+        Self::ready_as(&cluster.kubeconfig(), store, &[])
+    }
+
+    /// The same with another account, and flags.
+    pub fn ready_as(kubeconfig: &Path, store: &str, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = flipgate::command();
         command.args(["registrar", "--store", store, "--health", "127.0.0.1:0"]);
-        command.arg("--kubeconfig").arg(cluster.kubeconfig());
+        command.arg("--kubeconfig").arg(kubeconfig).args(flags);
         let mut process = Process::start(&mut command, &dir.path().join("output"));
         let address = process.printed("health listening on http://", START_MAX);
         let registrar = Self { process, _dir: dir, health: address.trim().parse().unwrap() };
