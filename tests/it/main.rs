@@ -17,10 +17,7 @@ mod middlewares;
 mod moving;
 mod program;
 mod readme;
-<<<<<<< HEAD
 #[cfg(feature = "kubernetes")]
-=======
->>>>>>> import
 mod registrar;
 mod spine;
 mod store;
