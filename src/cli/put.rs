@@ -5,7 +5,9 @@ use super::flags::TargetFlags;
 use super::secret::admitted;
 use super::target::{Committed, Target, objects, short};
 use super::value::{self, parse_set, set_value};
-use crate::model::{Backend, BackendId, Kind, Object, ObjectKey, Severity, Strictness, duration, edit};
+use crate::model::{
+    Backend, BackendId, Kind, Object, ObjectKey, Severity, Strictness, duration, edit, owner,
+};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
 use crate::tls::SealKeys;
 use anyhow::{anyhow, bail};

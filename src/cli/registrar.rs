@@ -8,16 +8,19 @@ use crate::config::{Config, RegistrarSettings};
 use crate::kubernetes::lease::{self, Hold, Timings, unique_holder};
 use crate::kubernetes::{Access, Name, Target};
 use crate::registrar::convert::Rules;
+use crate::registrar::events::Events;
 use crate::registrar::metrics::Meters;
 use crate::registrar::plan::Planner;
 use crate::registrar::runner::{Core, Parts, Runner};
-use crate::registrar::watch::{Scope, watch};
-use crate::registrar::{Kind, health};
+use crate::registrar::status::{Addresses, StatusWriter};
+use crate::registrar::watch::{Scope, watch as follow};
+use crate::registrar::{Kind, Notes, health};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::tls::SealKeys;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Keep the store in step with Kubernetes
@@ -46,6 +49,7 @@ impl Registrar {
         let config = context.settings(self.flags.0, |_| true)?;
         let store = open_store(&config.store)?;
         let planner = planner(&config)?;
+        let addresses = addresses(&config.registrar)?;
         let access = Access {
             kubeconfig: config.registrar.kubeconfig.clone(),
             context: config.registrar.context.clone(),
@@ -77,19 +81,29 @@ impl Registrar {
         let holder = unique_holder(&machine());
         let hold = lease::hold(client.clone(), &lease_name, holder.clone(), Timings::default());
         let meters = Arc::new(Meters::default());
+        let (notes, leads) = (Notes::default(), watch::Sender::new(false));
+        let core = Core::new(rules(&config.registrar), planner, &kinds);
+        tokio::spawn(Events::new(client.clone(), notes.clone(), leads.subscribe(), &holder).run());
+        if let Some(addresses) = addresses {
+            let (statuses, notes) = (core.statuses(), notes.clone());
+            let writer = StatusWriter::new(client.clone(), addresses, statuses, notes, leads.subscribe());
+            tokio::spawn(writer.run());
+        }
         let parts = Parts {
             store,
-            seen: watch(client, scope),
+            seen: follow(client, scope),
             leadership: hold.leadership(),
             holder,
-            cluster: planner.cluster.clone(),
+            cluster: config.registrar.cluster.as_str().into(),
             meters: meters.clone(),
+            notes: notes.clone(),
+            leads,
         };
-        let (runner, progress) = Runner::new(Core::new(rules(&config.registrar), planner, &kinds), parts);
+        let (runner, progress) = Runner::new(core, parts);
         let stop = CancellationToken::new();
         if let Some(socket) = socket {
             context.note(format_args!("health listening on http://{}", socket.local_addr()?));
-            let router = health::router(progress, meters);
+            let router = health::router(progress, meters, notes);
             tokio::spawn(admin::serve(socket, router, stop.clone()));
         }
         let running = tokio::spawn(runner.run(stop.clone()));
@@ -118,6 +132,16 @@ fn planner(config: &Config) -> anyhow::Result<Planner> {
         seal_keys: SealKeys::gather(&direct, &config.store.seal_key_files)?,
         plain_keys: config.registrar.plain_keys,
     })
+}
+
+/// What `--write-status` says.
+fn addresses(settings: &RegistrarSettings) -> anyhow::Result<Option<Addresses>> {
+    if settings.write_status.is_empty() {
+        return Ok(None);
+    }
+    let text = settings.write_status.join(",");
+    let addresses = text.parse().map_err(|error| anyhow::anyhow!("--write-status {text}: {error}"))?;
+    Ok(Some(addresses))
 }
 
 fn rules(settings: &RegistrarSettings) -> Rules {

@@ -682,3 +682,30 @@ fn secrets_are_neither_shown_nor_lost() {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
     }
 }
+
+#[test]
+fn what_the_registrar_keeps_is_not_changed_in_vain() {
+    let stored = Stored::shop();
+    let owner = "Owner=kubernetes:service/shop/web";
+    let kept = "is kept by kubernetes:service/shop/web: the registrar";
+    let ran = stored.run(&["put", "frontend", "cart", "--set", owner]);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    let ran = stored.run(&["put", "frontend", "cart", "--set", "Priority=5"]);
+    assert!(
+        ran.exit == Exit::Done && ran.err.contains(kept) && ran.err.contains("without `Owner`"),
+        "{}",
+        ran.err
+    );
+    let ran = stored.run(&["flip", "cart=blue", "--dry-run"]);
+    assert!(ran.exit == Exit::No && ran.err.contains(kept) && ran.err.contains("--force"), "{}", ran.err);
+    let ran = stored.run(&["flip", "cart=blue", "--dry-run", "--force"]);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    // Who takes the field away takes the object over.
+    let ran = stored.run(&["put", "frontend", "cart", "--set", "Owner=null"]);
+    assert!(ran.exit == Exit::Done && !ran.err.contains("kept"), "{}", ran.err);
+    let ran = stored.run(&["flip", "cart=blue", "--dry-run"]);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    stored.run(&["put", "frontend", "cart", "--set", owner]);
+    let ran = stored.run(&["delete", "frontend", "cart"]);
+    assert!(ran.exit == Exit::Done && ran.err.contains(kept), "{}", ran.err);
+}

@@ -3,7 +3,7 @@
 use super::FlipError;
 use super::record::{BakePlan, Deed, Flip, FlipTarget, MinHealthy, Phase, Totals, new_id, unix_ms};
 use crate::model::edit::set_path;
-use crate::model::{Backend, BackendId, FrontendId, Object, ObjectKey, Strictness};
+use crate::model::{Backend, BackendId, FrontendId, Object, ObjectKey, Strictness, owner};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Store, Transaction};
 use bytes::Bytes;
 use serde_json::Value;

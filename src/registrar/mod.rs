@@ -6,11 +6,13 @@
 //! 2. [`World`] takes it in and says which [`Unit`]s it concerns: the pods of one backend, a Service, an Ingress.
 //! 3. [`convert`](convert::convert) says, for one unit, which objects should stand in the store. It is a pure function of
 //!    the world.
-//! 4. `ledger` puts the claims of all units together: who wants a key, and what it should hold. Where two units want
+//! 4. [`ledger`] puts the claims of all units together: who wants a key, and what it should hold. Where two units want
 //!    different values, the older one wins and the other has a problem.
-//! 5. `plan` compares with the store as the registrar follows it, and makes the fewest transactions; one change is one
-//!    transaction if it fits.
-//! 6. `runner` commits them while this process leads, each under the leader's epoch.
+//! 5. [`plan`] compares with the store as the registrar follows it ([`image`]), and makes the fewest transactions; one
+//!    change is one transaction if it fits. Nothing is removed while a kind is not followed, and a mass removal waits for
+//!    `flipgate confirm` (`hold`).
+//! 6. [`runner`] commits them while this process leads, each under the leader's [`epoch`], and waits for the store's own
+//!    word of it. What authors must know goes to [`events`] on their objects.
 //!
 //! An object of the registrar's says so in its field `Owner`, which begins with the cluster's name and a colon. What has
 //! no such `Owner` is never touched; who takes the field away takes the object over.

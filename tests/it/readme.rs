@@ -364,14 +364,15 @@ fn every_reason_is_told_and_no_other() {
 
 #[test]
 fn every_metric_is_told_and_no_other() {
-    let source = include_str!("../../src/telemetry/metrics.rs");
-    let source = source.split("#[cfg(test)]").next().unwrap();
+    let sources =
+        [include_str!("../../src/telemetry/metrics.rs"), include_str!("../../src/registrar/metrics.rs")];
+    let source = sources.map(|source| source.split("#[cfg(test)]").next().unwrap()).concat();
     let names = |text: &str| -> BTreeSet<String> {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let words = words.filter(|word| word.starts_with("flipgate_"));
         words.map(|word| word.trim_end_matches("_total").to_owned()).collect()
     };
-    assert_eq!(names(&readme()), names(source));
+    assert_eq!(names(&readme()), names(&source));
 }
 
 #[test]

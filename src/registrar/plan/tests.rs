@@ -102,7 +102,7 @@ fn what_would_not_be_in_force_is_not_written() {
     let wrong = || Some(json!({"Type": "http", "Settings": {"SlowStart": "soon", "Balnce": {}}}));
     let notes = [
         "note service/s/a: backends/b/backend Settings.Balnce is",
-        "note service/s/a: backends/b/backend Settings.SlowStart is",
+        "note service/s/a: backends/b/backend Settings.SlowStart \"soon\" is no",
     ];
     check(wrong(), &[], &notes);
     check(wrong(), &[("backends/b/backend", stored)], &notes);

@@ -2,11 +2,13 @@
 
 use crate::control::image::{Confirmation, Now};
 use crate::model::{ObjectKey, Severity};
+use crate::registrar::convert::ingress::is_ours;
 use crate::registrar::convert::{Note, Rules, convert};
 use crate::registrar::hold::Holds;
 use crate::registrar::image::{Image, Touched};
 use crate::registrar::ledger::Ledger;
 use crate::registrar::plan::{Planner, Step, pack};
+use crate::registrar::status::Statuses;
 use crate::registrar::watch::Seen;
 use crate::registrar::world::{Kind, World};
 use crate::registrar::{Source, Unit};
@@ -47,6 +49,7 @@ pub struct Core {
     dirty: BTreeMap<ObjectKey, Option<Instant>>,
     /// To be removed once everything is known.
     deferred: BTreeSet<ObjectKey>,
+    statuses: Statuses,
 }
 
 impl Core {
@@ -64,7 +67,13 @@ impl Core {
             units: BTreeMap::new(),
             dirty: BTreeMap::new(),
             deferred: BTreeSet::new(),
+            statuses: Statuses::default(),
         }
+    }
+
+    /// What the Ingresses that are ours tell in their status.
+    pub fn statuses(&self) -> Statuses {
+        self.statuses.clone()
     }
 
     /// Takes in what was seen of the cluster.
@@ -119,6 +128,10 @@ impl Core {
         }
         for (unit, since) in std::mem::take(&mut self.units) {
             let converted = convert(&self.world, &unit, &self.rules);
+            if let Unit::Ingress(name) = &unit {
+                let ours = self.world.ingress(name).filter(|it| is_ours(&self.world, &self.rules, it));
+                self.statuses.saw(name, ours.map(|it| &*it.published));
+            }
             let created = self.created(&unit);
             let touched = self.ledger.state(&unit, created, converted);
             self.soil(touched, since);

@@ -15,6 +15,7 @@ pub use work::Ended;
 
 use super::epoch::{self, Epoch};
 use super::metrics::Meters;
+use super::notes::{Finder, Notes};
 use super::plan::Step;
 use super::progress::{KindProgress, Progress};
 use super::watch::Seen;
@@ -23,7 +24,7 @@ use crate::control::image::Now;
 use crate::kubernetes::lease::Leadership;
 use crate::model::Revision;
 use crate::store::{self, Area, Event, Feed, Store};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -55,6 +56,10 @@ pub struct Parts {
     pub cluster: Box<str>,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// What authors in the cluster must know.
+    pub notes: Notes,
+    /// Whether this process writes, for those who tell the cluster of it.
+    pub leads: watch::Sender<bool>,
 }
 
 /// The loop with its state.
@@ -148,7 +153,7 @@ impl Runner {
                 self.core.soil_all();
                 return;
             }
-            Event::Lost { reason } if self.away.is_none() => {
+            Event::Lost { reason } => {
                 tracing::warn!(reason, "the store is away");
                 self.away = Some(reason.clone());
             }
@@ -263,12 +268,16 @@ impl Runner {
             }
         }
         for source in self.core.ledger().notes().take_changed() {
+            let notes: BTreeSet<_> = self.core.ledger().notes().about(&source).cloned().collect();
             if self.epoch.is_some() {
-                for note in self.core.ledger().notes().about(&source) {
-                    tracing::warn!(about = %note.about, field = &*note.field, reason = &*note.reason, "problem");
+                for note in &notes {
+                    tracing::warn!(about = %note.about, "{}", note.sentence());
                 }
             }
+            self.parts.notes.replace(Finder::Sync, &source, notes);
         }
+        let leads = self.epoch.is_some();
+        self.parts.leads.send_if_modified(|told| std::mem::replace(told, leads) != leads);
         let (errors, warnings) = self.core.ledger().notes().counts();
         let kinds = self
             .core

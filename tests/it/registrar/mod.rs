@@ -1,8 +1,10 @@
-//! The registrar as users run it: between a real Kubernetes and a real store, with proxies that follow.
+//! The registrar and what belongs to it, as users run it: between a real Kubernetes and a real store, with proxies that
+//! follow.
 
 mod doctor;
-mod many;
-#[cfg(feature = "kubernetes")]
+mod import;
 mod manifests;
+mod many;
 mod pods;
 mod process;
+mod told;

@@ -5,7 +5,7 @@ use crate::cli::document::Document;
 use crate::kubernetes::Name;
 use crate::model::{KeyPairSource, ObjectKey};
 use crate::registrar::convert::ingress::{Annotation, PREFIX, Support, is_ours};
-use crate::registrar::convert::{Converted, Note, Rules, convert};
+use crate::registrar::convert::{Converted, Desired, Note, Rules, convert};
 use crate::registrar::ledger::{Ledger, Want};
 use crate::registrar::seen::Ingress;
 use crate::registrar::{Source, Unit};
@@ -102,6 +102,8 @@ pub(super) fn weigh(cluster: &Cluster, rules: &Rules) -> Weighed {
                 let pair = KeyPairSource::Plain { cert, key: private }.to_value();
                 with_pair(host.value.clone(), pair)
             }
+            // Only a registrar knows what it wrote before.
+            Want::Kept => continue,
         };
         let origin = wanted.unit.source().to_string();
         weighed.documents.insert(key.clone(), Document { origin, value });
@@ -120,7 +122,6 @@ impl Fate {
             verdicts: verdicts(ingress, notes),
         };
         for (key, desired) in &wants.objects {
-            use crate::registrar::convert::Desired;
             match (key, desired) {
                 (ObjectKey::Frontend(id), Desired::Value(value)) => {
                     let is_own =

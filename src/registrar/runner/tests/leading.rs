@@ -72,7 +72,7 @@ async fn a_long_queue_stops_with_the_leadership() {
     })));
     let runner = scene.start("one");
     tell.send(runner.leadership.clone()).unwrap();
-    runner.until(|progress| progress.leading).await;
+    scene.committed(2).await;
     runner.until(|progress| !progress.leading).await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(scene.trouble.commits.load(Ordering::Relaxed), 2);
@@ -96,7 +96,7 @@ async fn an_epoch_of_another_in_the_middle_of_a_queue_ends_it() {
     })));
     let until = Instant::now() + Duration::from_secs(8);
     let runner = scene.start_with("one", Leadership::Leads { until, term: 1 });
-    runner.until(|progress| progress.leading).await;
+    scene.committed(2).await;
     runner.until(|progress| !progress.leading).await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(scene.trouble.commits.load(Ordering::Relaxed), 2);

@@ -13,7 +13,7 @@ use crate::registrar::seen::{
     Endpoint, Meta, Pod, PodPort, Readiness, Service, ServicePort, Slice, SlicePort,
 };
 use crate::registrar::watch::Seen;
-use crate::registrar::{Change, Kind};
+use crate::registrar::{Change, Kind, Notes};
 use crate::store::memory::MemoryStore;
 use crate::store::{Area, Capabilities, Event, Feed, Snapshot, Store, StoreError, Transaction};
 use crate::tls::SealKeys;
@@ -150,6 +150,8 @@ impl Scene {
             holder: holder.to_owned(),
             cluster: "kubernetes".into(),
             meters: meters.clone(),
+            notes: Notes::default(),
+            leads: watch::Sender::new(false),
         };
         let (runner, progress) = Runner::new(core(), parts);
         let task = tokio::spawn(runner.run(stop.clone()));
@@ -163,6 +165,12 @@ impl Scene {
 
     pub(super) async fn until_key(&self, key: &str) {
         self.until(key, || self.entries().contains_key(key)).await;
+    }
+
+    /// Waits until so many transactions were sent.
+    pub(super) async fn committed(&self, count: usize) {
+        let commits = &self.trouble.commits;
+        self.until("too few transactions", || commits.load(Ordering::Relaxed) >= count).await;
     }
 
     /// What a fresh registrar would write.
