@@ -2,6 +2,7 @@
 //! follow.
 
 mod doctor;
+mod failures;
 mod import;
 mod manifests;
 mod many;

@@ -1,11 +1,14 @@
 //! A routing table in a real etcd, written by clients that are not the program's own.
 
 use super::etcd::{Backup, Etcd};
-use etcd_client::{CompactionOptions, GetOptions, KvClient, PutOptions, Txn, TxnOp, WatchOptions};
+use etcd_client::{
+    Client, CompactionOptions, EventType, GetOptions, KvClient, PutOptions, Txn, TxnOp, WatchOptions,
+};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// The prefix of the table, unless a test asks for another.
@@ -13,6 +16,20 @@ pub const PREFIX: &str = "/flipgate";
 
 /// The prefix of what is not routing.
 const STATE_PREFIX: &str = "/flipgate.state";
+
+/// Between attempts to follow an etcd that is away.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// What became of a key, and when that was told.
+#[derive(Debug, Clone)]
+pub struct KeyChange {
+    /// Below the prefix.
+    pub key: String,
+    /// JSON; `None` once it is deleted.
+    pub value: Option<Value>,
+    pub revision: i64,
+    pub at: Instant,
+}
 
 /// An etcd of the test's own with a client. Keys are relative to the prefix.
 pub struct Keys {
@@ -124,6 +141,41 @@ impl Keys {
             }
         });
         changes
+    }
+
+    /// Every change from now on of a key that begins so, below the prefix: also what happens while etcd is killed or
+    /// frozen is told, late, as long as it keeps its data.
+    pub fn history(&self, start: &str) -> Receiver<KeyChange> {
+        let (start, prefix, endpoint) = (self.key(start), self.key(""), self.etcd.endpoint());
+        let (send, changes) = channel();
+        let mut client = self.client.clone();
+        let now = self.runtime.block_on(client.get("?", None)).unwrap().header().unwrap().revision();
+        self.runtime.spawn(async move {
+            let mut next = now + 1;
+            while !matches!(tell(&endpoint, (&start, &prefix), &mut next, &send).await, Ok(Told::Unheard)) {
+                tokio::time::sleep(RETRY).await;
+            }
+        });
+        changes
+    }
+
+    /// Everything below the prefix.
+    pub fn all(&mut self) -> BTreeMap<String, Value> {
+        let (start, options) = (self.key(""), GetOptions::new().with_prefix());
+        let answer = self.runtime.block_on(self.client.get(start.clone(), Some(options))).unwrap();
+        let pairs = answer.kvs().iter().map(|pair| {
+            let key = String::from_utf8_lossy(pair.key()).replacen(&start, "", 1);
+            (key, serde_json::from_slice(pair.value()).unwrap())
+        });
+        pairs.collect()
+    }
+
+    /// The epoch of the registrars of the cluster `kubernetes`, and the revision at which it began.
+    pub fn epoch(&mut self) -> (Value, i64) {
+        let key = format!("{STATE_PREFIX}/{}/registrar/kubernetes/leader", self.prefix.trim_matches('/'));
+        let answer = self.runtime.block_on(self.client.get(key, None)).unwrap();
+        let pair = answer.kvs().first().expect("a registrar leads");
+        (serde_json::from_slice(pair.value()).unwrap(), pair.mod_revision())
     }
 
     /// How many keys begin so, below the prefix.
@@ -250,6 +302,47 @@ impl Keys {
     pub fn put_frontend(&mut self, id: &str, route: &str, backend: &str) -> i64 {
         self.put(&format!("frontends/{id}/frontend"), &frontend(route, backend))
     }
+}
+
+/// How a watch ended.
+enum Told {
+    /// Nobody takes what it tells.
+    Unheard,
+    /// It broke off.
+    Off,
+}
+
+/// Tells the changes from the revision `next` on, which follows, of keys that begin with the first of two texts, without
+/// the second.
+async fn tell(
+    endpoint: &str,
+    (start, prefix): (&str, &str),
+    next: &mut i64,
+    send: &Sender<KeyChange>,
+) -> Result<Told, etcd_client::Error> {
+    let mut client = Client::connect([endpoint], None).await?;
+    let options = WatchOptions::new().with_prefix().with_start_revision(*next);
+    let mut stream = client.watch(start, Some(options)).await?;
+    while let Some(answer) = stream.message().await? {
+        // Who listens notices that by the end of its channel.
+        assert_eq!(answer.compact_revision(), 0, "etcd has forgotten revision {next}");
+        let at = Instant::now();
+        for event in answer.events() {
+            let Some(pair) = event.kv() else { continue };
+            let is_there = event.event_type() == EventType::Put;
+            let change = KeyChange {
+                key: String::from_utf8_lossy(pair.key()).replacen(prefix, "", 1),
+                value: if is_there { serde_json::from_slice(pair.value()).ok() } else { None },
+                revision: pair.mod_revision(),
+                at,
+            };
+            *next = change.revision + 1;
+            if send.send(change).is_err() {
+                return Ok(Told::Unheard);
+            }
+        }
+    }
+    Ok(Told::Off)
 }
 
 /// A frontend as scripts write it.
