@@ -261,7 +261,6 @@ fn any_change(chance: &mut StdRng) -> Change {
 #[test]
 fn every_unit_whose_inputs_changed_is_named() {
     let seed: u64 = rand::random();
-    println!("seed {seed}");
     let mut chance = StdRng::seed_from_u64(seed);
     let (mut world, mut plain) = (World::default(), Plain::default());
     let mut before = plain.inputs();
@@ -286,14 +285,14 @@ fn every_unit_whose_inputs_changed_is_named() {
         for (unit, input) in &now {
             assert!(
                 before.get(unit) == Some(input) || dirty.contains(unit),
-                "step {step}: {what} misses {unit:?}"
+                "seed {seed}, step {step}: {what} misses {unit:?}"
             );
         }
         named += dirty.len();
         before = now;
         check_indexes(&world, &plain);
     }
-    assert!(named < 4000 * 6, "nearly everything is named");
+    assert!(named < 4000 * 6, "seed {seed}: nearly everything is named");
 }
 
 fn check_indexes(world: &World, plain: &Plain) {

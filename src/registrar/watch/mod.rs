@@ -111,6 +111,7 @@ fn spawn<K: Watched>(client: kube::Client, scope: &Scope, pauses: Pauses, tell: 
 }
 
 /// What one namespace's task says.
+#[allow(clippy::large_enum_variant, reason = "nearly all are changes")]
 #[derive(Debug)]
 enum Report {
     /// An object, and whether it is there.

@@ -318,6 +318,7 @@ async fn watching_ends_when_nobody_listens() {
 }
 
 #[tokio::test]
+#[allow(clippy::print_stdout, reason = "a failure names its seed")]
 async fn after_any_trouble_the_world_equals_the_cluster() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
