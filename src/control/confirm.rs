@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const PREFIX: &str = "confirm/";
 /// Where `flipgate confirm` writes; every confirmation covers those before it, so one key is enough.
 pub const KEY: &str = "confirm/removals";
+/// Where a registrar says that what it removed had been confirmed to it: proxies hold by the same rule, and the removals
+/// are later than what people confirmed.
+pub const REGISTRAR_KEY: &str = "confirm/registrar";
 
 /// The value to write.
 pub fn to_value(confirmation: &Confirmation, by: &str) -> Value {

@@ -22,6 +22,8 @@ pub(super) struct Holds {
     held: BTreeMap<ObjectKey, (Revision, SystemTime)>,
     /// Confirmed, and not gone yet.
     released: BTreeSet<ObjectKey>,
+    /// Something was confirmed, which the proxies have not been told.
+    is_news: bool,
     confirmed: Option<Confirmation>,
 }
 
@@ -79,8 +81,15 @@ impl Holds {
             self.backends_emptied.clear();
             self.held.retain(|key, _| !freed.contains(key));
             self.released.extend(freed.iter().cloned());
+            self.is_news = true;
         }
         freed
+    }
+
+    /// Whether everything that was confirmed is gone now, which is told once.
+    pub(super) fn have_ended(&mut self) -> bool {
+        let is_over = self.released.is_empty() && self.held.is_empty();
+        is_over && std::mem::take(&mut self.is_news)
     }
 
     /// How many keys are held.

@@ -1,7 +1,7 @@
 //! What the runner knows, and what follows from it. Knows no store, clock or task: events go in, steps come out.
 
 use crate::control::image::{Confirmation, Now};
-use crate::model::{ObjectKey, Severity};
+use crate::model::{ObjectKey, Revision, Severity};
 use crate::registrar::convert::ingress::is_ours;
 use crate::registrar::convert::{Note, Rules, convert};
 use crate::registrar::hold::Holds;
@@ -49,6 +49,8 @@ pub struct Core {
     dirty: BTreeMap<ObjectKey, Option<Instant>>,
     /// To be removed once everything is known.
     deferred: BTreeSet<ObjectKey>,
+    /// Removals up to here were confirmed, which proxies are to be told.
+    confirmed: Option<Revision>,
     statuses: Statuses,
 }
 
@@ -67,6 +69,7 @@ impl Core {
             units: BTreeMap::new(),
             dirty: BTreeMap::new(),
             deferred: BTreeSet::new(),
+            confirmed: None,
             statuses: Statuses::default(),
         }
     }
@@ -165,7 +168,11 @@ impl Core {
                 }
             }
         }
-        pack(self.holds.judge(steps, &self.image, now), steps_max)
+        let steps = self.holds.judge(steps, &self.image, now);
+        if self.holds.have_ended() {
+            self.confirmed = Some(self.image.revision());
+        }
+        pack(steps, steps_max)
     }
 
     /// Compares everything again.
@@ -204,8 +211,19 @@ impl Core {
         count
     }
 
+    /// Up to which revision the proxies are to be told that removals are meant, once.
+    pub fn take_confirmed(&mut self) -> Option<Revision> {
+        self.confirmed.take()
+    }
+
+    /// They have not been told.
+    pub fn set_confirmed(&mut self, revision: Revision) {
+        self.confirmed = Some(revision);
+    }
+
     /// Somebody else decides from now on.
     pub fn resign(&mut self) {
+        self.confirmed = None;
         self.holds.clear();
         self.deferred.clear();
     }

@@ -216,6 +216,8 @@ impl Runner {
         }
         if let Some(steps) = self.queue.pop_front() {
             self.work = Some(Work::commit(self.parts.store.clone(), &epoch, steps));
+        } else if let Some(revision) = self.core.take_confirmed() {
+            self.work = Some(Work::confirm(self.parts.store.clone(), &epoch, revision));
         }
     }
 

@@ -160,10 +160,14 @@ async fn a_mass_removal_waits_for_a_word() {
     scene.see(endpoint_lists("s0", &["10.0.0.1 ready", "10.0.0.2 ready"]));
     scene.until_key("backends/shop-s0-80/servers/10.0.0.2:8080").await;
     assert_eq!(runner.progress().held, 29 * 3);
+    let confirmed = scene.store.revision();
     scene.confirm();
     scene.settled().await;
     assert_eq!(scene.keys().await.len(), 4);
     assert_eq!(runner.progress().held, 0);
+    // Proxies hold by the same rule, and what they have to let go is later than the confirmation, which is later than
+    // what was confirmed.
+    assert!(scene.confirmed_to_proxies().await.0 >= confirmed.0 + 2);
     runner.stop().await;
 }
 

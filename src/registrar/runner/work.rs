@@ -1,6 +1,8 @@
 //! The one thing that is under way at the store, and what becomes of its end.
 
 use super::{Runner, epoch};
+use crate::control::confirm;
+use crate::control::image::Confirmation;
 use crate::model::Revision;
 use crate::registrar::epoch::Epoch;
 use crate::registrar::plan::{Act, Step};
@@ -8,7 +10,7 @@ use crate::store::{Area, Expected, LeaseChoice, Operation, Store, StoreError, Tr
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// The shortest and the longest wait after something failed.
@@ -33,6 +35,8 @@ pub(super) enum Ended {
     },
     /// The beginning of an epoch.
     Epoch(Result<Epoch, StoreError>),
+    /// A word to the proxies, of removals up to a revision.
+    Confirm(Revision, Result<Revision, StoreError>),
 }
 
 /// Waits longer after each failure, and never in step with others.
@@ -52,6 +56,20 @@ impl Work {
         let (transaction, count) = (transaction(epoch, &steps), steps.len());
         let future = async move { Ended::Commit { result: store.commit(transaction).await, steps } };
         Self { future: future.boxed(), steps: count }
+    }
+
+    /// Tells the proxies that removals up to a revision are meant.
+    pub(super) fn confirm(store: Arc<dyn Store>, epoch: &Epoch, revision: Revision) -> Self {
+        let mut transaction = transaction(epoch, &[]);
+        let confirmation = Confirmation { revision, at: SystemTime::now() };
+        transaction.operations.push(Operation::Put {
+            area: Area::State,
+            key: confirm::REGISTRAR_KEY.into(),
+            value: confirm::to_value(&confirmation, "registrar").to_string().into(),
+            lease: LeaseChoice::Without,
+        });
+        let future = async move { Ended::Confirm(revision, store.commit(transaction).await) };
+        Self { future: future.boxed(), steps: 1 }
     }
 
     /// How many keys it is about.
@@ -106,6 +124,13 @@ impl Runner {
                 tracing::warn!(%error, "the leader's epoch cannot begin");
                 self.refusal = (!matches!(error, StoreError::Conflict { .. })).then(|| error.to_string());
                 self.backoff.failed();
+            }
+            Ended::Confirm(_, Ok(_)) => self.backoff.worked(),
+            Ended::Confirm(revision, Err(error)) => {
+                if matches!(error, StoreError::Unavailable(_)) {
+                    self.core.set_confirmed(revision);
+                }
+                self.failed(Vec::new(), error);
             }
             Ended::Commit { steps, result: Ok(revision) } => self.committed(&steps, revision),
             Ended::Commit { steps, result: Err(error) } => self.failed(steps, error),

@@ -5,6 +5,7 @@ use crate::control::confirm;
 use crate::control::image::{Confirmation, Now};
 use crate::kubernetes::Name;
 use crate::kubernetes::lease::Leadership;
+use crate::model::Revision;
 use crate::registrar::convert::Rules;
 use crate::registrar::metrics::Meters;
 use crate::registrar::plan::Planner;
@@ -123,6 +124,20 @@ impl Scene {
         let confirmation = Confirmation { revision: self.store.revision(), at: SystemTime::now() };
         let value = confirm::to_value(&confirmation, "test").to_string();
         self.store.put(Area::State, confirm::KEY, value).unwrap();
+    }
+
+    /// Up to where the registrar told the proxies that removals are meant, which is waited for.
+    pub(super) async fn confirmed_to_proxies(&self) -> Revision {
+        let told = async {
+            loop {
+                let (_, entry) = self.store.get(Area::State, confirm::REGISTRAR_KEY).await.unwrap();
+                match entry {
+                    Some(entry) => return confirm::from_slice(&entry.value).unwrap().revision,
+                    None => sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        timeout(PATIENCE, told).await.unwrap()
     }
 
     /// A runner that leads, and gets told what happened so far.

@@ -77,6 +77,11 @@ impl<'c> Scene<'c> {
         get(self.address(), HOST, "/").status
     }
 
+    /// The Services without pods of which another endpoint is not ready in this round.
+    fn turning(&self) -> impl Iterator<Item = usize> + use<> {
+        (self.round % 3..kept()).step_by(3)
+    }
+
     fn address(&self) -> SocketAddr {
         self.proxy.address("http")
     }
@@ -90,13 +95,13 @@ impl<'c> Scene<'c> {
             let path = format!("/apis/apps/v1/namespaces/default/deployments/{name}");
             client.patch(&path, &json!({"spec": {"replicas": size}}));
         }
-        let coming = routed(services_of_slices(&format!("round-{}", self.round), 2, EACH));
+        let coming = routed(services_of_slices(&format!("round-{}", self.round), 1, EACH));
         client.create_all(&coming);
         for name in std::mem::replace(&mut self.passing, names(&coming)) {
             client.delete(&format!("{SERVICES}/{name}"));
             client.delete(&format!("{SLICES}/{name}-1"));
         }
-        for number in 0..kept() {
+        for number in self.turning() {
             let path = format!("{SLICES}/kept-{number}-1");
             let slice = client.get(&path).unwrap();
             client.patch(&path, &json!({"endpoints": turned(&slice, number + self.round)}));
@@ -109,12 +114,13 @@ impl<'c> Scene<'c> {
     /// The same but for pods, past an API server that is away: as if the cluster had another one.
     pub fn change_behind(&mut self) {
         self.round += 1;
+        let turning = self.turning();
         let store = self.cluster.store_mut();
         for name in std::mem::take(&mut self.passing) {
             store.delete(&format!("registry/services/specs/default/{name}"));
             store.delete(&format!("registry/endpointslices/default/{name}-1"));
         }
-        for number in 0..kept() {
+        for number in turning {
             let key = format!("registry/endpointslices/default/kept-{number}-1");
             let mut slice = store.get(&key).unwrap();
             slice["endpoints"] = turned(&slice, number + self.round);
@@ -180,9 +186,9 @@ impl<'c> Scene<'c> {
     }
 }
 
-/// How many Services without pods there are all the time.
+/// How many Services without pods there are all the time: more than twice as many as go within a minute, which is held.
 pub fn kept() -> usize {
-    scaled(8, 60)
+    scaled(30, 90)
 }
 
 /// Pods without processes.
