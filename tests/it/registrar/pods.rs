@@ -99,7 +99,7 @@ fn grow_and_shrink(cluster: &Cluster, mut keys: Keys, objects: &[Value], what: &
     let longest = first.delays.values().max().unwrap().as_secs_f64();
     assert!(figure("registrar_first_request", longest, "s", &details, 1.0));
     for (when, tally) in [("1 to 20", &grown), ("20 to 3", &shrunk)] {
-        nothing(&format!("{what}, {when}: {}", Tally::summary(tally)), &[tally.failed]);
+        nothing(&format!("registrar: {what}, {when}: {}", Tally::summary(tally)), &[tally.failed]);
         assert_eq!(tally.failed, 0, "{:?}", tally.failures);
         assert!(tally.requests > 100);
     }

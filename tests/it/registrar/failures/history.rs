@@ -2,8 +2,8 @@
 //! taken from the store that the cluster had and that was ready?
 
 use super::expected::is_pod_ready;
-use crate::support::Keys;
 use crate::support::keys::KeyChange;
+use crate::support::{Keys, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +17,12 @@ const LATE_MAX: Duration = Duration::from_secs(5);
 /// What happened later may be told so much earlier, since there are two who tell.
 const SKEW_MAX: Duration = Duration::from_secs(1);
 
+/// Longest time until what happened is told.
+const TOLD_MAX: Duration = Duration::from_secs(30);
+
+/// A key of no meaning: once its change is told, everything before has been.
+const MARK: &str = "mark";
+
 /// Both histories.
 pub struct History {
     kubernetes: Receiver<KeyChange>,
@@ -28,6 +34,8 @@ pub struct History {
     /// What was taken from the store, and not judged yet.
     taken: Vec<(Needed, KeyChange)>,
     revisions: BTreeSet<i64>,
+    /// The last revision that was told, of Kubernetes and of the store.
+    told: [i64; 2],
 }
 
 /// What must not be taken from the store as long as it is so in the cluster.
@@ -63,25 +71,31 @@ impl History {
             times: BTreeMap::new(),
             taken: Vec::new(),
             revisions: BTreeSet::new(),
+            told: [0; 2],
         }
     }
 
-    /// How much was taken from the store since the last judgement, and which keys of it while the cluster had them.
-    pub fn judge(&mut self) -> (usize, Vec<String>) {
-        self.read();
+    /// How much was taken from the store since the last judgement, and which keys of it while the cluster had them. Both
+    /// histories are whole up to now then.
+    pub fn judge(&mut self, cluster: &mut Keys, store: &mut Keys) -> (usize, Vec<String>) {
+        let now = [cluster.put(&format!("registry/{MARK}"), &Value::Null), store.put(MARK, &Value::Null)];
+        until("both histories are told up to now", TOLD_MAX, || {
+            self.read();
+            (self.told[0] >= now[0] && self.told[1] >= now[1]).then_some(())
+        });
         let taken = std::mem::take(&mut self.taken);
         let wrong = taken.iter().filter(|(needed, change)| self.was_needed(needed, change.at));
         (taken.len(), wrong.map(|(_, change)| change.key.clone()).collect())
     }
 
-    /// How many transactions on routes there were after a revision.
-    pub fn transactions_after(&mut self, revision: i64) -> usize {
-        self.read();
+    /// How many transactions on routes there were after a revision, until the last judgement.
+    pub fn transactions_after(&self, revision: i64) -> usize {
         self.revisions.range(revision + 1..).count()
     }
 
     fn read(&mut self) {
         while let Some(change) = next(&self.kubernetes) {
+            self.told[0] = change.revision;
             let at = change.at;
             self.cluster.take(change);
             let needed = self.cluster.needed();
@@ -92,6 +106,10 @@ impl History {
             self.needed = needed;
         }
         while let Some(change) = next(&self.store) {
+            self.told[1] = change.revision;
+            if change.key == MARK {
+                continue;
+            }
             self.revisions.insert(change.revision);
             let is_draining = change.value.as_ref().is_some_and(|value| !value["State"].is_null());
             if (change.value.is_none() || is_draining)
@@ -123,7 +141,8 @@ fn next(changes: &Receiver<KeyChange>) -> Option<KeyChange> {
 impl Needed {
     /// Who needs a key of the store.
     fn of(key: &str) -> Option<Self> {
-        let service = |id: &str| id.strip_prefix("default-").map(|name| name.trim_end_matches("-80").to_owned());
+        let service =
+            |id: &str| id.strip_prefix("default-").map(|name| name.trim_end_matches("-80").to_owned());
         match key.split('/').collect::<Vec<_>>()[..] {
             ["frontends", id, "frontend"] | ["backends", id, "backend"] => service(id).map(Self::Service),
             ["backends", id, "servers", server] => {

@@ -21,32 +21,44 @@ fn the_store_ends_as_the_cluster_is_after_each_failure() {
     let _machine = shared();
     in_cluster_with(&FLAGS, |cluster| {
         let mut scene = Scene::begin(cluster);
-        let mut first = Registrar::ready(scene.cluster, &scene.keys.url());
+        let registrar = Registrar::ready(scene.cluster, &scene.keys.url());
         scene.start_traffic();
         scene.settle("at first");
-        first = killed(&mut scene, first);
+        let two = killed(&mut scene, registrar);
         server_away(&mut scene);
         watch_expired(&mut scene);
         store_away(&mut scene);
-        let mut second = beside(&mut scene, &first);
         for _ in 0..scaled(1, 3) {
-            stopped(&mut scene, &first, &second);
-            std::mem::swap(&mut first, &mut second);
+            stopped(&mut scene, &two);
         }
         edited(&mut scene);
     });
 }
 
-/// kill -9, in the midst of changes, and another one at once.
-fn killed(scene: &mut Scene<'_>, registrar: Registrar) -> Registrar {
+/// kill -9, in the midst of changes, and two others at once, of which one takes over.
+fn killed(scene: &mut Scene<'_>, registrar: Registrar) -> [Registrar; 2] {
     scene.change();
     drop(registrar);
     let begin = Instant::now();
     scene.change();
-    let registrar = Registrar::ready(scene.cluster, &scene.keys.url());
+    let two = [(); 2].map(|()| Registrar::beside(scene.cluster, &scene.keys.url()));
+    let (leader, other) = ranked(&two);
     takeover("killed and started again", begin);
     scene.settle("the registrar was killed");
-    registrar
+    scene.change();
+    scene.settle("two registrars at once");
+    assert_eq!((leader.leads(), other.leads(), other.written()), (true, false, 0));
+    two
+}
+
+/// Which one leads, and which does not, once exactly one does.
+fn ranked(two: &[Registrar; 2]) -> (&Registrar, &Registrar) {
+    let [one, another] = two;
+    until("one registrar leads", MOST, || match (one.leads(), another.leads()) {
+        (true, false) => Some((one, another)),
+        (false, true) => Some((another, one)),
+        _ => None,
+    })
 }
 
 fn server_away(scene: &mut Scene<'_>) {
@@ -58,6 +70,13 @@ fn server_away(scene: &mut Scene<'_>) {
     scene.cluster.restart_server();
     scene.change();
     scene.settle("the API server was away");
+    scene.change();
+    scene.cluster.freeze_server();
+    scene.change_behind();
+    last(3, 30);
+    scene.cluster.thaw_server();
+    scene.change();
+    scene.settle("the API server was frozen");
 }
 
 /// There are changes in between that no watch will tell.
@@ -85,18 +104,10 @@ fn store_away(scene: &mut Scene<'_>) {
     scene.settle("etcd was frozen");
 }
 
-/// A second one, which has nothing to say.
-fn beside(scene: &mut Scene<'_>, first: &Registrar) -> Registrar {
-    let second = Registrar::beside(scene.cluster, &scene.keys.url());
-    scene.change();
-    scene.settle("two registrars at once");
-    assert_eq!((first.leads(), second.leads(), second.written()), (true, false, 0));
-    second
-}
-
-/// The first leads and is stopped with a transaction on its way and more to write, until long after its time: it may do
-/// nothing of that when it goes on.
-fn stopped(scene: &mut Scene<'_>, first: &Registrar, second: &Registrar) {
+/// The leader is stopped with a transaction on its way and more to write, until long after its time: it may do nothing of
+/// that when it goes on.
+fn stopped(scene: &mut Scene<'_>, two: &[Registrar; 2]) {
+    let (first, second) = ranked(two);
     let before = second.written();
     scene.keys.freeze();
     scene.change();
@@ -122,11 +133,12 @@ fn stopped(scene: &mut Scene<'_>, first: &Registrar, second: &Registrar) {
 
 /// A hand that takes what is ready: that is seen, and put back.
 fn edited(scene: &mut Scene<'_>) {
-    let mut keys = scene.owned().into_keys().filter(|key| key.starts_with("backends/default-steady-80/servers/"));
+    let mut keys =
+        scene.owned().into_keys().filter(|key| key.starts_with("backends/default-steady-80/servers/"));
     let key = keys.next().unwrap();
     scene.keys.delete(&key);
     scene.wait_equal("a server was deleted by hand");
-    assert_eq!(scene.history.judge(), (1, vec![key]));
+    assert_eq!(scene.judge(), (1, vec![key]));
 }
 
 #[test]

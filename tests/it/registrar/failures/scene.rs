@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 pub const MOST: Duration = Duration::from_secs(60);
 
+/// Longest time in which Kubernetes does what it was told: its own controllers wait for up to a minute before they ask a
+/// server again that was away.
+const CLUSTER_MAX: Duration = Duration::from_secs(150);
+
 /// The host of the pods that never change, which get requests all the time.
 const HOST: &str = "steady.example";
 
@@ -138,11 +142,21 @@ impl<'c> Scene<'c> {
     pub fn settle(&mut self, what: &str) {
         let begin = Instant::now();
         self.wait_pods();
+        let cluster = begin.elapsed();
         self.wait_equal(what);
-        let (taken, wrong) = self.history.judge();
+        let store = begin.elapsed() - cluster;
+        let (taken, wrong) = self.judge();
         assert!(wrong.is_empty(), "{what}: taken while it was ready: {wrong:#?}");
-        println!("{what}: equal after {:.1?}; {taken} keys were taken, all rightly", begin.elapsed());
+        println!(
+            "registrar: {what}: the cluster was done after {cluster:.1?}, the store was equal {store:.1?} later; {taken} keys \
+             were taken, all rightly"
+        );
         self.check_traffic(what);
+    }
+
+    /// How many keys were taken from the store since the last time, and which of them wrongly.
+    pub fn judge(&mut self) -> (usize, Vec<String>) {
+        self.history.judge(self.cluster.store_mut(), &mut self.keys)
     }
 
     /// Waits until the registrar's keys are those that the cluster asks for, and no others.
@@ -157,22 +171,23 @@ impl<'c> Scene<'c> {
             assert!(Instant::now() < late, "{what}: the store is not as the cluster is: {difference}");
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert!(self.keys.get("listeners/http").is_some() && self.keys.get("backends/default-live/backend").is_some());
+        assert!(
+            self.keys.get("listeners/http").is_some()
+                && self.keys.get("backends/default-live/backend").is_some()
+        );
     }
 
     /// The registrar's keys.
     pub fn owned(&mut self) -> BTreeMap<String, Value> {
         let mut all = self.keys.all();
-        all.retain(|_, value| {
-            value["Owner"].as_str().is_some_and(|owner| owner.starts_with("kubernetes:"))
-        });
+        all.retain(|_, value| value["Owner"].as_str().is_some_and(|owner| owner.starts_with("kubernetes:")));
         all
     }
 
     fn wait_pods(&self) {
         let (swing, live) = self.sizes;
-        self.cluster.wait_endpoints("swing", swing, MOST);
-        until("as many labelled pods are ready as there should be", MOST, || {
+        self.cluster.wait_endpoints("swing", swing, CLUSTER_MAX);
+        until("as many labelled pods are ready as there should be", CLUSTER_MAX, || {
             let pods = self.cluster.client().list(LIVE);
             (pods.len() == live && pods.iter().all(is_pod_ready)).then_some(())
         });
