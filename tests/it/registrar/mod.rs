@@ -8,3 +8,4 @@ mod many;
 mod pods;
 mod process;
 mod told;
+mod walk;
