@@ -245,11 +245,6 @@ impl Core {
         &mut self.ledger
     }
 
-    /// The cluster as it is known.
-    pub fn world(&self) -> &World {
-        &self.world
-    }
-
     /// How many removals are held.
     pub fn held(&self) -> usize {
         self.holds.count()

@@ -11,7 +11,6 @@ mod core;
 mod work;
 
 pub use self::core::{Core, Known};
-pub use work::Ended;
 
 use super::epoch::{self, Epoch};
 use super::metrics::Meters;

@@ -23,7 +23,7 @@ pub(super) struct Work {
 }
 
 /// What came of it.
-pub enum Ended {
+pub(super) enum Ended {
     /// A transaction.
     Commit {
         /// What it was to do.
