@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Let a mass removal that proxies hold take effect
+/// Let a mass removal take effect that proxies or a registrar hold
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -21,7 +21,7 @@ Examples:
   flipgate confirm --store etcd://127.0.0.1:2379       every removal up to the store's revision
 
 When much disappears from the store at once, proxies keep serving it and say so, in case it was a mistake. This says that \
-it was meant.")]
+it was meant. A registrar holds a mass removal before it is written; it hears a confirmation that is given to the store.")]
 pub(super) struct Confirm {
     /// Only show what is held
     #[arg(long)]

@@ -19,7 +19,7 @@ pub struct Progress {
     pub refusal: Option<String>,
     /// The store's, as it is known.
     pub revision: Revision,
-    /// Keys that are yet to be compared or written.
+    /// Units and keys that are yet to be converted, compared or written.
     pub pending: usize,
     /// What is not in the store as its author wants it.
     pub errors: usize,
@@ -62,6 +62,7 @@ impl Progress {
                 Known::Lost { reason } => line(format_args!("{}: {objects}, lost: {reason}", kind.as_str())),
             }
         }
+        line(format_args!("pending: {}", self.pending));
         match &self.store_away {
             None => line(format_args!("store: at revision {}", self.revision)),
             Some(reason) => line(format_args!("store: away: {reason}")),

@@ -220,9 +220,9 @@ impl Core {
         self.is_known() && !(self.dirty.is_empty() && self.units.is_empty())
     }
 
-    /// How many keys are to be compared.
+    /// How much is to be converted or compared.
     pub fn pending(&self) -> usize {
-        self.dirty.len()
+        self.units.len() + self.dirty.len()
     }
 
     /// Whether the store and every kind were listed completely once.
@@ -243,11 +243,6 @@ impl Core {
     /// The claims, with notes.
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
-    }
-
-    /// The cluster as it is known.
-    pub fn world(&self) -> &World {
-        &self.world
     }
 
     /// How many removals are held.

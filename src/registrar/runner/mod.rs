@@ -11,7 +11,6 @@ mod core;
 mod work;
 
 pub use self::core::{Core, Known};
-pub use work::Ended;
 
 use super::epoch::{self, Epoch};
 use super::metrics::Meters;
@@ -289,7 +288,9 @@ impl Runner {
             store_away: self.away.clone(),
             refusal: self.refusal.clone(),
             revision: self.core.image().revision(),
-            pending: self.core.pending() + self.queue.iter().map(Vec::len).sum::<usize>(),
+            pending: self.core.pending()
+                + self.queue.iter().map(Vec::len).sum::<usize>()
+                + self.work.as_ref().map_or(0, Work::len),
             errors,
             warnings,
             held,

@@ -19,10 +19,11 @@ const CONFLICTS_MAX: u32 = 5;
 /// Something at the store. Polled by the runner's loop alone.
 pub(super) struct Work {
     future: BoxFuture<'static, Ended>,
+    steps: usize,
 }
 
 /// What came of it.
-pub enum Ended {
+pub(super) enum Ended {
     /// A transaction.
     Commit {
         /// What it was to do.
@@ -44,13 +45,18 @@ pub(super) struct Backoff {
 impl Work {
     pub(super) fn take_epoch(store: Arc<dyn Store>, cluster: Box<str>, holder: String) -> Self {
         let future = async move { Ended::Epoch(epoch::take(&*store, &cluster, &holder).await) };
-        Self { future: future.boxed() }
+        Self { future: future.boxed(), steps: 1 }
     }
 
     pub(super) fn commit(store: Arc<dyn Store>, epoch: &Epoch, steps: Vec<Step>) -> Self {
-        let transaction = transaction(epoch, &steps);
+        let (transaction, count) = (transaction(epoch, &steps), steps.len());
         let future = async move { Ended::Commit { result: store.commit(transaction).await, steps } };
-        Self { future: future.boxed() }
+        Self { future: future.boxed(), steps: count }
+    }
+
+    /// How many keys it is about.
+    pub(super) fn len(&self) -> usize {
+        self.steps
     }
 
     /// Waits for its end; for ever if there is nothing under way.
