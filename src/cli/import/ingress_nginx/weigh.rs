@@ -126,11 +126,13 @@ impl Fate {
                 (ObjectKey::Frontend(id), Desired::Value(value)) => {
                     let is_own =
                         |other: &&ObjectKey| matches!(other, ObjectKey::OwnMiddleware(of, _) if of == id);
+                    let shared = value.get("Settings").and_then(|settings| settings.get("Middlewares"));
+                    let shared = shared.and_then(Value::as_array).map_or(0, Vec::len);
                     fate.frontends.push(Frontend {
                         id: id.to_string(),
                         route: value.get("Route").and_then(Value::as_str).unwrap_or_default().to_owned(),
                         leads_to: leads_to(value),
-                        middlewares: wants.objects.keys().filter(is_own).count(),
+                        middlewares: wants.objects.keys().filter(is_own).count() + shared,
                     });
                 }
                 (ObjectKey::Backend(id), _) => fate.backends.push(id.to_string()),
