@@ -23,10 +23,9 @@ fn labelled_pods_come_and_go_under_load() {
         let mut keys = Keys::start();
         keys.put_backend("default-shop", &[]);
         keys.put_frontend("shop", "Host(`shop.example`)", "default-shop");
-        let mut shop = deployment("shop", 1, 8080);
+        let mut shop = shop();
         shop["spec"]["template"]["metadata"]["labels"]["name"] = json!("shop");
-        // Pods that end as soon as they are told: only what may be asked twice gets through to each.
-        grow_and_shrink(cluster, keys, &[shop], "pods by label", 0);
+        grow_and_shrink(cluster, keys, &[shop], "pods by label", ready_pods);
     });
 }
 
@@ -36,17 +35,39 @@ fn pods_of_a_service_come_and_go_under_load() {
     in_cluster(|cluster| {
         let mut service = service("shop", 8080);
         service["metadata"]["annotations"] = json!({"flipgate.io/route": "Host(`shop.example`)"});
-        let mut shop = deployment("shop", 1, 8080);
-        // As anybody has it whose clients send POSTs: a pod goes on for a moment after it was told.
-        let container = &mut shop["spec"]["template"]["spec"]["containers"][0];
-        container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 1}}});
-        grow_and_shrink(cluster, Keys::start(), &[service, shop], "a Service's endpoints", 30);
+        grow_and_shrink(cluster, Keys::start(), &[service, shop()], "a Service's endpoints", ready_endpoints);
     });
 }
 
-/// Creates the objects and scales the deployment from 1 to 20 to 3, under load of which so many of a hundred requests
-/// are POSTs.
-fn grow_and_shrink(cluster: &Cluster, mut keys: Keys, objects: &[Value], what: &str, posts: u64) {
+/// Its pods go on for a moment after they were told to end, as all do whose end nobody is to notice: Kubernetes itself
+/// may take a second and more to tell of it in a slice.
+fn shop() -> Value {
+    let mut shop = deployment("shop", 1, 8080);
+    let container = &mut shop["spec"]["template"]["spec"]["containers"][0];
+    container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 3}}});
+    shop
+}
+
+/// The names of pods that may get requests, as the registrar is told it.
+type Ready = fn(&Cluster) -> Vec<String>;
+
+fn ready_pods(cluster: &Cluster) -> Vec<String> {
+    let is_ready = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array();
+        conditions.into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True")
+    };
+    let pods = cluster.client().list(PODS);
+    let ready = pods.iter().filter(|pod| is_ready(pod));
+    ready.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn ready_endpoints(cluster: &Cluster) -> Vec<String> {
+    let endpoints = cluster.endpoints("shop");
+    endpoints.into_iter().filter(|endpoint| endpoint.ready).map(|endpoint| endpoint.name).collect()
+}
+
+/// Creates the objects and scales the deployment from 1 to 20 to 3, under load.
+fn grow_and_shrink(cluster: &Cluster, mut keys: Keys, objects: &[Value], what: &str, ready: Ready) {
     keys.put_listener();
     let kubelet = Kubelet::start(cluster.kubeconfig());
     let proxy = Flipgate::on(&keys.url()).ready();
@@ -60,12 +81,12 @@ fn grow_and_shrink(cluster: &Cluster, mut keys: Keys, objects: &[Value], what: &
         (crate::support::get(address, HOST, "/").status == 200).then_some(())
     });
 
-    let plan = Plan { rate: Some(RATE), posts, http2: (0, 0), ..Plan::mixed(&[address], HOST) };
+    let plan = Plan { rate: Some(RATE), http2: (0, 0), ..Plan::mixed(&[address], HOST) };
     let traffic = Traffic::start(plan);
     let mut first = Firsts::default();
-    first.follow(cluster, &kubelet, 1);
+    first.follow(cluster, &kubelet, ready, 1);
     cluster.kubectl(&["scale", "deployment", "shop", "--replicas=20"]);
-    first.follow(cluster, &kubelet, 20);
+    first.follow(cluster, &kubelet, ready, 20);
     let grown = traffic.take();
     cluster.kubectl(&["scale", "deployment", "shop", "--replicas=3"]);
     until("17 pods are gone", MOST, || {
@@ -94,16 +115,12 @@ struct Firsts {
 
 impl Firsts {
     /// Looks until so many pods have got one.
-    fn follow(&mut self, cluster: &Cluster, kubelet: &Kubelet, count: usize) {
+    fn follow(&mut self, cluster: &Cluster, kubelet: &Kubelet, ready: Ready, count: usize) {
         let mut before = Instant::now();
         until("every pod gets requests", MOST, || {
             let now = Instant::now();
-            for pod in cluster.client().list(PODS) {
-                let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
-                if conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True") {
-                    let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
-                    self.ready.entry(name).or_insert(before);
-                }
+            for name in ready(cluster) {
+                self.ready.entry(name).or_insert(before);
             }
             before = now;
             for (name, ready) in &self.ready {

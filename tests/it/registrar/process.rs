@@ -17,7 +17,7 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// One between a cluster and a store, which leads and has taken in what is there.
+    /// One between a cluster and a store, which leads and knows what is there.
     pub fn ready(cluster: &Cluster, store: &str) -> Self {
         Self::ready_with(cluster, store, &[])
     }
@@ -31,7 +31,7 @@ impl Registrar {
         let mut process = Process::start(&mut command, &dir.path().join("output"));
         let address = process.printed("health listening on http://", START_MAX);
         let registrar = Self { process, _dir: dir, health: address.trim().parse().unwrap() };
-        registrar.wait_done(START_MAX);
+        registrar.wait_leading();
         registrar
     }
 
@@ -39,13 +39,11 @@ impl Registrar {
         self.process.pid()
     }
 
-    /// Waits until it leads, follows cluster and store, and has nothing left to write.
-    pub fn wait_done(&self, most: Duration) {
-        until("the registrar has written everything", most, || {
+    /// Waits until it leads, and follows cluster and store.
+    fn wait_leading(&self) {
+        until("the registrar leads", START_MAX, || {
             let answer = get(self.health, "registrar", "/readyz");
-            let text = answer.text();
-            (answer.status == 200 && text.contains("leading: yes\n") && text.contains("pending: 0\n"))
-                .then_some(())
+            (answer.status == 200 && answer.text().contains("leading: yes\n")).then_some(())
         });
     }
 
