@@ -32,6 +32,7 @@
 //! | member, fleet | a proxy that follows a store; all of them |
 //! | served, quiet, drained, safe | every worker uses a table of the revision; no older request can still begin an attempt; nothing is open on the old side; nothing in force names it and every member has drained it |
 //! | registrar, unit | the process that keeps the store in step with Kubernetes; a part of the cluster that it converts as one |
+//! | note | what the author of an object in the cluster must know: what is wrong with it, or not carried over |
 //! | worker, inbox | one thread with its own event loop, sockets and upstream connections; the queue by which others talk to it |
 //!
 //! # Rooms

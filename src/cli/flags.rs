@@ -160,7 +160,14 @@ impl FromArgMatches for ClusterFlags {
 #[cfg(feature = "kubernetes")]
 impl Args for ClusterFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(SETTINGS.iter().filter(|setting| is_of_cluster(setting)).map(arg))
+        let told = |setting: &'static Setting| match setting.flag {
+            "namespace" => arg(setting).help("Namespace that is looked at; default: all (repeatable)"),
+            "ingress-class" => {
+                arg(setting).help("Class whose Ingresses are looked at; default: nginx (repeatable)")
+            }
+            _ => arg(setting),
+        };
+        command.args(SETTINGS.iter().filter(|setting| is_of_cluster(setting)).map(told))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -96,14 +96,14 @@ impl Registrar {
             holder,
             cluster: config.registrar.cluster.as_str().into(),
             meters: meters.clone(),
-            notes,
+            notes: notes.clone(),
             leads,
         };
         let (runner, progress) = Runner::new(core, parts);
         let stop = CancellationToken::new();
         if let Some(socket) = socket {
             context.note(format_args!("health listening on http://{}", socket.local_addr()?));
-            let router = health::router(progress, meters);
+            let router = health::router(progress, meters, notes);
             tokio::spawn(admin::serve(socket, router, stop.clone()));
         }
         let running = tokio::spawn(runner.run(stop.clone()));

@@ -1,9 +1,10 @@
 //! Names and passwords, judged without telling which of the two is wrong.
 //!
-//! A right pair is remembered by a keyed hash, so bcrypt runs once for each user and not for each request. What is wrong is
-//! judged each time, off the workers' threads, and how much of it is done is limited: beyond that, requests are asked to
+//! A right pair is remembered by a keyed hash, so bcrypt runs once for each user and not for each request, and so do the
+//! rounds of MD5 that old files ask for. What is wrong is judged each time, off the workers' threads, and how much of it is done is limited: beyond that, requests are asked to
 //! come back, and those whose pair is known go on.
 
+use super::crypt;
 use super::{Ask, Outcome, Reply};
 use crate::message::RequestHead;
 use crate::meter::nanos;
@@ -32,6 +33,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
 );
+/// The same, of a thousand rounds of MD5.
+const NOBODY_MD5: &str = "$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/";
 /// Stands for users that there are not: bcrypt of something random at each cost has the same time.
 const NOBODY: &str = "$2b$COST$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
 
@@ -41,6 +44,8 @@ pub(super) struct BasicAuth {
     users: HashMap<Box<str>, User>,
     /// Of bcrypt, the highest among the users; `None`: nobody has one.
     cost: Option<u32>,
+    /// Somebody has a hash of many rounds of MD5.
+    has_md5: bool,
     /// When what bcrypt took will have been waited for, in nanoseconds.
     paid_at: Mutex<u64>,
     checks: AtomicU32,
@@ -125,6 +130,7 @@ impl BasicAuth {
         Self {
             users: spec.users.iter().map(user).collect(),
             cost: cost.max(),
+            has_md5: spec.users.iter().any(|(_, secret)| matches!(secret, Secret::Md5(_))),
             paid_at: Mutex::default(),
             checks: AtomicU32::new(0),
             challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", spec.realm).into(),
@@ -170,7 +176,7 @@ impl BasicAuth {
         }
     }
 
-    /// Without bcrypt; `None`: that has to say.
+    /// Without what takes long; `None`: that has to say.
     fn judge(&self, name: &str, password: &[u8]) -> Option<Judgement> {
         let given = tag(name, password);
         let user = self.users.get(name);
@@ -180,31 +186,40 @@ impl BasicAuth {
         if is_known && known.is_some() {
             return Some(Judgement::Right);
         }
-        if self.cost.is_some() {
+        if self.cost.is_some() || self.has_md5 {
             return None;
         }
         Some(remember(user, &given, is_sum(user.map(|user| &user.secret), password)))
     }
 
-    /// With bcrypt.
+    /// With what takes long. Whatever the user has, the time is that of everything that anybody has.
     fn check(&self, name: &str, password: &[u8], clock: impl Fn() -> Instant) -> Judgement {
-        let Some(cost) = self.cost else { return Judgement::Wrong };
         let (given, user) = (tag(name, password), self.users.get(name));
+        let secret = user.map(|user| &user.secret);
         let begin = nanos(clock());
-        // Whatever the user has, the time is that of the costliest.
-        let right = match user.map(|user| &user.secret) {
-            Some(Secret::Bcrypt(hash, own)) => {
-                let right = is_bcrypt(password, hash);
-                if *own < cost {
-                    is_bcrypt(password, &nobody(cost));
+        let mut right = is_sum(secret, password);
+        if let Some(cost) = self.cost {
+            right |= match secret {
+                Some(Secret::Bcrypt(hash, own)) => {
+                    let right = is_bcrypt(password, hash);
+                    if *own < cost {
+                        is_bcrypt(password, &nobody(cost));
+                    }
+                    right
                 }
-                right
-            }
-            other => {
-                is_bcrypt(password, &nobody(cost));
-                is_sum(other, password)
-            }
-        };
+                _ => {
+                    is_bcrypt(password, &nobody(cost));
+                    false
+                }
+            };
+        }
+        if self.has_md5 {
+            let (hash, is_own) = match secret {
+                Some(Secret::Md5(hash)) => (&**hash, true),
+                _ => (NOBODY_MD5, false),
+            };
+            right |= crypt::is_password(password, hash) & is_own;
+        }
         self.pay(begin, nanos(clock()));
         remember(user, &given, right)
     }
@@ -342,7 +357,7 @@ mod tests {
     #[test]
     fn pairs_are_right_or_wrong_in_every_form() {
         let users = serde_json::json!({
-            "b": hashed(4), "s": "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+            "b": hashed(4), "m": "$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/", "s": "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
             "t": "{SHA256}K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=",
         });
         let auth = BasicAuth::compile(
@@ -350,7 +365,7 @@ mod tests {
             None,
         );
         let judge = |name: &str, password: &[u8]| whole(&auth, name, password, Instant::now);
-        for name in ["p", "b", "s", "t"] {
+        for name in ["p", "b", "m", "s", "t"] {
             for _ in 0..2 {
                 assert_eq!(judge(name, b"wrong"), Judgement::Wrong, "{name}");
                 assert_eq!(judge(name, b""), Judgement::Wrong, "{name}");

@@ -9,6 +9,7 @@ mod breaker;
 mod compress;
 mod connlimit;
 mod cors;
+mod crypt;
 mod encode;
 mod forwardauth;
 mod headers;

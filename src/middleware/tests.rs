@@ -74,6 +74,26 @@ fn an_empty_chain_changes_nothing() {
 }
 
 #[test]
+fn rewrites_may_be_of_the_path_alone() {
+    let of_path = |regexp: &str, replacement: &str, redirect: bool| {
+        let spec = serde_json::json!({
+            "Regexp": regexp, "Replacement": replacement, "Redirect": redirect, "PathOnly": true,
+        });
+        of("rewrite", &spec.to_string())
+    };
+    let strip = of_path("^/api(/|$)(.*)$", "/$2", false);
+    check(&strip, "http://shop/api", "/");
+    check(&strip, "http://shop/api?a=/api/b", "/?a=/api/b");
+    check(&strip, "http://shop/api/x/y?a=b", "/x/y?a=b");
+    check(&strip, "http://shop/apix?a=b", "/apix?a=b");
+    check(&of_path("^.*$", "/new?v=1", false), "http://shop/old?a=b", "/new?v=1&a=b");
+    check(&of_path("^/(.*)$", "$1", false), "http://shop/x?a", "/x?a");
+    // What the client asks for stays a path, also where it looks like another host.
+    check(&of_path("^/a(.*)$", "$1", false), "http://shop/ahttp://evil/x", "/http://evil/x");
+    check(&of_path("^/a(.*)$", "/b$1", true), "http://shop/a/x?y", "302 http://shop/b/x?y");
+}
+
+#[test]
 fn rewrites_see_the_whole_url() {
     let strip = rewrite("^http://shop/api(.*)$", "http://shop$1", false);
     // The client's text must not touch the host, although it would begin with a slash here.

@@ -1,18 +1,19 @@
 //! What `--health` answers.
 
 use super::metrics::Meters;
+use super::notes::{Notes, problems};
 use super::progress::Progress;
 use crate::telemetry::metrics::CONTENT_TYPE;
-use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Json, Router};
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// `/healthz`: the process lives. `/readyz`: cluster and store are followed, else 503; the text says how things stand.
-/// `/metrics`.
-pub fn router(progress: watch::Receiver<Progress>, meters: Arc<Meters>) -> Router {
+/// `/metrics`. `/problems`: what is wrong with objects of the cluster, or not carried over, as [`problems`] has it.
+pub fn router(progress: watch::Receiver<Progress>, meters: Arc<Meters>, notes: Notes) -> Router {
     let ready = progress.clone();
     let readyz = move || async move {
         let progress = ready.borrow().clone();
@@ -27,4 +28,5 @@ pub fn router(progress: watch::Receiver<Progress>, meters: Arc<Meters>) -> Route
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/problems", get(move || async move { Json(problems(&notes.all())) }))
 }

@@ -1,4 +1,4 @@
-//! An API server for tests that knows how to get, create and merge objects, and counts what it was asked.
+//! An API server for tests that knows how to list, create and merge objects, and counts what it was asked.
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -66,25 +66,29 @@ impl MockApi {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let (code, value) = self.act(&parts.method, parts.uri.path(), body);
+        let (code, value) =
+            self.act(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default(), body);
         let mut response = Response::new(Body::from(value.to_string().into_bytes()));
         *response.status_mut() = StatusCode::from_u16(code).unwrap();
         response
     }
 
-    fn act(&self, method: &Method, path: &str, body: Value) -> (u16, Value) {
+    fn act(&self, method: &Method, path: &str, query: &str, body: Value) -> (u16, Value) {
         let mut state = self.0.lock().unwrap();
-        let line = format!("{method} {path}");
+        let line = format!("{method} {path} {query}");
         let refused = state.refusals.iter().find(|(text, _)| line.contains(text)).map(|(_, code)| *code);
         state.requests.push(line);
         if let Some(code) = refused {
             return status(code);
         }
         match *method {
-            Method::GET => match state.objects.get(path) {
-                Some(object) => (200, object.clone()),
-                None => status(404),
-            },
+            Method::GET => {
+                // No more than what `only` asks for.
+                let name = query.split("metadata.name%3D").nth(1).unwrap().split('&').next().unwrap();
+                let items: Vec<Value> =
+                    state.objects.get(&format!("{path}/{name}")).cloned().into_iter().collect();
+                (200, json!({ "kind": "List", "apiVersion": "v1", "metadata": {}, "items": items }))
+            }
             Method::POST => {
                 let key = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
                 if state.objects.contains_key(&key) {

@@ -1,6 +1,8 @@
-//! How fast the registrar writes to the Kubernetes API: it is a guest there.
+//! How the registrar, a guest, asks and writes at the Kubernetes API: not too fast, and with no more rights than it has
+//! for watching.
 
 use crate::meter::{Buckets, Rate};
+use kube::api::ListParams;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,6 +34,11 @@ impl Pace {
         let since = u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
         self.buckets.take(since, &[self.rate]).map_err(Duration::from_nanos)
     }
+}
+
+/// Of a list only the object of this name: who may list need not have a right to get, too.
+pub(super) fn only(name: &str) -> ListParams {
+    ListParams::default().fields(&format!("metadata.name={name}")).limit(1)
 }
 
 /// What is waited for before the next try after so many failures in a row: 1 s, doubling, at most a minute.

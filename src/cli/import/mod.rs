@@ -15,6 +15,13 @@ use anyhow::bail;
 
 /// Take over what another load balancer keeps
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flipgate import vulcand --from etcd://10.0.0.1:2379    its objects, from its etcd
+  flipgate import vulcand -- -etcd http://10.0.0.1:2379 -port 80    its command line, as settings
+  flipgate import ingress-nginx --dry-run                what becomes of Ingresses, and of their annotations
+
+Nothing is written without --write.")]
 pub(super) struct Import {
     #[command(subcommand)]
     whose: Whose,

@@ -30,6 +30,8 @@ pub enum Secret {
     Plain(Box<str>),
     /// `$2a$`, `$2b$` or `$2y$`: bcrypt, with the cost that stands in it, at most 12.
     Bcrypt(Box<str>, u32),
+    /// `$apr1$` or `$1$`: a thousand rounds of MD5, as `htpasswd` writes it unless it is told otherwise. Weak.
+    Md5(Box<str>),
     /// `{SHA}`: SHA-1 in base64, as `htpasswd -s` writes it.
     Sha1([u8; 20]),
     /// `{SHA256}`: SHA-256 in base64.
@@ -57,10 +59,17 @@ impl Secret {
             let sum = decoded(sum).try_into().map_err(|_| "is no SHA-256 in base64")?;
             return Ok(Self::Sha256(sum));
         }
+        if let Some(rest) = ["$apr1$", "$1$"].iter().find_map(|prefix| text.strip_prefix(prefix)) {
+            let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/';
+            let whole = rest.split_once('$').is_some_and(|(salt, sum)| {
+                (1..=8).contains(&salt.len()) && sum.len() == 22 && sum.bytes().all(is_digit)
+            });
+            return if whole { Ok(Self::Md5(text.into())) } else { Err("is no whole hash of MD5") };
+        }
         let Some(rest) = ["$2a$", "$2b$", "$2y$"].iter().find_map(|prefix| text.strip_prefix(prefix)) else {
             return Err(
-                "is no hash that is known: bcrypt (`$2y$`, from `htpasswd -nbB NAME PASSWORD`), `{SHA}` or `{SHA256}` is \
-                 expected",
+                "is no hash that is known: bcrypt (`$2y$`, from `htpasswd -nbB NAME PASSWORD`), `{SHA}`, `{SHA256}` or \
+                 `$apr1$` is expected",
             );
         };
         let is_salt = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/';
@@ -75,7 +84,7 @@ impl Secret {
 
     fn to_text(&self) -> String {
         match self {
-            Self::Plain(text) | Self::Bcrypt(text, _) => text.to_string(),
+            Self::Plain(text) | Self::Bcrypt(text, _) | Self::Md5(text) => text.to_string(),
             Self::Sha1(sum) => format!("{{SHA}}{}", STANDARD.encode(sum)),
             Self::Sha256(sum) => format!("{{SHA256}}{}", STANDARD.encode(sum)),
         }

@@ -210,7 +210,8 @@ fn names_and_passwords() {
     bad("auth", r#"{"Username":"a","Password":"x","Realm":"a\"b"}"#, &["Realm: has a quotation mark"]);
     for (users, reason) in [
         (r#"{"ann":"open"}"#, "Users.ann: is no hash that is known"),
-        (r#"{"ann":"$apr1$a$b"}"#, "Users.ann: is no hash that is known"),
+        (r#"{"ann":"$apr1$a$b"}"#, "Users.ann: is no whole hash of MD5"),
+        (r#"{"ann":"$5$a$b"}"#, "Users.ann: is no hash that is known"),
         (r#"{"ann":"{SHA}abcd"}"#, "is no SHA-1 in base64"),
         (r#"{"ann":"$2y$04$short"}"#, "is no whole hash of bcrypt"),
         (&format!(r#"{{"ann":"{}"}}"#, HASH.replace("$04$", "$13$")), "bcrypt with a cost over 12"),

@@ -8,7 +8,7 @@
 mod due;
 
 use super::notes::Notes;
-use super::pace::{Pace, back_off};
+use super::pace::{Pace, back_off, only};
 use super::unit::Source;
 use crate::kubernetes::Name;
 use aws_lc_rs::digest;
@@ -139,9 +139,11 @@ impl Events {
         let Some((resource, name)) = object(&told.about) else { return Ok(Fate::Dropped) };
         let objects: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &name.namespace, &resource);
-        let uid = match objects.get_metadata_opt(&name.name).await {
-            Ok(Some(PartialObjectMeta { metadata, .. })) => metadata.uid,
-            Ok(None) => return Ok(Fate::Dropped),
+        let uid = match objects.list_metadata(&only(&name.name)).await {
+            Ok(found) => match found.items.into_iter().next() {
+                Some(PartialObjectMeta { metadata, .. }) => metadata.uid,
+                None => return Ok(Fate::Dropped),
+            },
             // Without it `kubectl get events` still shows the Event.
             Err(kube::Error::Api(status)) if status.is_forbidden() => None,
             Err(error) => return Err(error),

@@ -11,7 +11,7 @@ pub use address::{ADDRESSES_MAX, Addresses};
 
 use super::convert::Note;
 use super::notes::{Finder, Notes};
-use super::pace::{Pace, back_off};
+use super::pace::{Pace, back_off, only};
 use super::seen;
 use super::unit::Source;
 use crate::kubernetes::Name;
@@ -213,13 +213,13 @@ impl StatusWriter {
     /// wrote; what the API tells now is not.
     async fn settle(&mut self, name: &Name) -> Result<(), String> {
         let api: Api<Ingress> = Api::namespaced(self.client.clone(), &name.namespace);
-        let asked = timeout(REQUEST_MAX, api.get_opt(&name.name)).await;
-        let ingress = match asked.map_err(|_| format!("no answer within {REQUEST_MAX:?}"))? {
-            Ok(Some(ingress)) => ingress,
-            Ok(None) => return Ok(()),
+        let asked = timeout(REQUEST_MAX, api.list(&only(&name.name))).await;
+        let found = match asked.map_err(|_| format!("no answer within {REQUEST_MAX:?}"))? {
+            Ok(found) => found.items,
             Err(error) => return self.failed(error),
         };
-        let there = seen::Ingress::from_api(&ingress).map(|seen| seen.published).unwrap_or_default();
+        let Some(ingress) = found.first() else { return Ok(()) };
+        let there = seen::Ingress::from_api(ingress).map(|seen| seen.published).unwrap_or_default();
         let record = self.records.entry(name.clone()).or_default();
         match record.judge(there == self.addresses.published()) {
             Step::Rest => Ok(()),
@@ -266,8 +266,7 @@ impl StatusWriter {
             if !std::mem::replace(&mut self.forbidden, true) {
                 tracing::warn!(
                     reason = status.message,
-                    "the status of Ingresses cannot be written; allow `get` of ingresses and `patch` of \
-                     ingresses/status in networking.k8s.io"
+                    "the status of Ingresses cannot be written; allow `patch` of ingresses/status in networking.k8s.io"
                 );
             }
             return Ok(());

@@ -2,7 +2,10 @@
 //! follow.
 
 mod doctor;
+mod import;
+mod ingress;
 mod manifests;
 mod many;
 mod pods;
 mod process;
+mod told;

@@ -19,10 +19,15 @@ pub struct Registrar {
 impl Registrar {
     /// One between a cluster and a store, which leads and knows what is there.
     pub fn ready(cluster: &Cluster, store: &str) -> Self {
+        Self::ready_with(cluster, store, &[])
+    }
+
+    /// The same, with further arguments.
+    pub fn ready_with(cluster: &Cluster, store: &str, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = flipgate::command();
         command.args(["registrar", "--store", store, "--health", "127.0.0.1:0"]);
-        command.arg("--kubeconfig").arg(cluster.kubeconfig());
+        command.arg("--kubeconfig").arg(cluster.kubeconfig()).args(arguments);
         let mut process = Process::start(&mut command, &dir.path().join("output"));
         let address = process.printed("health listening on http://", START_MAX);
         let registrar = Self { process, _dir: dir, health: address.trim().parse().unwrap() };
@@ -40,5 +45,10 @@ impl Registrar {
             let answer = get(self.health, "registrar", "/readyz");
             (answer.status == 200 && answer.text().contains("leading: yes\n")).then_some(())
         });
+    }
+
+    /// What it says is wrong, or not carried over.
+    pub fn problems(&self) -> String {
+        get(self.health, "registrar", "/problems").text()
     }
 }

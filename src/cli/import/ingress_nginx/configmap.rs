@@ -13,7 +13,7 @@ pub(super) struct Key {
     note: &'static str,
     /// Values that say what is so here in any case, in small letters.
     so: &'static [&'static str],
-    /// What is other here than there for who never set it; empty: nothing.
+    /// What is other here than there for who never set it, and what changes that; empty: nothing.
     unset: &'static str,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn report(data: &BTreeMap<String, String>) -> Vec<Row> {
         key: key.name.to_owned(),
         value: None,
         support: Some(Support::Partly),
-        note: format!("{}; {}", key.unset, key.note),
+        note: key.unset.to_owned(),
     });
     set.chain(unset).collect()
 }
@@ -88,7 +88,7 @@ const KEYS: &[Key] = &[
         "`Server` of servers goes to clients; a `headers` middleware with `Response.Remove` takes it away",
     )
     .so(&["true"])
-    .unset("the field `Server` of servers goes to clients"),
+    .unset("the field `Server` of servers goes to clients unless a `headers` middleware removes it"),
     partly("hide-headers", "a shared `headers` middleware with `Response.Remove`"),
     partly("proxy-set-headers", "a shared `headers` middleware with `Request.Set`"),
     no(
@@ -98,10 +98,10 @@ const KEYS: &[Key] = &[
     .so(&["false"]),
     partly("generate-request-id", "frontend `Settings.RequestId: \"X-Request-Id\"`")
         .so(&["false"])
-        .unset("servers get no `X-Request-ID` unless a frontend asks for it"),
+        .unset("servers get no `X-Request-ID` without `Settings.RequestId` of a frontend"),
     partly("hsts", "a shared `headers` middleware with `Response.Set: {\"Strict-Transport-Security\": ..}`")
         .so(&["false"])
-        .unset("answers over TLS have no `Strict-Transport-Security` unless a middleware sets it"),
+        .unset("answers over TLS have no `Strict-Transport-Security` unless a `headers` middleware sets it"),
     partly("hsts-include-subdomains", "a part of that field's value"),
     partly("hsts-max-age", "a part of that field's value"),
     partly("hsts-preload", "a part of that field's value").so(&["false"]),
@@ -235,7 +235,7 @@ const KEYS: &[Key] = &[
     moot("ssl-session-cache-size", "sessions are resumed by tickets"),
     yes("ssl-session-tickets", "`Settings.TLS.SessionTicketsDisabled` of a listener")
         .so(&["true"])
-        .unset("sessions are resumed by tickets, under keys that change"),
+        .unset("sessions are resumed by tickets, under keys that change by themselves"),
     partly(
         "ssl-session-ticket-key",
         "keys are made of the first `--seal-key-file`, for the whole fleet, and change by themselves",
@@ -258,8 +258,7 @@ const KEYS: &[Key] = &[
     partly("proxy-read-timeout", "the annotation of this name on each Ingress").so(&["60", "60s"]),
     partly("proxy-send-timeout", "the annotation of this name on each Ingress, or `--body-timeout`")
         .so(&["60", "60s"]),
-    partly("proxy-next-upstream", "the annotation of this name on each Ingress")
-        .unset("what may not run twice is not sent again unless an annotation asks for it"),
+    partly("proxy-next-upstream", "the annotation of this name on each Ingress").so(&["error timeout"]),
     no("proxy-next-upstream-timeout", "attempts are bounded by their number and by the backend's budget")
         .so(&["0"]),
     partly("proxy-next-upstream-tries", "the annotation of this name on each Ingress").so(&["3"]),
@@ -269,8 +268,9 @@ const KEYS: &[Key] = &[
         "`Settings.KeepAlive.MaxIdleConnsPerHost` of a backend, for each of its servers",
     ),
     no("upstream-keepalive-time", "a connection is not closed for its age").so(&["1h"]),
-    yes("upstream-keepalive-timeout", "`Settings.KeepAlive.Period` of a backend")
-        .unset("idle connections to servers are closed after 30 s, there after 60 s"),
+    yes("upstream-keepalive-timeout", "`Settings.KeepAlive.Period` of a backend").unset(
+        "idle connections to servers are closed after 30 s (`Settings.KeepAlive.Period`), there after 60 s",
+    ),
     moot("upstream-keepalive-requests", "a connection is not closed for the number of its requests"),
     moot("proxy-ssl-location-only", "TLS to servers is a backend's"),
     moot("disable-ipv6-dns", "servers are addresses"),

@@ -34,7 +34,8 @@ Examples:
   kubectl get ingress,service,configmap -A -o yaml | flipgate import ingress-nginx --dry-run --file -
 
 Says of each Ingress which frontends, backends and hosts it becomes, of each annotation whether it is carried over, partly \
-or not, and of each key of the ConfigMap what corresponds to it. The conversion is that of `flipgate registrar`, which \
+or not, and of each key of the ConfigMap what corresponds to it. Services, Secrets and EndpointSlices that \
+Ingresses need have to be among the manifests. The conversion is that of `flipgate registrar`, which \
 follows the cluster; whoever goes on without a registrar may --write the objects to a store as their own, with the \
 servers that there are now. Exits with 1 if anything cannot be carried over.")]
 pub(super) struct IngressNginx {

@@ -63,15 +63,14 @@ impl Report<'_> {
         }
         let kinds: Vec<String> = kinds.iter().map(|(kind, number)| count(*number, kind)).collect();
         let carried = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
-        let mut lines =
-            vec![format!("{} become {carried}", count_of(ingresses.len(), "ingress", "ingresses"))];
+        let verb = if ingresses.len() == 1 { "becomes" } else { "become" };
+        let ours = count_of(ingresses.len(), "ingress", "ingresses");
+        let mut lines = vec![format!("{ours} {verb} {carried}")];
         let verdicts = ingresses.iter().flat_map(|fate| &fate.verdicts).map(|verdict| Some(verdict.support));
         lines.push(format!("annotations and fields: {}", tally(verdicts)));
         if self.configmap.1 {
-            lines.push(format!(
-                "keys of the configmap: {}",
-                tally(self.configmap.2.iter().map(|row| row.support))
-            ));
+            let set = self.configmap.2.iter().filter(|row| row.value.is_some());
+            lines.push(format!("keys of the configmap: {}", tally(set.map(|row| row.support))));
         }
         if !self.weighed.others.is_empty() {
             let mut classes: Vec<&str> =
@@ -155,19 +154,16 @@ fn ingress(fate: &Fate) -> String {
     if rows.is_empty() && !fate.is_canary {
         text.push_str("  nothing\n");
     }
-    let mut push = |lines: String| {
-        // Rows begin where the block does, whatever the table makes of it.
-        text.push_str(&lines);
-        text.push('\n');
-    };
     if !rows.is_empty() {
-        push(table(["  OBJECT", "", ""], rows));
+        text.push_str(&table(["  OBJECT", "ROUTE", "LEADS"], rows));
+        text.push('\n');
     }
     if !fate.verdicts.is_empty() {
         let row = |verdict: &Verdict| {
             [format!("  {}", verdict.what), verdict.support.as_str().to_owned(), verdict.reason.clone()]
         };
-        push(table(["  ANNOTATION", "CARRIED", "AS"], fate.verdicts.iter().map(row)));
+        text.push_str(&table(["  ANNOTATION", "CARRIED", "AS"], fate.verdicts.iter().map(row)));
+        text.push('\n');
     }
     text
 }

@@ -5,7 +5,7 @@ use crate::cli::document::Document;
 use crate::kubernetes::Name;
 use crate::model::{KeyPairSource, ObjectKey};
 use crate::registrar::convert::ingress::{Annotation, PREFIX, Support, is_ours};
-use crate::registrar::convert::{Converted, Note, Rules, convert};
+use crate::registrar::convert::{Converted, Desired, Note, Rules, convert};
 use crate::registrar::ledger::{Ledger, Want};
 use crate::registrar::seen::Ingress;
 use crate::registrar::{Source, Unit};
@@ -122,16 +122,17 @@ impl Fate {
             verdicts: verdicts(ingress, notes),
         };
         for (key, desired) in &wants.objects {
-            use crate::registrar::convert::Desired;
             match (key, desired) {
                 (ObjectKey::Frontend(id), Desired::Value(value)) => {
                     let is_own =
                         |other: &&ObjectKey| matches!(other, ObjectKey::OwnMiddleware(of, _) if of == id);
+                    let shared = value.get("Settings").and_then(|settings| settings.get("Middlewares"));
+                    let shared = shared.and_then(Value::as_array).map_or(0, Vec::len);
                     fate.frontends.push(Frontend {
                         id: id.to_string(),
                         route: value.get("Route").and_then(Value::as_str).unwrap_or_default().to_owned(),
                         leads_to: leads_to(value),
-                        middlewares: wants.objects.keys().filter(is_own).count(),
+                        middlewares: wants.objects.keys().filter(is_own).count() + shared,
                     });
                 }
                 (ObjectKey::Backend(id), _) => fate.backends.push(id.to_string()),

@@ -13,8 +13,6 @@ mod cors;
 mod place;
 mod redirects;
 mod said;
-#[cfg(test)]
-mod tests;
 mod tls;
 mod traffic;
 mod treatment;

@@ -1,5 +1,6 @@
 //! Objects of a cluster in, objects of the store and notes out.
 
+mod ingress;
 mod labelled;
 mod manifests;
 mod services;
