@@ -3,6 +3,7 @@
 
 mod doctor;
 mod import;
+mod ingress;
 mod manifests;
 mod many;
 mod pods;

@@ -20,10 +20,15 @@ pub struct Registrar {
 impl Registrar {
     /// One between a cluster and a store, which leads and knows what is there.
     pub fn ready(cluster: &Cluster, store: &str) -> Self {
-        Self::ready_as(&cluster.kubeconfig(), store, &[])
+        Self::ready_with(cluster, store, &[])
     }
 
-    /// The same with another account, and flags.
+    /// The same, with further arguments.
+    pub fn ready_with(cluster: &Cluster, store: &str, arguments: &[&str]) -> Self {
+        Self::ready_as(&cluster.kubeconfig(), store, arguments)
+    }
+
+    /// The same with another account.
     pub fn ready_as(kubeconfig: &Path, store: &str, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = flipgate::command();
@@ -46,5 +51,10 @@ impl Registrar {
             let answer = get(self.health, "registrar", "/readyz");
             (answer.status == 200 && answer.text().contains("leading: yes\n")).then_some(())
         });
+    }
+
+    /// What it says is wrong, or not carried over.
+    pub fn problems(&self) -> String {
+        get(self.health, "registrar", "/problems").text()
     }
 }
