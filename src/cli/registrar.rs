@@ -17,6 +17,7 @@ use crate::registrar::watch::{Scope, watch as follow};
 use crate::registrar::{Kind, Notes, health};
 use crate::telemetry::logs::{self, LogFormat};
 use crate::tls::SealKeys;
+use anyhow::bail;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -106,9 +107,15 @@ impl Registrar {
             let router = health::router(progress, meters, notes);
             tokio::spawn(admin::serve(socket, router, stop.clone()));
         }
-        let running = tokio::spawn(runner.run(stop.clone()));
-        signals.end().await;
-        end(running, hold, stop).await
+        let mut running = tokio::spawn(runner.run(stop.clone()));
+        tokio::select! {
+            () = signals.end() => end(running, hold, stop).await,
+            // It ends only when it is told to.
+            ended = &mut running => match ended {
+                Ok(()) => bail!("the registrar stopped by itself"),
+                Err(error) => Err(error.into()),
+            },
+        }
     }
 }
 

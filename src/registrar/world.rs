@@ -62,6 +62,8 @@ pub enum Change {
 #[derive(Debug, Default)]
 pub struct World {
     services: BTreeMap<Name, Service>,
+    /// By the beginning of the ids that they would have: several where `a-b` and `c` meet `a` and `b-c`.
+    namesakes: Index<String>,
     /// By Service, then by the slice's own name.
     slices: BTreeMap<Name, BTreeMap<Name, Slice>>,
     slice_services: BTreeMap<Name, Name>,
@@ -78,7 +80,7 @@ pub struct World {
     pods_of: BTreeMap<BackendId, BTreeSet<Name>>,
 }
 
-/// The Ingresses that depend on something.
+/// The objects that depend on something: Ingresses, but for [`World::namesakes`].
 type Index<K> = BTreeMap<K, BTreeSet<Name>>;
 
 impl World {
@@ -88,8 +90,13 @@ impl World {
         let mut dirty = BTreeSet::new();
         match change {
             Change::Service(name, service) => {
+                let id = joined(&name);
+                note(&mut self.namesakes, id.clone(), &name, service.is_some());
                 if put(&mut self.services, &name, service) {
                     self.soil_service(&name, &mut dirty);
+                    for other in self.namesakes.get(&id).into_iter().flatten() {
+                        self.soil_service(other, &mut dirty);
+                    }
                 }
             }
             Change::Slice(name, slice) => self.put_slice(name, slice, &mut dirty),
@@ -153,6 +160,20 @@ impl World {
     /// A Service.
     pub fn service(&self, name: &Name) -> Option<&Service> {
         self.services.get(name)
+    }
+
+    /// What the ids of a Service's objects begin with: `NAMESPACE-NAME`, but where that is an older Service's already,
+    /// `NAMESPACE.NAME`, which can be nobody else's.
+    pub fn service_id(&self, name: &Name) -> String {
+        let id = joined(name);
+        // One that is not there is the youngest.
+        let age = |name: &Name| self.service(name).map_or(i64::MAX, |service| service.meta.created);
+        let mine = (age(name), name);
+        let mut others = self.namesakes.get(&id).into_iter().flatten().filter(|other| *other != name);
+        if others.any(|other| (age(other), other) < mine) {
+            return format!("{}.{}", name.namespace, name.name);
+        }
+        id
     }
 
     /// The slices of a Service, in the order of their names.
@@ -314,11 +335,15 @@ fn put<K: Ord + Clone, V: PartialEq>(map: &mut BTreeMap<K, V>, key: &K, value: O
     true
 }
 
-fn note<K: Ord>(index: &mut Index<K>, key: K, ingress: &Name, is_there: bool) {
+fn joined(name: &Name) -> String {
+    format!("{}-{}", name.namespace, name.name)
+}
+
+fn note<K: Ord>(index: &mut Index<K>, key: K, name: &Name, is_there: bool) {
     if is_there {
-        index.entry(key).or_default().insert(ingress.clone());
+        index.entry(key).or_default().insert(name.clone());
     } else if let Some(names) = index.get_mut(&key) {
-        names.remove(ingress);
+        names.remove(name);
         if names.is_empty() {
             index.remove(&key);
         }

@@ -20,8 +20,15 @@ use std::time::{Duration, Instant};
 const COMMAND_MAX: Duration = Duration::from_secs(20);
 
 /// Commands that change nothing are typed again until they print what is expected.
-const ASKING: [&str; 5] =
-    ["curl -s", "etcdctl endpoint", "flipgate status", "flipgate explain", "flipgate get"];
+const ASKING: [&str; 7] = [
+    "curl -s",
+    "etcdctl endpoint",
+    "flipgate status",
+    "flipgate explain",
+    "flipgate get",
+    "flipgate doctor",
+    "kubectl get",
+];
 
 /// The ports of the README; its own ports of etcd and the admin API are set by variables, too.
 const PORTS: [&str; 6] = ["8080", "8443", "8182", "9001", "9002", "2379"];

@@ -152,8 +152,8 @@ impl Here<'_> {
         if let Some(entry) = self.own("backend-id", Some(port), is_main, &mut Converted::default()) {
             return self.read_id(entry, converted);
         }
-        let Name { namespace, name } = &self.service.meta.name;
-        BackendId::try_from(format!("{namespace}-{name}-{}", port.port).as_str())
+        let id = self.world.service_id(&self.service.meta.name);
+        BackendId::try_from(format!("{id}-{}", port.port).as_str())
             .map_err(|error| converted.error(&self.about, "metadata.name", format!("makes no id: {error}")))
             .ok()
     }
@@ -170,11 +170,10 @@ impl Here<'_> {
         is_main: bool,
         converted: &mut Converted,
     ) -> Option<FrontendId> {
-        let Name { namespace, name } = &self.service.meta.name;
-        let id = match port.filter(|_| !is_main) {
-            Some(port) => format!("{namespace}-{name}-{}", port.port),
-            None => format!("{namespace}-{name}"),
-        };
+        let mut id = self.world.service_id(&self.service.meta.name);
+        if let Some(port) = port.filter(|_| !is_main) {
+            id = format!("{id}-{}", port.port);
+        }
         FrontendId::try_from(id.as_str())
             .map_err(|error| converted.error(&self.about, "metadata.name", format!("makes no id: {error}")))
             .ok()

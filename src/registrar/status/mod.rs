@@ -39,9 +39,12 @@ pub struct Statuses {
     version: watch::Sender<u64>,
 }
 
+/// Addresses and names, sorted.
+type Published = Box<[Box<str>]>;
+
 #[derive(Debug, Default)]
 struct Shared {
-    published: BTreeMap<Name, Box<[Box<str>]>>,
+    published: BTreeMap<Name, Published>,
     changed: BTreeSet<Name>,
 }
 
@@ -68,7 +71,7 @@ impl Statuses {
     }
 
     /// What changed since this was last called. There is one who calls it.
-    fn take_changed(&self) -> Vec<(Name, Option<Box<[Box<str>]>>)> {
+    fn take_changed(&self) -> Vec<(Name, Option<Published>)> {
         let mut shared = self.lock();
         let changed = std::mem::take(&mut shared.changed);
         let now = |name: Name| {

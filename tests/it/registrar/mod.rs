@@ -4,8 +4,10 @@
 mod doctor;
 mod failures;
 mod import;
+mod ingress;
 mod manifests;
 mod many;
 mod pods;
 mod process;
 mod told;
+mod walk;

@@ -21,10 +21,15 @@ pub struct Registrar {
 impl Registrar {
     /// One between a cluster and a store, which leads and knows what is there.
     pub fn ready(cluster: &Cluster, store: &str) -> Self {
-        Self::ready_as(&cluster.kubeconfig(), store, &[])
+        Self::ready_with(cluster, store, &[])
     }
 
-    /// The same with another account, and flags.
+    /// The same, with further arguments.
+    pub fn ready_with(cluster: &Cluster, store: &str, arguments: &[&str]) -> Self {
+        Self::ready_as(&cluster.kubeconfig(), store, arguments)
+    }
+
+    /// The same with another account.
     pub fn ready_as(kubeconfig: &Path, store: &str, flags: &[&str]) -> Self {
         let registrar = Self::start_as(kubeconfig, store, flags);
         until("the registrar leads", START_MAX, || {
@@ -91,5 +96,10 @@ impl Registrar {
 
     fn readiness(&self) -> Answer {
         get(self.health, "registrar", "/readyz")
+    }
+
+    /// What it says is wrong, or not carried over.
+    pub fn problems(&self) -> String {
+        get(self.health, "registrar", "/problems").text()
     }
 }

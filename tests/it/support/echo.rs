@@ -46,15 +46,24 @@ impl Echo {
         Self::start(Some(acceptor(certificate, http2, None)), http2)
     }
 
+    /// As [`secure`](Self::secure), at an address of the network's own.
+    pub fn secure_at(address: SocketAddr, certificate: &TestCertificate) -> Self {
+        Self::start_at(address, Some(acceptor(certificate, false, None)), false)
+    }
+
     /// As [`secure`](Self::secure), and only for clients with a certificate of this authority.
     pub fn mutual(certificate: &TestCertificate, clients: &TestAuthority, http2: bool) -> Self {
         Self::start(Some(acceptor(certificate, http2, Some(clients))), http2)
     }
 
     fn start(tls: Option<TlsAcceptor>, http2: bool) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), tls, http2)
+    }
+
+    fn start_at(address: SocketAddr, tls: Option<TlsAcceptor>, http2: bool) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Counts::default());
         let counts = seen.clone();

@@ -128,7 +128,7 @@ impl<'w> Target<'w> {
             Err(_) => None,
         };
         if known.is_none()
-            && let Some(id) = backend_id(&[&self.name.namespace, &self.name.name, &self.port])
+            && let Some(id) = backend_id(&[&world.service_id(&self.name), &self.port])
         {
             scratch.put(ObjectKey::Backend(id), Map::from_iter([("Type".into(), "http".into())]));
         }

@@ -1,11 +1,13 @@
 //! Services with a route of their own.
 
-use super::{Annotations, Slice, convert_service, notes, objects, rules, service, slice};
+use super::{Annotations, Service, Slice, convert_service, notes, objects, rules, service, slice};
+use crate::kubernetes::Name;
 use crate::model::{Object, ObjectKey, Strictness, edit};
 use crate::registrar::convert::annotations::{ANNOTATIONS, Part};
 use crate::registrar::convert::{Converted, convert, put_backend};
 use crate::registrar::{Change, Unit, World};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const ROUTE: (&str, &str) = ("route", "Host(`shop.example`)");
 
@@ -69,8 +71,7 @@ fn a_route_makes_a_frontend_and_a_backend() {
         &[],
     );
     check(&[], "http:80", &one_pod(), json!({}), &[]);
-    let gone =
-        convert(&World::default(), &Unit::Service(crate::kubernetes::Name::new("shop", "web")), &rules());
+    let gone = convert(&World::default(), &Unit::Service(Name::new("shop", "web")), &rules());
     assert_eq!(gone, Converted::default());
 }
 
@@ -195,6 +196,40 @@ fn a_route_may_lead_to_somebody_elses_backend() {
     let mut own = blue;
     own["frontends/shop-web/frontend"] = frontend("shop-blue");
     check(&[ROUTE, ("backend-id", "shop-blue")], "http:80", &one_pod(), own, &[]);
+}
+
+#[test]
+fn two_services_are_never_one() {
+    let one = |namespace: &str, name: &str, created: i64| {
+        let mut service = service(&[("route", &format!("Host(`{name}`)"))], "http:80");
+        service.meta.name = Name::new(namespace, name);
+        service.meta.created = created;
+        service
+    };
+    let check = |world: &World, service: &Service, frontend: &str| {
+        let converted = convert(world, &Unit::Service(service.meta.name.clone()), &rules());
+        let keys = converted.objects.keys().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            keys,
+            [format!("frontends/{frontend}/frontend"), format!("backends/{frontend}-80/backend")]
+        );
+    };
+    let (older, younger) = (one("shop-web", "admin", 1), one("shop", "web-admin", 2));
+    let (mut world, units) = (World::default(), |name: &Name| Unit::Service(name.clone()));
+    let soiled = |world: &mut World, service: &Service, is_there: bool| {
+        world.apply(Change::Service(service.meta.name.clone(), is_there.then(|| service.clone())))
+    };
+    soiled(&mut world, &younger, true);
+    check(&world, &younger, "shop-web-admin");
+    let both = BTreeSet::from([units(&older.meta.name), units(&younger.meta.name)]);
+    assert_eq!(soiled(&mut world, &older, true), both);
+    check(&world, &older, "shop-web-admin");
+    check(&world, &younger, "shop.web-admin");
+    // Nor is one that does not exist yet.
+    assert_eq!(world.service_id(&Name::new("shop-web-admin", "x")), "shop-web-admin-x");
+    assert_eq!(soiled(&mut world, &older, false), both);
+    check(&world, &younger, "shop-web-admin");
+    assert_eq!(world.service_id(&older.meta.name), "shop-web.admin");
 }
 
 #[test]
@@ -508,5 +543,5 @@ fn every_annotation_stands_for_a_field_that_there_is() {
         assert_eq!(unknown.count(), 0, "{}: {findings:?}", annotation.name);
     }
     let names = ANNOTATIONS.iter().map(|annotation| annotation.name);
-    assert_eq!(names.clone().collect::<std::collections::BTreeSet<_>>().len(), names.count());
+    assert_eq!(names.clone().collect::<BTreeSet<_>>().len(), names.count());
 }

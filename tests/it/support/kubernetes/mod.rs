@@ -41,7 +41,7 @@ pub fn in_cluster_with(flags: &[&str], body: impl FnOnce(&mut Cluster) + Send) {
 }
 
 /// One of its programs.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let given = std::env::var_os("KUBEBUILDER_ASSETS").map(|dir| Path::new(&dir).join(name));
     let path = given
         .filter(|path| path.is_file())

@@ -27,6 +27,9 @@ const COLOUR: &str = "FLIPGATE_TEST_POD_COLOUR";
 /// The variable for the addresses where it listens, divided by commas; else a free port of loopback.
 const LISTEN: &str = "FLIPGATE_TEST_POD_LISTEN";
 
+/// The variable that makes it tell what it is asked.
+const ECHO: &str = "ECHO";
+
 const START_MAX: Duration = Duration::from_secs(20);
 
 #[test]
@@ -45,7 +48,7 @@ pub struct Setup {
     pub colour: Option<String>,
     /// Variables. It knows `ON_TERM`, which says what it does when told to end: `drain` as described above, `exit` at
     /// once with all that is open, `stay` until it is killed; and `LINGER_MILLIS`, for which it goes on accepting before
-    /// it drains.
+    /// it drains. With `ECHO` it answers with what it was asked, as JSON.
     pub environment: Vec<(String, String)>,
 }
 

@@ -4,6 +4,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::future::poll_fn;
 use std::io::{Error, ErrorKind, Result};
@@ -24,6 +25,8 @@ const GRACE: Duration = Duration::from_millis(20);
 struct Pod {
     name: String,
     colour: String,
+    /// It tells what it is asked, in place of its name alone.
+    echoes: bool,
     state: Mutex<State>,
     /// Becomes true when the pod is told to end.
     leaving: watch::Receiver<bool>,
@@ -42,6 +45,8 @@ struct State {
     late: u64,
     posts: Vec<u64>,
     chance: u64,
+    /// Targets that were asked for and refused once.
+    refused: HashSet<String>,
 }
 
 struct Request {
@@ -49,6 +54,8 @@ struct Request {
     path: String,
     number: u64,
     body_length: usize,
+    /// What a pod that echoes tells.
+    told: Option<serde_json::Value>,
 }
 
 enum Reply {
@@ -79,7 +86,8 @@ async fn serve(name: &str) {
     let (leave, leaving) = watch::channel(false);
     let in_name = || name.rsplit_once('-').map_or(name, |(colour, _)| colour).to_owned();
     let colour = std::env::var(super::COLOUR).unwrap_or_else(|_| in_name());
-    let pod = Arc::new(Pod { name: name.to_owned(), colour, state: Mutex::default(), leaving });
+    let echoes = std::env::var(super::ECHO).is_ok();
+    let pod = Arc::new(Pod { name: name.to_owned(), colour, echoes, state: Mutex::default(), leaving });
     // On a line of its own, whatever the test harness printed before.
     println!("\npod listening on {}", listeners[0].local_addr().unwrap());
     let mut connections = JoinSet::new();
@@ -177,7 +185,7 @@ async fn http1(pod: Arc<Pod>, mut stream: TcpStream) -> Result<()> {
     let mut text = String::new();
     loop {
         let request = loop {
-            if let Some(request) = head(&mut buffer)? {
+            if let Some(request) = head(&mut buffer, pod.echoes)? {
                 break request;
             }
             tokio::select! {
@@ -227,7 +235,7 @@ async fn http1(pod: Arc<Pod>, mut stream: TcpStream) -> Result<()> {
 }
 
 /// Takes a complete head off the buffer.
-fn head(buffer: &mut BytesMut) -> Result<Option<Request>> {
+fn head(buffer: &mut BytesMut, echoes: bool) -> Result<Option<Request>> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut fields);
     let bad = |what: &str| Error::new(ErrorKind::InvalidData, what);
@@ -241,7 +249,12 @@ fn head(buffer: &mut BytesMut) -> Result<Option<Request>> {
         path: parsed.path.unwrap_or_default().to_owned(),
         number: 0,
         body_length: 0,
+        told: None,
     };
+    if echoes {
+        let fields = parsed.headers.iter().map(|field| (field.name, field.value));
+        request.told = Some(told(parsed.method.unwrap_or_default(), &request.path, 1, fields));
+    }
     for field in parsed.headers.iter() {
         let number = || std::str::from_utf8(field.value).ok().and_then(|text| text.parse::<u64>().ok());
         if field.name.eq_ignore_ascii_case("content-length") {
@@ -289,7 +302,13 @@ async fn stream_of_http2(
         path: head.uri.path().to_owned(),
         number: number.and_then(|text| text.parse().ok()).unwrap_or(0),
         body_length: 0,
+        told: None,
     };
+    if pod.echoes {
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let fields = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        request.told = Some(told(head.method.as_str(), target, 2, fields));
+    }
     let _open = (request.path != "/health").then(|| pod.begin(&is_used));
     let mut read = BytesMut::new();
     while let Some(chunk) = body.data().await {
@@ -310,6 +329,25 @@ async fn stream_of_http2(
             Ok(())
         }
     }
+}
+
+/// A request as the test gets to see it: names of fields in lower case, several values of one with a bar between them.
+fn told<'f>(
+    method: &str,
+    target: &str,
+    version: u8,
+    fields: impl Iterator<Item = (&'f str, &'f [u8])>,
+) -> serde_json::Value {
+    let mut headers = BTreeMap::<String, String>::new();
+    for (name, value) in fields {
+        let value = String::from_utf8_lossy(value);
+        let known = headers.entry(name.to_ascii_lowercase()).or_default();
+        if !known.is_empty() {
+            known.push('|');
+        }
+        known.push_str(&value);
+    }
+    json!({"method": method, "target": target, "version": version, "headers": headers})
 }
 
 impl Pod {
@@ -357,9 +395,34 @@ impl Pod {
             "sick" if is_check => return Reply::Answer(503, Bytes::from_static(b"sick\n")),
             _ => {}
         }
+        if let Some(told) = &request.told {
+            return self.echo(told, body.len()).await;
+        }
         let sum = body.iter().fold(0_u64, |sum, byte| sum + u64::from(*byte));
         let text = format!("{} {} {} {} {sum}\n", self.colour, self.name, request.number, body.len());
         Reply::Answer(200, text.into())
+    }
+
+    /// What was asked, with the status that the target asks for: `/status/418`; `/once` is 503 the first time; `/slow/500`
+    /// takes so many milliseconds; `/verify` is 401 without the right token.
+    async fn echo(&self, told: &serde_json::Value, body_length: usize) -> Reply {
+        let target = told["target"].as_str().unwrap_or_default();
+        let number = |begin: &str| target.strip_prefix(begin).and_then(|rest| rest.parse::<u64>().ok());
+        if let Some(millis) = number("/slow/") {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        }
+        let mut status = number("/status/").and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
+        if target.starts_with("/once") && self.state().refused.insert(target.to_owned()) {
+            status = 503;
+        }
+        if target.starts_with("/verify") && told["headers"]["authorization"] != *"Bearer good" {
+            status = 401;
+        }
+        let mut answer = told.clone();
+        answer["pod"] = json!(self.name);
+        answer["colour"] = json!(self.colour);
+        answer["bytes"] = json!(body_length);
+        Reply::Answer(status, answer.to_string().into())
     }
 
     /// A question of the test.
