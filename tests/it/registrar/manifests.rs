@@ -7,7 +7,7 @@ use crate::support::{Directory, flipgate, shared, until};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 fn manifest(name: &str) -> String {
@@ -167,7 +167,7 @@ fn what_the_registrar_does(cluster: &Cluster, kubeconfig: &Path, client: &Client
         .unwrap();
 }
 
-fn doctor(kubeconfig: &PathBuf, store: &Directory, flags: &[&str]) -> (i32, Value) {
+fn doctor(kubeconfig: &Path, store: &Directory, flags: &[&str]) -> (i32, Value) {
     let (url, kubeconfig) = (store.url(), kubeconfig.display().to_string());
     let mut arguments = vec!["doctor", "--store", &url, "--kubeconfig", &kubeconfig, "--output", "json"];
     arguments.extend(flags);

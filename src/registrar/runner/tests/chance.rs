@@ -18,7 +18,11 @@ use tokio::time::sleep;
 async fn the_store_ends_equal_to_the_cluster() {
     for _ in 0..12 {
         let seed: u64 = rand::random();
-        println!("seed {seed}");
+        // Shown where the test fails.
+        #[allow(clippy::print_stdout)]
+        {
+            println!("seed {seed}");
+        }
         run(seed).await;
     }
 }

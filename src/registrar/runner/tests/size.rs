@@ -54,11 +54,9 @@ async fn one_change_costs_no_more_than_itself() {
         let name = Name::new("shop", &format!("s{n}-x"));
         cluster.insert((Kind::Slice, name), endpoints(n, ENDPOINTS));
     }
-    let begin = Instant::now();
     cluster.values().for_each(|change| see(&mut core, change.clone()));
     lists(&cluster).into_iter().for_each(|seen| core.see(seen));
     let transactions = core.plan(Now::read(), 127);
-    println!("everything: {:?} in {} transactions", begin.elapsed(), transactions.len());
     // Ten services of twelve keys fit into each.
     assert_eq!(transactions.len(), SERVICES / 10);
     assert!(transactions.iter().all(|steps| steps.len() == 120));
@@ -76,8 +74,7 @@ async fn one_change_costs_no_more_than_itself() {
         times.push(begin.elapsed());
     }
     times.sort();
-    let (median, p99) = (times[SERVICES / 2], times[SERVICES * 99 / 100]);
-    println!("one change: {median:?} in the middle, {p99:?} for 99 of 100");
+    let median = times[SERVICES / 2];
     // Unoptimised, and on a machine with other work: what grows with the cluster would take far longer.
     assert!(median < Duration::from_millis(20), "{median:?}");
 }
