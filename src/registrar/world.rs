@@ -276,13 +276,16 @@ impl World {
         }
     }
 
-    /// An Ingress, and those that it relieves if it is a canary.
+    /// An Ingress; those that it relieves if it is a canary, and those that relieve it if it is none.
     fn soil_ingress(&self, name: &Name, dirty: &mut BTreeSet<Unit>) {
         dirty.insert(Unit::Ingress(name.clone()));
-        let Some(canary) = self.ingress(name).filter(|ingress| ingress.is_canary()) else { return };
-        for host in canary.hosts() {
+        let Some(ingress) = self.ingress(name) else { return };
+        for host in ingress.hosts() {
             let key = (name.namespace.clone(), host.map(Into::into));
-            dirty.extend(self.by_host.get(&key).into_iter().flatten().cloned().map(Unit::Ingress));
+            let others = self.by_host.get(&key).into_iter().flatten();
+            let is_concerned =
+                |other: &&Name| ingress.is_canary() || self.ingress(other).is_some_and(Ingress::is_canary);
+            dirty.extend(others.filter(is_concerned).cloned().map(Unit::Ingress));
         }
     }
 }
