@@ -130,9 +130,7 @@ impl Object {
     pub fn parse_value(key: &ObjectKey, value: &Value, strictness: Strictness) -> Parsed {
         let report = Report::new(strictness);
         let object = Fields::read(&report, "", value, |fields| {
-            // Whose it is concerns only who writes it.
-            fields.text(OWNER);
-            match key {
+            let object = match key {
                 ObjectKey::Listener(id) => listener::read(fields, id).map(Self::Listener),
                 ObjectKey::Host(name) => host::read(fields, name).map(Self::Host),
                 ObjectKey::Frontend(id) => frontend::read(fields, id).map(Self::Frontend),
@@ -141,7 +139,10 @@ impl Object {
                 }
                 ObjectKey::Backend(id) => backend::read(fields, id).map(Self::Backend),
                 ObjectKey::Server(backend, id) => server::read(fields, backend, id).map(Self::Server),
-            }
+            };
+            // Whose it is concerns only who writes it.
+            fields.text(OWNER);
+            object
         });
         let object = object.flatten().filter(|_| !report.has_errors());
         if object.is_none() && !report.has_errors() {

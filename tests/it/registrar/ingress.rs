@@ -8,9 +8,11 @@
 mod case;
 
 use super::process::Registrar;
+use crate::readme::readme;
 use crate::support::echo::Echo;
 use crate::support::kubernetes::{Cluster, Kubelet, deployment, in_cluster, service};
 use crate::support::{Flipgate, Keys, TestAuthority, TestCertificate, alone, directory, get, until};
+use ::flipgate::registrar::convert::ingress::ANNOTATIONS;
 use case::{Case, Curl, Promise};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -54,6 +56,18 @@ fn ingresses_get_what_their_annotations_promise() {
         edge.copies_arrive();
         edge.what_is_not_carried_over_is_named(&promises);
     });
+}
+
+#[test]
+fn the_readme_has_every_annotation() {
+    let rows = ANNOTATIONS.iter().map(|annotation| {
+        format!("| `{}` | {} | {} |\n", annotation.name, annotation.support.as_str(), annotation.note)
+    });
+    let table = format!(
+        "| annotation | carried over | how, or why not |\n| --- | --- | --- |\n{}",
+        rows.collect::<String>()
+    );
+    assert!(readme().contains(&table), "the README lacks this table:\n{table}");
 }
 
 impl<'c> Edge<'c> {
