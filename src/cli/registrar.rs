@@ -37,8 +37,8 @@ Ingresses of the classes become frontends, backends and servers. Only objects wh
 cluster's are ever changed or removed. Several may run: one writes, and another takes over within seconds. SIGTERM ends \
 the running transaction and gives the Lease back.
 
-`flipgate doctor`, with the same flags, says which rights are missing and which pods are not reached; the Events of an \
-Ingress or Service say what is wrong with it.")]
+`flipgate doctor`, with the same --store and --ingress-class, says which rights are missing and which pods are not \
+reached; the Events of an Ingress or Service say what is wrong with it.")]
 pub(super) struct Registrar {
     #[command(flatten)]
     flags: RegistrarFlags,
