@@ -28,14 +28,12 @@ pub(super) struct Right {
 /// What a right is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Following pods, Services and Ingresses.
+    /// Following pods, Services and Ingresses with their Secrets: it writes nothing before it knows all of them.
     Follow,
     /// Being one of several.
     Lead,
     /// `--write-status`
     Status,
-    /// Certificates and passwords of Ingresses.
-    Secrets,
     /// Telling users with Events on their objects.
     Tell,
 }
@@ -45,7 +43,6 @@ impl Need {
     fn lacking(self) -> Option<&'static str> {
         match self {
             Self::Follow | Self::Lead | Self::Status => None,
-            Self::Secrets => Some("certificates and passwords of Ingresses are not read"),
             Self::Tell => Some("Events do not tell users what is wrong"),
         }
     }
@@ -74,7 +71,7 @@ impl fmt::Display for Right {
 
 /// All that a registrar with these settings needs, its lease in `lease_namespace`.
 pub(super) fn rights(settings: &RegistrarSettings, lease_namespace: &str) -> Vec<Right> {
-    use Need::{Follow, Lead, Secrets, Status, Tell};
+    use Need::{Follow, Lead, Status, Tell};
     const NETWORKING: &str = "networking.k8s.io";
     let follow: &[&str] = &["list", "watch"];
     let mut wanted: Vec<(Need, &str, &str, &str, &[&str])> = vec![
@@ -88,7 +85,7 @@ pub(super) fn rights(settings: &RegistrarSettings, lease_namespace: &str) -> Vec
     if !settings.ingress_classes.is_empty() {
         wanted.push((Follow, NETWORKING, "ingresses", "", follow));
         wanted.push((Follow, NETWORKING, "ingressclasses", "", follow));
-        wanted.push((Secrets, "", "secrets", "", follow));
+        wanted.push((Follow, "", "secrets", "", follow));
         wanted.push((Tell, NETWORKING, "ingresses", "", &["get"]));
         wanted.push((Tell, "", "secrets", "", &["get"]));
     }
@@ -249,13 +246,15 @@ mod tests {
         };
         check(&[], Grade::Ok, "ann may do all that the registrar needs");
         check(
-            &missing(|right| right.need == Need::Secrets || right.group == "events.k8s.io"),
+            &missing(|right| right.group == "events.k8s.io"),
             Grade::Warning,
-            "ann may not create events (events.k8s.io), patch events (events.k8s.io), list secrets, watch secrets: \
-             Events do not tell users what is wrong, certificates and passwords of Ingresses are not read",
+            "ann may not create events (events.k8s.io), patch events (events.k8s.io): Events do not tell users what \
+             is wrong",
         );
         check(
-            &missing(|right| right.verb == "update" || right.need == Need::Secrets),
+            &missing(|right| {
+                right.verb == "update" || right.resource == "secrets" && right.need == Need::Follow
+            }),
             Grade::Failed,
             "ann may not list secrets, watch secrets, update leases (coordination.k8s.io) in namespace edge, which \
              the registrar needs",

@@ -297,11 +297,26 @@ impl Runner {
             warnings,
             held,
         };
+        log_kinds(&self.told.borrow(), &progress);
         self.told.send_if_modified(|told| {
             let changes = *told != progress;
             *told = progress;
             changes
         });
+    }
+}
+
+/// Says once which kinds are not followed, and why: without a word an account that may not list them looks like an
+/// empty cluster.
+fn log_kinds(before: &Progress, now: &Progress) {
+    for (kind, KindProgress { known, .. }) in &now.kinds {
+        let was = before.kinds.get(kind).map(|kind| &kind.known);
+        match known {
+            Known::Not { reason: Some(reason) } | Known::Lost { reason } if was != Some(known) => {
+                tracing::warn!(kind = kind.as_str(), reason, "not followed");
+            }
+            _ => {}
+        }
     }
 }
 
