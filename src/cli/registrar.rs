@@ -7,7 +7,7 @@ use crate::admin;
 use crate::config::{Config, RegistrarSettings};
 use crate::kubernetes::lease::{self, Hold, Timings, unique_holder};
 use crate::kubernetes::{Access, Name, Target};
-use crate::registrar::convert::Rules;
+use crate::registrar::convert::Classes;
 use crate::registrar::events::Events;
 use crate::registrar::metrics::Meters;
 use crate::registrar::plan::Planner;
@@ -86,7 +86,8 @@ impl Registrar {
         let hold = lease::hold(client.clone(), &lease_name, holder.clone(), Timings::default());
         let meters = Arc::new(Meters::default());
         let (notes, leads) = (Notes::default(), watch::Sender::new(false));
-        let core = Core::new(rules(&config.registrar), planner, &kinds);
+        let classes = Classes::new(config.registrar.ingress_classes.iter().map(String::as_str));
+        let core = Core::new(classes, planner, &kinds);
         tokio::spawn(Events::new(client.clone(), notes.clone(), leads.subscribe(), &holder).run());
         if let Some(addresses) = addresses {
             let (statuses, notes) = (core.statuses(), notes.clone());
@@ -152,13 +153,6 @@ fn addresses(settings: &RegistrarSettings) -> anyhow::Result<Option<Addresses>> 
     let text = settings.write_status.join(",");
     let addresses = text.parse().map_err(|error| anyhow::anyhow!("--write-status {text}: {error}"))?;
     Ok(Some(addresses))
-}
-
-fn rules(settings: &RegistrarSettings) -> Rules {
-    Rules {
-        ingress_classes: settings.ingress_classes.iter().map(|class| class.as_str().into()).collect(),
-        pod_label: settings.pod_label.as_str().into(),
-    }
 }
 
 /// Without a class no Ingress is anybody's, and Secrets need not be read.

@@ -203,11 +203,6 @@ impl World {
         self.secrets.get(name)
     }
 
-    /// An IngressClass.
-    pub fn class(&self, name: &str) -> Option<&IngressClass> {
-        self.classes.get(name)
-    }
-
     /// All IngressClasses.
     pub fn classes(&self) -> impl Iterator<Item = &IngressClass> {
         self.classes.values()

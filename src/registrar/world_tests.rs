@@ -13,7 +13,7 @@ const HOSTS: [Option<&str>; 3] = [None, Some("x.example"), Some("*.example")];
 
 fn meta(name: &Name, annotations: &[(&str, &str)]) -> Meta {
     let annotations = annotations.iter().map(|(key, value)| ((*key).into(), (*value).into()));
-    Meta { name: name.clone(), uid: "".into(), created: 0, annotations: annotations.collect() }
+    Meta { name: name.clone(), created: 0, annotations: annotations.collect() }
 }
 
 fn pod(name: &Name, label: &str, readiness: Readiness) -> Pod {
@@ -235,9 +235,8 @@ fn any_change(chance: &mut StdRng) -> Change {
             let made = Service {
                 meta: meta(&name, &[]),
                 ports: Vec::new(),
-                headless: some,
+                prefers_ipv6: some,
                 external_name: None,
-                prefers_ipv6: false,
             };
             Change::Service(name, is_there.then_some(made))
         }

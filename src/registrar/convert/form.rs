@@ -49,8 +49,6 @@ pub enum PathMatch {
     Exact(String),
     /// It and what is below it, by whole segments.
     Prefix(String),
-    /// What a regular expression matches from the path's beginning.
-    Regexp(String),
 }
 
 /// One middleware to be, a frontend's own.
@@ -157,7 +155,6 @@ impl Matches {
             PathMatch::Any => "PathPrefix(`/`)".to_owned(),
             PathMatch::Exact(path) => format!("Path({})", quoted(path)),
             PathMatch::Prefix(path) => format!("PathPrefix({})", quoted(path)),
-            PathMatch::Regexp(path) => format!("PathRegexp({})", quoted(path)),
         };
         match host {
             Some(host) => format!("Host({}) && {path}", quoted(host)),

@@ -1,20 +1,18 @@
 //! From the cluster to the store: which objects one unit wants to stand there. Pure: a function of the [`World`] and of
-//! [`Rules`].
+//! [`Classes`].
 //!
-//! Sources speak to the store's objects through [`form`], which is shaped like an HTTPRoute of the Gateway API: hosts,
+//! Sources speak to the store's objects through `form`, which is shaped like an HTTPRoute of the Gateway API: hosts,
 //! and rules of matches, filters and weighted backends.
 
 pub mod annotations;
-pub mod form;
+mod form;
 pub mod ingress;
 mod labelled;
-pub mod servers;
+mod servers;
 mod service;
 mod settings;
 #[cfg(test)]
 mod tests;
-
-pub use service::put_backend;
 
 use super::unit::{Source, Unit};
 use super::world::World;
@@ -23,14 +21,9 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
-/// How this registrar was told to read the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
-    /// `--ingress-class`: the classes whose Ingresses are its own; empty: none are.
-    pub ingress_classes: Vec<Box<str>>,
-    /// The label by which pods join a backend: `name`.
-    pub pod_label: Box<str>,
-}
+/// `--ingress-class`: the classes whose Ingresses are this registrar's own. Of none: none are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Classes(BTreeSet<Box<str>>);
 
 /// What one unit wants.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -75,14 +68,26 @@ pub struct Note {
 }
 
 /// What a unit wants to stand in the store now. A unit that is gone wants nothing.
-pub fn convert(world: &World, unit: &Unit, rules: &Rules) -> Converted {
+pub fn convert(world: &World, unit: &Unit, classes: &Classes) -> Converted {
     let mut converted = Converted::default();
     match unit {
         Unit::Labelled(backend) => labelled::convert(world, backend, &mut converted),
         Unit::Service(name) => service::convert(world, name, &mut converted),
-        Unit::Ingress(name) => ingress::convert(world, name, rules, &mut converted),
+        Unit::Ingress(name) => ingress::convert(world, name, classes, &mut converted),
     }
     converted
+}
+
+impl Classes {
+    /// Of these names.
+    pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+
+    /// Whether a class is among them.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
 }
 
 impl Converted {

@@ -2,7 +2,6 @@
 
 use super::Converted;
 use super::annotations::Entry;
-use crate::kubernetes::Name;
 use crate::model::{BackendId, ObjectKey, Scheme, ServerId, ServerState, ServerUrl};
 use crate::registrar::seen::{PortRef, Readiness, Service, ServicePort, Slice};
 use crate::registrar::unit::Source;
@@ -12,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// The port of a Service that somebody means.
-pub fn port<'s>(service: &'s Service, wanted: &PortRef) -> Option<&'s ServicePort> {
+pub(super) fn port<'s>(service: &'s Service, wanted: &PortRef) -> Option<&'s ServicePort> {
     service.ports.iter().find(|port| match wanted {
         PortRef::Number(number) => port.port == *number,
         PortRef::Name(name) => port.name.as_ref() == Some(name),
@@ -20,17 +19,13 @@ pub fn port<'s>(service: &'s Service, wanted: &PortRef) -> Option<&'s ServicePor
 }
 
 /// Servers to be, by address: whether they may get requests, and their zone.
-pub type Found = BTreeMap<SocketAddr, (ServerState, Option<Box<str>>)>;
+pub(super) type Found = BTreeMap<SocketAddr, (ServerState, Option<Box<str>>)>;
 
-/// Where the endpoints of a Service's port are, in the Service's first family of addresses. `port` is the port's name.
+/// Where the endpoints of a Service's port are, in the Service's first family of addresses unless another is asked for:
+/// true is IPv6. `port` is the port's name.
 ///
 /// An endpoint that ends is draining, but where no other is ready those that still answer go on, as kube-proxy has it.
 /// One that is not ready is not there.
-pub fn endpoints(world: &World, service: &Name, port: Option<&str>) -> Found {
-    world.service(service).map(|service| endpoints_of(world, service, port, None)).unwrap_or_default()
-}
-
-/// The same in another family, if one is asked for: true is IPv6.
 pub(super) fn endpoints_of(
     world: &World,
     service: &Service,
@@ -89,7 +84,7 @@ pub(super) fn family(about: &Source, entry: Option<Entry<'_>>, converted: &mut C
 }
 
 /// What a readiness means, by whether its backend has any endpoint that is ready; `None`: it is not there.
-pub fn state(readiness: Readiness, has_ready: bool) -> Option<ServerState> {
+pub(super) fn state(readiness: Readiness, has_ready: bool) -> Option<ServerState> {
     match readiness {
         Readiness::Ready => Some(ServerState::Active),
         Readiness::Ending if !has_ready => Some(ServerState::Active),
@@ -99,7 +94,7 @@ pub fn state(readiness: Readiness, has_ready: bool) -> Option<ServerState> {
 }
 
 /// Wants a server, whose id is its address and port.
-pub fn put(
+pub(super) fn put(
     converted: &mut Converted,
     backend: &BackendId,
     scheme: Scheme,

@@ -30,7 +30,7 @@ pub(super) fn convert(world: &World, name: &Name, converted: &mut Converted) {
 
 /// Wants the backend of a Service's port with its servers, as the Service's own annotations have it: so all who lead
 /// there want the same. What is wrong with the annotations is said where the Service itself is converted.
-pub fn put_backend(
+pub(super) fn put_backend(
     world: &World,
     service: &Service,
     port: &ServicePort,

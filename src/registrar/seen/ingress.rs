@@ -116,6 +116,9 @@ const SECRET_ANNOTATIONS: [&str; 3] = [
 const URL_ANNOTATIONS: [&str; 2] =
     ["nginx.ingress.kubernetes.io/auth-url", "nginx.ingress.kubernetes.io/mirror-target"];
 
+/// Where an Ingress named its class before it had a field for it.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
 /// The annotation that makes a class that of Ingresses without one.
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
@@ -139,6 +142,11 @@ impl Ingress {
                 .unwrap_or_default(),
             published: status.map(published).unwrap_or_default(),
         })
+    }
+
+    /// The class that it names; none: it is of the default one, if there is one.
+    pub fn class_name(&self) -> Option<&str> {
+        self.meta.annotation(CLASS_ANNOTATION).or(self.class.as_deref())
     }
 
     /// The Services that its conversion depends on.

@@ -24,8 +24,6 @@ use std::collections::BTreeMap;
 pub struct Meta {
     /// Its name.
     pub name: Name,
-    /// Tells two objects apart that had one name at different times. Needed for Events.
-    pub uid: Box<str>,
     /// When it was created, in seconds since 1970: the older of two that want the same thing gets it.
     pub created: i64,
     /// Its annotations, but for those longer than [`ANNOTATION_BYTES_MAX`] and kubectl's own copy of the object.
@@ -46,7 +44,6 @@ impl Meta {
         let annotations = meta.annotations.iter().flatten().filter(matters);
         Some(Self {
             name: name(meta)?,
-            uid: meta.uid.as_deref().unwrap_or_default().into(),
             created: meta.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second()),
             annotations: annotations
                 .map(|(key, value)| (key.as_str().into(), value.as_str().into()))

@@ -10,8 +10,6 @@ pub struct Service {
     pub meta: Meta,
     /// Those for TCP, in its order; a headless Service may have none.
     pub ports: Vec<ServicePort>,
-    /// `clusterIP: None`.
-    pub headless: bool,
     /// `spec.ipFamilies` begins with `IPv6`: of a pod's two addresses that is the one to use.
     pub prefers_ipv6: bool,
     /// Of type ExternalName: the name that stands in for endpoints.
@@ -34,19 +32,12 @@ impl Service {
     pub fn from_api(service: &api::Service) -> Option<Self> {
         let meta = Meta::from_api(&service.metadata)?;
         let Some(spec) = &service.spec else {
-            return Some(Self {
-                meta,
-                ports: Vec::new(),
-                headless: false,
-                prefers_ipv6: false,
-                external_name: None,
-            });
+            return Some(Self { meta, ports: Vec::new(), prefers_ipv6: false, external_name: None });
         };
         let is_external = spec.type_.as_deref() == Some("ExternalName");
         Some(Self {
             meta,
             ports: spec.ports.iter().flatten().filter_map(ServicePort::from_api).collect(),
-            headless: spec.cluster_ip.as_deref() == Some("None"),
             prefers_ipv6: spec.ip_families.iter().flatten().next().is_some_and(|family| family == "IPv6"),
             external_name: if is_external { filled(spec.external_name.as_deref()) } else { None },
         })

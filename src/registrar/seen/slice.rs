@@ -28,8 +28,6 @@ pub struct SlicePort {
     pub name: Option<Box<str>>,
     /// The pods' own number.
     pub port: u16,
-    /// As in [`ServicePort::app_protocol`](super::ServicePort::app_protocol).
-    pub app_protocol: Option<Box<str>>,
 }
 
 /// One pod's address.
@@ -74,11 +72,7 @@ impl SlicePort {
         if !is_tcp(port.protocol.as_deref()) {
             return None;
         }
-        Some(Self {
-            name: filled(port.name.as_deref()),
-            port: number(port.port?)?,
-            app_protocol: filled(port.app_protocol.as_deref()),
-        })
+        Some(Self { name: filled(port.name.as_deref()), port: number(port.port?)? })
     }
 }
 

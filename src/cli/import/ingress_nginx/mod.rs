@@ -12,7 +12,7 @@ use crate::cli::plan::plan;
 use crate::cli::target::objects;
 use crate::config::RegistrarSettings;
 use crate::kubernetes::{Access, Name, connect};
-use crate::registrar::convert::Rules;
+use crate::registrar::convert::Classes;
 use crate::registrar::convert::ingress::Support;
 use anyhow::anyhow;
 use cluster::Cluster;
@@ -76,7 +76,7 @@ impl IngressNginx {
         for remark in &cluster.remarks {
             context.note(format_args!("warning: {remark}"));
         }
-        let weighed = weigh::weigh(&cluster, &rules(&settings));
+        let weighed = weigh::weigh(&cluster, &classes(&settings));
         let data = cluster.configmaps.get(&self.configmap.0);
         let keys = data.map(configmap::report).unwrap_or_default();
         let is_whole = weighed.is_whole()
@@ -131,11 +131,10 @@ impl IngressNginx {
     }
 }
 
-fn rules(settings: &RegistrarSettings) -> Rules {
-    let mut ingress_classes: Vec<Box<str>> =
-        settings.ingress_classes.iter().map(|class| class.as_str().into()).collect();
-    if ingress_classes.is_empty() {
-        ingress_classes.push(CLASS.into());
+/// Those that are named, else ingress-nginx's.
+fn classes(settings: &RegistrarSettings) -> Classes {
+    match settings.ingress_classes.as_slice() {
+        [] => Classes::new([CLASS]),
+        named => Classes::new(named.iter().map(String::as_str)),
     }
-    Rules { ingress_classes, pod_label: settings.pod_label.as_str().into() }
 }

@@ -5,7 +5,7 @@ use crate::cli::document::Document;
 use crate::kubernetes::Name;
 use crate::model::{KeyPairSource, ObjectKey};
 use crate::registrar::convert::ingress::{Annotation, PREFIX, Support, is_ours};
-use crate::registrar::convert::{Converted, Desired, Note, Rules, convert};
+use crate::registrar::convert::{Classes, Converted, Desired, Note, convert};
 use crate::registrar::ledger::{Ledger, Want};
 use crate::registrar::seen::Ingress;
 use crate::registrar::{Source, Unit};
@@ -66,17 +66,17 @@ impl Weighed {
 }
 
 /// Converts all Ingresses of the classes.
-pub(super) fn weigh(cluster: &Cluster, rules: &Rules) -> Weighed {
+pub(super) fn weigh(cluster: &Cluster, classes: &Classes) -> Weighed {
     let world = &cluster.world;
     let (mut ledger, mut weighed, mut converted) = (Ledger::default(), Weighed::default(), BTreeMap::new());
     for ingress in world.ingresses() {
         let name = &ingress.meta.name;
-        if !is_ours(world, rules, ingress) {
-            weighed.others.push((name.clone(), class(ingress)));
+        if !is_ours(world, classes, ingress) {
+            weighed.others.push((name.clone(), ingress.class_name().map(str::to_owned)));
             continue;
         }
         let unit = Unit::Ingress(name.clone());
-        let wants = convert(world, &unit, rules);
+        let wants = convert(world, &unit, classes);
         ledger.state(&unit, ingress.meta.created, wants.clone());
         converted.insert(name.clone(), (ingress, wants));
     }
@@ -206,10 +206,4 @@ fn with_pair(mut host: Map<String, Value>, pair: Value) -> Value {
         settings.insert("KeyPair".into(), pair);
     }
     host.into()
-}
-
-/// The class that an Ingress names; none: it names none.
-fn class(ingress: &Ingress) -> Option<String> {
-    let named = ingress.meta.annotation("kubernetes.io/ingress.class").or(ingress.class.as_deref());
-    named.map(str::to_owned)
 }

@@ -21,7 +21,7 @@ mod upstream;
 pub use annotations::{ANNOTATIONS, Annotation, PREFIX, Support};
 
 use super::form::{Filter, Rule};
-use super::{Converted, Rules};
+use super::{Classes, Converted};
 use crate::kubernetes::Name;
 use crate::model::{BackendId, ObjectKey};
 use crate::registrar::seen::{Ingress, IngressBackend, IngressPath, PathType};
@@ -32,13 +32,10 @@ use std::collections::BTreeSet;
 use treatment::Treatment;
 use upstream::Custom;
 
-/// Where an Ingress named its class before it had a field for it.
-const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
-
 /// One Ingress on its way.
 struct Conversion<'w> {
     world: &'w World,
-    rules: &'w Rules,
+    classes: &'w Classes,
     said: Said<'w>,
     custom: Custom,
     treatment: Treatment,
@@ -46,12 +43,14 @@ struct Conversion<'w> {
     aliases: (Option<&'w str>, Vec<&'w str>),
 }
 
-pub(super) fn convert(world: &World, name: &Name, rules: &Rules, converted: &mut Converted) {
-    let Some(ingress) = world.ingress(name).filter(|ingress| is_ours(world, rules, ingress)) else { return };
+pub(super) fn convert(world: &World, name: &Name, classes: &Classes, converted: &mut Converted) {
+    let Some(ingress) = world.ingress(name).filter(|ingress| is_ours(world, classes, ingress)) else {
+        return;
+    };
     let said = Said::of(ingress);
     said.name_unsupported(converted);
     if ingress.is_canary() {
-        canary::tell(world, rules, &said, converted);
+        canary::tell(world, classes, &said, converted);
         return;
     }
     said.flag("canary", converted);
@@ -59,15 +58,14 @@ pub(super) fn convert(world: &World, name: &Name, rules: &Rules, converted: &mut
     let treatment = Treatment::of(world, &said, converted);
     tls::put(world, &said, treatment.client_auth.as_ref(), converted);
     let aliases = aliases(&said, converted);
-    Conversion { world, rules, said, custom, treatment, aliases }.put(converted);
+    Conversion { world, classes, said, custom, treatment, aliases }.put(converted);
 }
 
 /// Whether an Ingress is of a class that the registrar looks after. Without a class it is of the default one.
-pub fn is_ours(world: &World, rules: &Rules, ingress: &Ingress) -> bool {
-    let is_named = |class: &str| rules.ingress_classes.iter().any(|name| **name == *class);
-    match ingress.meta.annotation(CLASS_ANNOTATION).or(ingress.class.as_deref()) {
-        Some(class) => is_named(class),
-        None => world.classes().any(|class| class.is_default && is_named(&class.name)),
+pub fn is_ours(world: &World, classes: &Classes, ingress: &Ingress) -> bool {
+    match ingress.class_name() {
+        Some(class) => classes.contains(class),
+        None => world.classes().any(|class| class.is_default && classes.contains(&class.name)),
     }
 }
 
@@ -141,7 +139,7 @@ impl Conversion<'_> {
         let mut rule = Rule::new(id, matches, backend.clone());
         let parts = canary::parts(
             self.world,
-            self.rules,
+            self.classes,
             said,
             &self.custom,
             (host, path),

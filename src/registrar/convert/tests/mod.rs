@@ -5,7 +5,7 @@ mod labelled;
 mod manifests;
 mod services;
 
-use super::{Converted, Desired, Rules, convert};
+use super::{Classes, Converted, Desired, convert};
 use crate::kubernetes::Name;
 use crate::model::{BackendId, Object, Severity, Strictness};
 use crate::registrar::seen::{
@@ -21,7 +21,6 @@ fn meta(name: &str, annotations: Annotations<'_>) -> Meta {
     let annotation = |(key, text): &(&str, &str)| (format!("flipgate.io/{key}").into(), (*text).into());
     Meta {
         name: Name::new("shop", name),
-        uid: name.into(),
         created: 0,
         annotations: annotations.iter().map(annotation).collect(),
     }
@@ -38,7 +37,6 @@ fn service(annotations: Annotations<'_>, ports: &str) -> Service {
     Service {
         meta: meta("web", annotations),
         ports: ports.split_whitespace().map(port).collect(),
-        headless: false,
         prefers_ipv6: false,
         external_name: None,
     }
@@ -49,7 +47,7 @@ fn slice(name: &str, ports: &str, endpoints: &[&str]) -> Slice {
     let port = |text: &str| {
         let (name, port) = text.split_once(':').unwrap();
         let name = Some(name).filter(|name| !name.is_empty()).map(Into::into);
-        SlicePort { name, port: port.parse().unwrap(), app_protocol: None }
+        SlicePort { name, port: port.parse().unwrap() }
     };
     let endpoint = |text: &&str| {
         let mut words = text.split_whitespace();
@@ -99,7 +97,7 @@ fn convert_service(service: &Service, slices: &[Slice]) -> Converted {
     for slice in slices {
         world.apply(Change::Slice(slice.name.clone(), Some(slice.clone())));
     }
-    checked(convert(&world, &Unit::Service(service.meta.name.clone()), &rules()))
+    checked(convert(&world, &Unit::Service(service.meta.name.clone()), &Classes::default()))
 }
 
 /// What pods become that have the label of the backend `shop-web`.
@@ -109,11 +107,7 @@ fn convert_pods(pods: &[Pod]) -> Converted {
     for pod in pods {
         world.apply(Change::Pod(pod.meta.name.clone(), Some(pod.clone())));
     }
-    checked(convert(&world, &Unit::Labelled(backend), &rules()))
-}
-
-fn rules() -> Rules {
-    Rules { ingress_classes: Vec::new(), pod_label: "name".into() }
+    checked(convert(&world, &Unit::Labelled(backend), &Classes::default()))
 }
 
 /// All that is wanted must be what may be written, in canonical spelling and without defaults.

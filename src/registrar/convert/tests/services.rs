@@ -1,10 +1,11 @@
 //! Services with a route of their own.
 
-use super::{Annotations, Service, Slice, convert_service, notes, objects, rules, service, slice};
+use super::{Annotations, Service, Slice, convert_service, notes, objects, service, slice};
 use crate::kubernetes::Name;
 use crate::model::{Object, ObjectKey, Strictness, edit};
 use crate::registrar::convert::annotations::{ANNOTATIONS, Part};
-use crate::registrar::convert::{Converted, convert, put_backend};
+use crate::registrar::convert::service::put_backend;
+use crate::registrar::convert::{Classes, Converted, convert};
 use crate::registrar::{Change, Unit, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -71,7 +72,7 @@ fn a_route_makes_a_frontend_and_a_backend() {
         &[],
     );
     check(&[], "http:80", &one_pod(), json!({}), &[]);
-    let gone = convert(&World::default(), &Unit::Service(Name::new("shop", "web")), &rules());
+    let gone = convert(&World::default(), &Unit::Service(Name::new("shop", "web")), &Classes::default());
     assert_eq!(gone, Converted::default());
 }
 
@@ -207,7 +208,7 @@ fn two_services_are_never_one() {
         service
     };
     let check = |world: &World, service: &Service, frontend: &str| {
-        let converted = convert(world, &Unit::Service(service.meta.name.clone()), &rules());
+        let converted = convert(world, &Unit::Service(service.meta.name.clone()), &Classes::default());
         let keys = converted.objects.keys().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             keys,

@@ -6,7 +6,7 @@ use crate::control::image::{Confirmation, Now};
 use crate::kubernetes::Name;
 use crate::kubernetes::lease::Leadership;
 use crate::model::Revision;
-use crate::registrar::convert::Rules;
+use crate::registrar::convert::Classes;
 use crate::registrar::metrics::Meters;
 use crate::registrar::plan::Planner;
 use crate::registrar::progress::Progress;
@@ -350,9 +350,8 @@ impl Store for Meddler {
 }
 
 pub(super) fn core() -> Core {
-    let rules = Rules { ingress_classes: Vec::new(), pod_label: "name".into() };
     let planner = Planner { cluster: "kubernetes".into(), seal_keys: SealKeys::none(), plain_keys: false };
-    Core::new(rules, planner, &[Kind::Service, Kind::Slice, Kind::Pod])
+    Core::new(Classes::default(), planner, &[Kind::Service, Kind::Slice, Kind::Pod])
 }
 
 fn place(change: &Change) -> (Kind, Name) {
@@ -378,7 +377,7 @@ pub(super) fn lists(cluster: &BTreeMap<(Kind, Name), Change>) -> Vec<Seen> {
 }
 
 fn meta(name: &str, created: i64) -> Meta {
-    Meta { name: Name::new("shop", name), uid: name.into(), created, annotations: BTreeMap::new() }
+    Meta { name: Name::new("shop", name), created, annotations: BTreeMap::new() }
 }
 
 /// A Service with one port, `80`, and perhaps a route.
@@ -389,7 +388,6 @@ pub(super) fn service(name: &str, route: Option<&str>, created: i64) -> Change {
     }
     let service = Service {
         ports: vec![ServicePort { name: None, port: 80, app_protocol: None }],
-        headless: false,
         prefers_ipv6: false,
         external_name: None,
         meta,
@@ -412,7 +410,7 @@ pub(super) fn endpoint_lists(service: &str, endpoints: &[&str]) -> Change {
     let slice = Slice {
         name: name.clone(),
         service: service.into(),
-        ports: vec![SlicePort { name: None, port: 8080, app_protocol: None }],
+        ports: vec![SlicePort { name: None, port: 8080 }],
         endpoints: endpoints.iter().map(endpoint).collect(),
     };
     Change::Slice(name, Some(slice))

@@ -8,10 +8,10 @@ mod redirects;
 mod table;
 mod traffic;
 
-use super::{notes, objects, rules, slice};
+use super::{notes, objects, slice};
 use crate::kubernetes::Name;
 use crate::model::{Object, Strictness};
-use crate::registrar::convert::{Converted, Desired, Rules, convert};
+use crate::registrar::convert::{Classes, Converted, Desired, convert};
 use crate::registrar::seen::{
     Ingress, IngressBackend, IngressClass, IngressPath, IngressRule, IngressTls, Meta, PathType, PortRef,
     Secret, Service, ServicePort,
@@ -31,7 +31,6 @@ fn meta(name: &str, annotations: Annotations<'_>) -> Meta {
     };
     Meta {
         name: Name::new("shop", name),
-        uid: name.into(),
         created: 0,
         annotations: annotations.iter().map(annotation).collect(),
     }
@@ -94,13 +93,7 @@ fn service(namespace: &str, name: &str, annotations: Annotations<'_>, ports: &[(
     };
     let mut meta = meta(name, annotations);
     meta.name.namespace = namespace.into();
-    Service {
-        meta,
-        ports: ports.iter().map(port).collect(),
-        headless: false,
-        prefers_ipv6: false,
-        external_name: None,
-    }
+    Service { meta, ports: ports.iter().map(port).collect(), prefers_ipv6: false, external_name: None }
 }
 
 fn secret(name: &str, fields: &[(&str, &[u8])]) -> Secret {
@@ -123,8 +116,8 @@ fn world(ingresses: &[Ingress]) -> World {
     world
 }
 
-fn nginx() -> Rules {
-    Rules { ingress_classes: vec!["flipgate".into(), "nginx".into()], ..rules() }
+fn nginx() -> Classes {
+    Classes::new(["flipgate", "nginx"])
 }
 
 /// What the Ingress of that name becomes; all of it may be written.
