@@ -135,12 +135,12 @@ pub(super) struct Entry<'m> {
 impl<'m> Given<'m> {
     /// Those of an object.
     pub(super) fn of(meta: &'m Meta) -> Self {
-        let entry = |(key, text): (&'m Box<str>, &'m Box<str>)| {
+        let entry = |key: &'m str, text: &'m str| {
             let rest = key.strip_prefix(PREFIX)?;
             let (name, port) = rest.split_once('.').map_or((rest, None), |(name, port)| (name, Some(port)));
             Some(Entry { key, name, port, text: text.trim() })
         };
-        Self(meta.annotations.iter().filter_map(entry).collect())
+        Self(meta.annotations.iter().filter_map(|(key, text)| entry(key, text)).collect())
     }
 
     /// Whether there is none.

@@ -240,7 +240,7 @@ fn what_cannot_be_is_no_object() {
         "backends/shop-web-80/servers/10.0.0.1:8080": { "URL": "http://10.0.0.1:8080" },
     });
     let wrong = |annotations: Annotations<'_>, ports: &str, expected: Value, said: &str| {
-        check(annotations, ports, &one_pod(), expected, &[&format!("{said}")]);
+        check(annotations, ports, &one_pod(), expected, &[said]);
     };
     wrong(
         &[("route", "Host(shop.example)")],
@@ -306,7 +306,7 @@ fn a_name_stands_in_for_endpoints() {
         let mut expected = json!({ "backends/out/backend": { "Type": "http" } });
         expected.as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
         assert_eq!(objects(&converted), expected, "{name}");
-        assert_eq!(notes(&converted), [format!("{said}")], "{name}");
+        assert_eq!(notes(&converted), [said], "{name}");
     };
     let resolved = "warning service/shop/web spec.externalName is resolved by each proxy as it connects; it is one \
                     server for all its addresses";
