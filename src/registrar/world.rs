@@ -84,30 +84,35 @@ pub struct World {
 type Index<K> = BTreeMap<K, BTreeSet<Name>>;
 
 impl World {
-    /// Takes a change in; the units that are to be converted again, which may be none.
+    /// Takes a change in; the units that are to be converted again. There are none where nothing changes: a fresh list
+    /// tells all objects again.
     pub fn apply(&mut self, change: Change) -> BTreeSet<Unit> {
         let mut dirty = BTreeSet::new();
         match change {
             Change::Service(name, service) => {
                 let id = joined(&name);
                 note(&mut self.namesakes, id.clone(), &name, service.is_some());
-                put(&mut self.services, &name, service);
-                self.soil_service(&name, &mut dirty);
-                for other in self.namesakes.get(&id).into_iter().flatten() {
-                    self.soil_service(other, &mut dirty);
+                if put(&mut self.services, &name, service) {
+                    self.soil_service(&name, &mut dirty);
+                    for other in self.namesakes.get(&id).into_iter().flatten() {
+                        self.soil_service(other, &mut dirty);
+                    }
                 }
             }
             Change::Slice(name, slice) => self.put_slice(name, slice, &mut dirty),
             Change::Pod(name, pod) => self.put_pod(name, pod, &mut dirty),
             Change::Ingress(name, ingress) => self.put_ingress(name, ingress, &mut dirty),
             Change::Secret(name, secret) => {
-                put(&mut self.secrets, &name, secret);
-                let named = self.by_secret.get(&name).into_iter().flatten();
-                dirty.extend(named.cloned().map(Unit::Ingress));
+                if put(&mut self.secrets, &name, secret) {
+                    for ingress in self.by_secret.get(&name).into_iter().flatten() {
+                        self.soil_ingress(ingress, &mut dirty);
+                    }
+                }
             }
             Change::Class(name, class) => {
-                put(&mut self.classes, &name, class);
-                dirty.extend(self.ingresses.keys().cloned().map(Unit::Ingress));
+                if put(&mut self.classes, &name, class) {
+                    dirty.extend(self.ingresses.keys().cloned().map(Unit::Ingress));
+                }
             }
         }
         dirty
@@ -240,8 +245,9 @@ impl World {
             }
             self.soil_service(&before, dirty);
         }
-        if let (Some(service), Some(slice)) = (now, slice) {
-            self.slices.entry(service.clone()).or_default().insert(name, slice);
+        if let Some(service) = now
+            && put(self.slices.entry(service.clone()).or_default(), &name, slice)
+        {
             self.soil_service(&service, dirty);
         }
     }
@@ -262,15 +268,17 @@ impl World {
                 self.pods_of.entry(backend.clone()).or_default().insert(name.clone());
             }
         }
-        put(&mut self.pods, &name, pod);
-        dirty.extend(before.into_iter().chain(now).map(Unit::Labelled));
+        if put(&mut self.pods, &name, pod) {
+            dirty.extend(before.into_iter().chain(now).map(Unit::Labelled));
+        }
     }
 
     fn put_ingress(&mut self, name: Name, ingress: Option<Box<Ingress>>, dirty: &mut BTreeSet<Unit>) {
-        if self.ingresses.contains_key(&name) {
-            self.soil_ingress(&name, dirty);
-            self.index_ingress(&name, false);
+        if self.ingresses.get(&name) == ingress.as_ref() {
+            return;
         }
+        self.soil_ingress(&name, dirty);
+        self.index_ingress(&name, false);
         put(&mut self.ingresses, &name, ingress);
         self.index_ingress(&name, true);
         self.soil_ingress(&name, dirty);
@@ -297,13 +305,17 @@ impl World {
         }
     }
 
-    /// An Ingress, and those that it relieves if it is a canary.
+    /// An Ingress, and those that it relieves if it is a canary; if it is none, the canaries that may relieve it.
     fn soil_ingress(&self, name: &Name, dirty: &mut BTreeSet<Unit>) {
         dirty.insert(Unit::Ingress(name.clone()));
-        let Some(canary) = self.ingress(name).filter(|ingress| ingress.is_canary()) else { return };
-        for host in canary.hosts() {
+        let Some(ingress) = self.ingress(name) else { return };
+        let is_canary = ingress.is_canary();
+        for host in ingress.hosts() {
             let key = (name.namespace.clone(), host.map(Into::into));
-            dirty.extend(self.by_host.get(&key).into_iter().flatten().cloned().map(Unit::Ingress));
+            let others = self.by_host.get(&key).into_iter().flatten();
+            let depend =
+                others.filter(|other| is_canary || self.ingress(other).is_some_and(Ingress::is_canary));
+            dirty.extend(depend.cloned().map(Unit::Ingress));
         }
     }
 }
@@ -313,15 +325,14 @@ fn backend_of(pod: &Pod) -> Option<BackendId> {
     BackendId::try_from(format!("{}-{}", pod.meta.name.namespace, pod.label).as_str()).ok()
 }
 
-fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) {
-    match value {
-        Some(value) => {
-            map.insert(key.clone(), value);
-        }
-        None => {
-            map.remove(key);
-        }
+/// Whether it was otherwise before.
+fn put<K: Ord + Clone, V: PartialEq>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) -> bool {
+    let Some(value) = value else { return map.remove(key).is_some() };
+    if map.get(key) == Some(&value) {
+        return false;
     }
+    map.insert(key.clone(), value);
+    true
 }
 
 fn joined(name: &Name) -> String {
@@ -338,3 +349,7 @@ fn note<K: Ord>(index: &mut Index<K>, key: K, name: &Name, is_there: bool) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;

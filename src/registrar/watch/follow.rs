@@ -1,8 +1,8 @@
 //! One kind in one namespace: list, watch, and begin anew whenever that breaks.
 
-use super::Report;
 use super::kinds::{Selectors, Watched};
 use super::read::{self, Event, Lines};
+use super::{Pauses, Report};
 use crate::kubernetes::{Name, explain};
 use crate::registrar::world::Change;
 use http_body_util::{BodyExt, Limited};
@@ -30,8 +30,6 @@ const WATCH_SECONDS: (u32, u32) = (240, 300);
 const EARLY: Duration = Duration::from_secs(10);
 /// A watch that lasted so long was none that fails at once.
 const STEADY: Duration = Duration::from_secs(10);
-/// The first pause, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// What one task follows.
 #[derive(Debug, Clone)]
@@ -41,6 +39,7 @@ pub(super) struct Part {
     /// Absent: all, or none.
     pub namespace: Option<String>,
     pub pod_label: Box<str>,
+    pub pauses: Pauses,
 }
 
 /// Follows one kind in one namespace.
@@ -93,7 +92,7 @@ impl<K: Watched> Follow<K> {
                     }
                 }
             }
-            sleep(pause(failures, rand::random())).await;
+            sleep(pause(self.part.pauses, failures, rand::random())).await;
             failures = failures.saturating_add(1);
         }
     }
@@ -279,19 +278,20 @@ fn unanswered() -> Broken {
 }
 
 /// How long to wait after so many failures in a row; `chance` from 0 to 1.
-fn pause(failures: u32, chance: f64) -> Duration {
-    let least = PAUSE.0.saturating_mul(2_u32.saturating_pow(failures.min(16)));
-    least.mul_f64(1.0 + chance).min(PAUSE.1)
+fn pause(pauses: Pauses, failures: u32, chance: f64) -> Duration {
+    let least = pauses.least.saturating_mul(2_u32.saturating_pow(failures.min(16)));
+    least.mul_f64(1.0 + chance).min(pauses.most)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::PAUSES;
     use super::*;
 
     #[test]
     fn pauses_grow_and_are_not_the_same_for_all() {
         let check = |failures, chance, millis| {
-            assert_eq!(pause(failures, chance), Duration::from_millis(millis), "{failures} {chance}");
+            assert_eq!(pause(PAUSES, failures, chance), Duration::from_millis(millis), "{failures} {chance}");
         };
         check(0, 0.0, 200);
         check(0, 0.5, 300);

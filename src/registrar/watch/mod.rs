@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -60,26 +61,39 @@ const SEEN_MAX: usize = 1024;
 /// How many wait of one kind, before they are put in line.
 const REPORTS_MAX: usize = 64;
 
+/// How long a task waits after a failure: after the first, and at most.
+#[derive(Debug, Clone, Copy)]
+struct Pauses {
+    least: Duration,
+    most: Duration,
+}
+
+const PAUSES: Pauses = Pauses { least: Duration::from_millis(200), most: Duration::from_secs(10) };
+
 /// Begins to watch, until the receiver is dropped.
 pub fn watch(client: kube::Client, scope: Scope) -> mpsc::Receiver<Seen> {
+    start(client, scope, PAUSES)
+}
+
+fn start(client: kube::Client, scope: Scope, pauses: Pauses) -> mpsc::Receiver<Seen> {
     let (tell, seen) = mpsc::channel(SEEN_MAX);
     let kinds: BTreeSet<Kind> = scope.kinds.iter().copied().collect();
     for kind in kinds {
         let (client, tell) = (client.clone(), tell.clone());
         match kind {
-            Kind::Service => spawn::<Service>(client, &scope, tell),
-            Kind::Slice => spawn::<EndpointSlice>(client, &scope, tell),
-            Kind::Pod => spawn::<Pod>(client, &scope, tell),
-            Kind::Ingress => spawn::<Ingress>(client, &scope, tell),
-            Kind::Secret => spawn::<Secret>(client, &scope, tell),
-            Kind::Class => spawn::<IngressClass>(client, &scope, tell),
+            Kind::Service => spawn::<Service>(client, &scope, pauses, tell),
+            Kind::Slice => spawn::<EndpointSlice>(client, &scope, pauses, tell),
+            Kind::Pod => spawn::<Pod>(client, &scope, pauses, tell),
+            Kind::Ingress => spawn::<Ingress>(client, &scope, pauses, tell),
+            Kind::Secret => spawn::<Secret>(client, &scope, pauses, tell),
+            Kind::Class => spawn::<IngressClass>(client, &scope, pauses, tell),
         }
     }
     seen
 }
 
 /// One task a namespace, and one that puts what they say in line.
-fn spawn<K: Watched>(client: kube::Client, scope: &Scope, tell: mpsc::Sender<Seen>) {
+fn spawn<K: Watched>(client: kube::Client, scope: &Scope, pauses: Pauses, tell: mpsc::Sender<Seen>) {
     let namespaces: BTreeSet<&String> = scope.namespaces.iter().collect();
     let namespaces: Vec<Option<String>> = match K::WHICH {
         Kind::Class => vec![None],
@@ -90,13 +104,14 @@ fn spawn<K: Watched>(client: kube::Client, scope: &Scope, tell: mpsc::Sender<See
     let line = Line { kind: K::WHICH, parts: namespaces.iter().map(|_| Known::default()).collect(), tell };
     let mut tasks = JoinSet::new();
     for (index, namespace) in namespaces.into_iter().enumerate() {
-        let part = Part { index, namespace, pod_label: scope.pod_label.clone() };
+        let part = Part { index, namespace, pod_label: scope.pod_label.clone(), pauses };
         tasks.spawn(Follow::<K>::new(client.clone(), part, report.clone()).run());
     }
     tokio::spawn(line.run(reports, tasks));
 }
 
 /// What one namespace's task says.
+#[allow(clippy::large_enum_variant, reason = "nearly all are changes")]
 #[derive(Debug)]
 enum Report {
     /// An object, and whether it is there.

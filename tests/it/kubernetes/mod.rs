@@ -2,6 +2,7 @@
 
 mod cluster;
 mod kubelet;
+mod watch;
 
 use crate::support::kubernetes::Endpoint;
 use std::net::SocketAddr;

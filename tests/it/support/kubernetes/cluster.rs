@@ -11,7 +11,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time from a start to the first use.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ pub struct Endpoint {
 impl Cluster {
     /// Starts everything in the network of the calling thread, and waits until objects can be written and read.
     pub fn start(flags: &[&str]) -> Self {
-        let files = Files::new();
+        let (start, files) = (Instant::now(), Files::new());
         let store = Keys::start_with(&["--unsafe-no-fsync"]).below("");
         let client = Client::of(&files.path(&format!("kubeconfig-{ADMIN}")));
         let flags = flags.iter().map(|flag| flag.to_string()).collect();
@@ -54,6 +54,7 @@ impl Cluster {
         cluster.start_server();
         cluster.start_controllers();
         cluster.wait_ready();
+        println!("a cluster after {:.1?}", start.elapsed());
         cluster
     }
 

@@ -113,6 +113,7 @@ pub fn start_controllers(files: &Files, run: usize) -> Process {
 }
 
 fn start(mut command: Command, output: &Path) -> Process {
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    // Memory is there for a moment only, processors are for others too.
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("GOGC", "400");
     Process::start(&mut command, output)
 }

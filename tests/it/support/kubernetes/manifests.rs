@@ -30,13 +30,15 @@ pub fn service(name: &str, target_port: u16) -> Value {
 }
 
 /// Services `PREFIX-0`, `PREFIX-1`, ... with so many fake pods each, for [`Client::create_all`](super::Client::create_all).
+/// Pods come first, so that most are there when their service is, and its endpoints are written once.
 pub fn services_of_fake_pods(prefix: &str, count: usize, each: usize) -> Vec<Value> {
-    let named = |number: usize| {
-        let app = format!("{prefix}-{number}");
-        let pods = (0..each).map(|pod| fake_pod(&app, &format!("{app}-{pod}"), 8080)).collect::<Vec<_>>();
-        std::iter::once(service(&app, 8080)).chain(pods)
+    let app = |number: usize| format!("{prefix}-{number}");
+    let pod = |number: usize| {
+        let app = app(number / each);
+        fake_pod(&app, &format!("{app}-{}", number % each), 8080)
     };
-    (0..count).flat_map(named).collect()
+    let services = (0..count).map(|number| service(&app(number), 8080));
+    (0..count * each).map(pod).chain(services).collect()
 }
 
 /// The same without pods: services without selectors, and their slices. No two endpoints have one address.
