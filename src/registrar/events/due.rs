@@ -14,6 +14,8 @@ pub(super) const SETTLE: Duration = Duration::from_secs(2);
 const TEXT_BYTES_MAX: usize = 1024;
 /// What is kept of that for the words that say how much was left out.
 const MORE_BYTES: usize = 32;
+/// So many notes of one reason are all told, in several Events where one has no room; of more, those that fit in one.
+const NOTES_MAX: usize = 64;
 
 /// What an Event is about, in one word for filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,8 +126,11 @@ impl Ledger {
         if let Some(about) = self.due.iter().find(|(_, (at, _))| *at <= now).map(|(about, _)| about.clone()) {
             let (at, due) = self.due.remove(&about)?;
             let reason = due.iter().map(Reason::of).min()?;
-            let (notes, others): (BTreeSet<Note>, BTreeSet<Note>) =
+            let (mut notes, mut others): (BTreeSet<Note>, BTreeSet<Note>) =
                 due.into_iter().partition(|note| Reason::of(note) == reason);
+            if notes.len() <= NOTES_MAX {
+                others.append(&mut split_off(&mut notes));
+            }
             if !others.is_empty() {
                 self.due.insert(about.clone(), (at, others));
             }
@@ -184,6 +189,19 @@ impl Ledger {
         if was_told && !is_left(&self.told) && !self.due.contains_key(about) {
             self.well.insert(about.clone(), now + SETTLE);
         }
+    }
+}
+
+/// Takes off what has no room in one Event; one note always stays.
+fn split_off(notes: &mut BTreeSet<Note>) -> BTreeSet<Note> {
+    let mut length = 0;
+    let first_left = notes.iter().enumerate().find(|(index, note)| {
+        length += note.sentence().len() + "; ".len();
+        *index > 0 && length > TEXT_BYTES_MAX - MORE_BYTES
+    });
+    match first_left.map(|(_, note)| note.clone()) {
+        Some(note) => notes.split_off(&note),
+        None => BTreeSet::new(),
     }
 }
 
@@ -307,6 +325,28 @@ mod tests {
         ledger.take(said("web", &[]), start + Duration::from_secs(61));
         ledger.put_back(event, start + Duration::from_secs(62));
         assert!(ledger.due.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_room_is_told_in_further_events() {
+        let start = Instant::now();
+        let told = |count: usize| {
+            let many: Vec<Note> = (0..count)
+                .map(|index| note("web", &format!("field-{index:02}"), Severity::Warning))
+                .collect();
+            let mut ledger = Ledger::default();
+            ledger.lead(true, start);
+            ledger.take(said("web", &many), start);
+            let told = told(&mut ledger, start + SETTLE);
+            assert_eq!(ledger.next_at(), None);
+            told
+        };
+        let all = told(60);
+        assert_eq!(all.len(), 2, "{all:?}");
+        let text = all.concat();
+        assert!((0..60).all(|index| text.contains(&format!("field-{index:02}"))), "{text}");
+        let some = told(100);
+        assert!(some.len() == 1 && some[0].ends_with("; and 57 more"), "{some:?}");
     }
 
     #[test]
