@@ -2,8 +2,8 @@
 
 use super::address;
 use crate::support::kubernetes::{
-    Client, FLIPGATE, Kubelet, NOBODY, deployment, in_cluster, service, services_of_fake_pods,
-    services_of_slices,
+    Client, Cluster, FLIPGATE, Kubelet, NOBODY, deployment, fake_pods, in_cluster, ready_fake_pods, service,
+    services, services_of_slices,
 };
 use crate::support::{get, scaled, shared, until};
 use http::Method;
@@ -146,33 +146,46 @@ fn many_services_are_there_soon() {
     let _machine = shared();
     in_cluster(|cluster| {
         let _kubelet = Kubelet::start(cluster.kubeconfig());
-        let count = scaled(20, 1_000);
-        let most = scaled(MOST, Duration::from_secs(300));
-        for (what, objects) in [
-            ("slices", services_of_slices("written", count, 10)),
-            ("fake pods", services_of_fake_pods("run", count, 10)),
-        ] {
-            let (before, start) = (cluster.count_endpoints(), Instant::now());
-            cluster.client().create_all(&objects);
-            let created = start.elapsed();
+        let (count, each) = (scaled(20, 1_000), 10);
+        let most = scaled(Duration::from_secs(60), Duration::from_secs(100));
+        let mut all = 0;
+        let mut there = |cluster: &Cluster, what: &str, services: usize, start: Instant| {
+            all += services * each;
             until("all endpoints are there", most, || {
-                std::thread::sleep(Duration::from_millis(50));
-                (cluster.count_endpoints() == before + count * 10).then_some(())
+                std::thread::sleep(Duration::from_millis(20));
+                (cluster.count_endpoints() == all).then_some(())
             });
-            let all = start.elapsed();
-            println!(
-                "{count} services with 10 endpoints each by {what}: created in {created:.1?}, there after {all:.1?}"
-            );
+            println!("{services} services with {each} endpoints each, {what}: {:.1?}", start.elapsed());
+        };
+        let start = Instant::now();
+        cluster.client().create_all(&services_of_slices("sliced", count, each));
+        there(cluster, "by slices", count, start);
+
+        let start = Instant::now();
+        cluster.kill_controllers();
+        cluster.store_pods(&ready_fake_pods("stored", count, each));
+        cluster.client().create_all(&services("stored", count));
+        cluster.restart_controllers();
+        there(cluster, "by stored pods", count, start);
+
+        let start = Instant::now();
+        cluster.client().create_all(&services("run", 10));
+        cluster.client().create_all(&fake_pods("run", 10, each));
+        there(cluster, "by fake pods", 10, start);
+
+        for kind in ["stored", "run"] {
+            let name = format!("{kind}-7");
+            let endpoints = cluster.wait_endpoints(&name, each, most);
+            assert!(endpoints.iter().all(|one| one.name.starts_with(&format!("{name}-"))), "{endpoints:?}");
+            cluster.client().delete(&format!("/api/v1/namespaces/default/pods/{name}-0"));
+            cluster.wait_endpoints(&name, each - 1, most);
         }
-        let endpoints = cluster.wait_endpoints("run-7", 10, most);
-        assert!(endpoints.iter().all(|one| one.name.starts_with("run-7-")), "{endpoints:?}");
-        cluster
-            .client()
-            .patch(&format!("{SERVICES}/run-7"), &json!({"spec": {"selector": {"app": "run-8"}}}));
+        let other = json!({"spec": {"selector": {"app": "stored-8"}}});
+        cluster.client().patch(&format!("{SERVICES}/run-7"), &other);
         until("others are behind the service", most, || {
-            cluster.endpoints("run-7").iter().all(|one| one.name.starts_with("run-8-")).then_some(())
+            let endpoints = cluster.endpoints("run-7");
+            (endpoints.len() == each && endpoints.iter().all(|one| one.name.starts_with("stored-8-")))
+                .then_some(())
         });
-        cluster.client().delete("/api/v1/namespaces/default/pods/run-8-0");
-        cluster.wait_endpoints("run-7", 9, most);
     });
 }

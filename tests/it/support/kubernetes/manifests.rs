@@ -1,5 +1,6 @@
 //! Objects as tests write them, for what stands in every one of them.
 
+use super::status::{Seen, State, now, status};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -29,19 +30,39 @@ pub fn service(name: &str, target_port: u16) -> Value {
     })
 }
 
-/// Services `PREFIX-0`, `PREFIX-1`, ... with so many fake pods each, for [`Client::create_all`](super::Client::create_all).
-/// Pods come first, so that most are there when their service is, and its endpoints are written once.
-pub fn services_of_fake_pods(prefix: &str, count: usize, each: usize) -> Vec<Value> {
-    let app = |number: usize| format!("{prefix}-{number}");
-    let pod = |number: usize| {
-        let app = app(number / each);
-        fake_pod(&app, &format!("{app}-{}", number % each), 8080)
-    };
-    let services = (0..count).map(|number| service(&app(number), 8080));
-    (0..count * each).map(pod).chain(services).collect()
+/// Services `PREFIX-0`, `PREFIX-1`, ... on port 80 for pods labelled `app: PREFIX-0` and so on.
+pub fn services(prefix: &str, count: usize) -> Vec<Value> {
+    (0..count).map(|number| service(&format!("{prefix}-{number}"), 8080)).collect()
 }
 
-/// The same without pods: services without selectors, and their slices. No two endpoints have one address.
+/// So many fake pods for each of [`services`].
+pub fn fake_pods(prefix: &str, count: usize, each: usize) -> Vec<Value> {
+    let pod = |number: usize| {
+        let app = format!("{prefix}-{}", number / each);
+        fake_pod(&app, &format!("{app}-{}", number % each), 8080)
+    };
+    (0..count * each).map(pod).collect()
+}
+
+/// [`fake_pods`] as they are stored once they are ready: for [`Cluster::store_pods`](super::Cluster::store_pods).
+pub fn ready_fake_pods(prefix: &str, count: usize, each: usize) -> Vec<Value> {
+    let ready = |(number, mut pod): (usize, Value)| {
+        // From the middle of the range up.
+        let [high, low] = (0x8000 + u16::try_from(number).unwrap()).to_be_bytes();
+        let object = serde_json::from_value(pod.clone()).unwrap();
+        let addresses = vec![IpAddr::from([10, 244, high, low])];
+        let seen = Seen { addresses, state: State::Running, is_ready: true, restarts: 0 };
+        pod["status"] = status(&object, &seen, &now())["status"].take();
+        pod["metadata"]["namespace"] = json!("default");
+        pod["metadata"]["creationTimestamp"] = json!(now());
+        pod["metadata"]["uid"] = json!(format!("00000000-0000-4000-8000-{number:012}"));
+        pod
+    };
+    fake_pods(prefix, count, each).into_iter().enumerate().map(ready).collect()
+}
+
+/// Services without pods and selectors, and their slices written by hand: the quickest way to have many endpoints. No two
+/// have one address.
 pub fn services_of_slices(prefix: &str, count: usize, each: usize) -> Vec<Value> {
     let named = |number: usize| {
         let name = format!("{prefix}-{number}");
@@ -70,8 +91,7 @@ fn fake_pod(app: &str, name: &str, port: u16) -> Value {
     })
 }
 
-/// A slice with ready endpoints, written by hand: the quickest way to have many. The service must have no selector, or the
-/// controllers write slices of their own beside it.
+/// A slice with ready endpoints. The service must have no selector, or the controllers write slices beside it.
 fn endpoint_slice(service: &str, addresses: &[IpAddr], port: u16) -> Value {
     let endpoints = addresses.iter().map(|address| {
         json!({"addresses": [address], "conditions": {"ready": true, "serving": true, "terminating": false}, "zone": "a"})

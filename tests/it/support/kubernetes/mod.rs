@@ -20,7 +20,7 @@ mod status;
 pub use client::Client;
 pub use cluster::{Cluster, Endpoint, FLIPGATE, NOBODY};
 pub use kubelet::Kubelet;
-pub use manifests::{deployment, service, services_of_fake_pods, services_of_slices};
+pub use manifests::{deployment, fake_pods, ready_fake_pods, service, services, services_of_slices};
 pub use namespace::within;
 
 use std::path::{Path, PathBuf};

@@ -114,6 +114,7 @@ impl Pod {
     }
 
     /// One that is set up otherwise.
+    #[cfg(feature = "kubernetes")]
     pub fn start_as(name: &str, setup: &Setup) -> Self {
         Self::listening(Self::spawn(name, setup))
     }
@@ -210,6 +211,7 @@ impl Pod {
     }
 
     /// How it ended, if it has.
+    #[cfg(feature = "kubernetes")]
     pub fn ended(&self) -> Option<ExitStatus> {
         self.process().ended()
     }
