@@ -135,12 +135,13 @@ pub(super) struct Entry<'m> {
 impl<'m> Given<'m> {
     /// Those of an object.
     pub(super) fn of(meta: &'m Meta) -> Self {
-        let entry = |key: &'m str, text: &'m str| {
+        let texts = meta.annotations.iter().map(|(key, text)| (&**key, &**text));
+        let entry = |(key, text): (&'m str, &'m str)| {
             let rest = key.strip_prefix(PREFIX)?;
             let (name, port) = rest.split_once('.').map_or((rest, None), |(name, port)| (name, Some(port)));
             Some(Entry { key, name, port, text: text.trim() })
         };
-        Self(meta.annotations.iter().filter_map(|(key, text)| entry(key, text)).collect())
+        Self(texts.filter_map(entry).collect())
     }
 
     /// Whether there is none.

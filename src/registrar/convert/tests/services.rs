@@ -1,10 +1,11 @@
 //! Services with a route of their own.
 
-use super::{Annotations, Service, Slice, convert_service, notes, objects, rules, service, slice};
+use super::{Annotations, Service, Slice, convert_service, notes, objects, service, slice};
 use crate::kubernetes::Name;
 use crate::model::{Object, ObjectKey, Strictness, edit};
 use crate::registrar::convert::annotations::{ANNOTATIONS, Part};
-use crate::registrar::convert::{Converted, convert, put_backend};
+use crate::registrar::convert::service::put_backend;
+use crate::registrar::convert::{Classes, Converted, convert};
 use crate::registrar::{Change, Unit, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -71,7 +72,7 @@ fn a_route_makes_a_frontend_and_a_backend() {
         &[],
     );
     check(&[], "http:80", &one_pod(), json!({}), &[]);
-    let gone = convert(&World::default(), &Unit::Service(Name::new("shop", "web")), &rules());
+    let gone = convert(&World::default(), &Unit::Service(Name::new("shop", "web")), &Classes::default());
     assert_eq!(gone, Converted::default());
 }
 
@@ -207,7 +208,7 @@ fn two_services_are_never_one() {
         service
     };
     let check = |world: &World, service: &Service, frontend: &str| {
-        let converted = convert(world, &Unit::Service(service.meta.name.clone()), &rules());
+        let converted = convert(world, &Unit::Service(service.meta.name.clone()), &Classes::default());
         let keys = converted.objects.keys().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             keys,
@@ -240,7 +241,7 @@ fn what_cannot_be_is_no_object() {
         "backends/shop-web-80/servers/10.0.0.1:8080": { "URL": "http://10.0.0.1:8080" },
     });
     let wrong = |annotations: Annotations<'_>, ports: &str, expected: Value, said: &str| {
-        check(annotations, ports, &one_pod(), expected, &[said]);
+        check(annotations, ports, &one_pod(), expected, &[&said.to_string()]);
     };
     wrong(
         &[("route", "Host(shop.example)")],
@@ -306,7 +307,7 @@ fn a_name_stands_in_for_endpoints() {
         let mut expected = json!({ "backends/out/backend": { "Type": "http" } });
         expected.as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
         assert_eq!(objects(&converted), expected, "{name}");
-        assert_eq!(notes(&converted), [said], "{name}");
+        assert_eq!(notes(&converted), [said.to_string()], "{name}");
     };
     let resolved = "warning service/shop/web spec.externalName is resolved by each proxy as it connects; it is one \
                     server for all its addresses";
