@@ -241,7 +241,7 @@ fn what_cannot_be_is_no_object() {
         "backends/shop-web-80/servers/10.0.0.1:8080": { "URL": "http://10.0.0.1:8080" },
     });
     let wrong = |annotations: Annotations<'_>, ports: &str, expected: Value, said: &str| {
-        check(annotations, ports, &one_pod(), expected, &[&said.to_string()]);
+        check(annotations, ports, &one_pod(), expected, &[said]);
     };
     wrong(
         &[("route", "Host(shop.example)")],
