@@ -232,8 +232,13 @@ fn any_change(chance: &mut StdRng) -> Change {
     let some: bool = chance.random();
     match chance.random_range(0..8) {
         0 => {
-            let made =
-                Service { meta: meta(&name, &[]), ports: Vec::new(), headless: some, external_name: None };
+            let made = Service {
+                meta: meta(&name, &[]),
+                ports: Vec::new(),
+                headless: some,
+                prefers_ipv6: false,
+                external_name: None,
+            };
             Change::Service(name, is_there.then_some(made))
         }
         1 | 2 => Change::Slice(name.clone(), is_there.then(|| slice(&name, other))),
