@@ -81,19 +81,14 @@ pub(super) fn rights(settings: &RegistrarSettings, lease_namespace: &str) -> Vec
         (Follow, "", "services", "", follow),
         (Follow, "", "pods", "", follow),
         (Follow, "discovery.k8s.io", "endpointslices", "", follow),
-        (Tell, "", "services", "", &["get"]),
-        (Tell, "", "pods", "", &["get"]),
         (Tell, "events.k8s.io", "events", "", &["create", "patch"]),
     ];
     if !settings.ingress_classes.is_empty() {
         wanted.push((Follow, NETWORKING, "ingresses", "", follow));
         wanted.push((Follow, NETWORKING, "ingressclasses", "", follow));
         wanted.push((Secrets, "", "secrets", "", follow));
-        wanted.push((Tell, NETWORKING, "ingresses", "", &["get"]));
-        wanted.push((Tell, "", "secrets", "", &["get"]));
     }
     if !settings.write_status.is_empty() {
-        wanted.push((Status, NETWORKING, "ingresses", "", &["get"]));
         wanted.push((Status, NETWORKING, "ingresses", "status", &["patch"]));
     }
     let all = [String::new()];
@@ -225,17 +220,17 @@ mod tests {
             assert!(!absent.iter().any(|part| all.iter().any(|right| right.contains(part))), "{all:?}");
         };
         let lease = "update leases (coordination.k8s.io) in namespace edge";
-        check(&[], 13, &["watch services", "get pods", lease], &["ingress", "secrets"]);
+        check(&[], 11, &["watch services", "list pods", lease], &["ingress", "secrets", "get pods"]);
         check(
             &INGRESSES[..1],
-            21,
+            17,
             &["list ingressclasses (networking.k8s.io)", "watch secrets"],
             &["status"],
         );
-        check(&INGRESSES, 23, &["patch ingresses/status (networking.k8s.io)"], &[]);
+        check(&INGRESSES, 18, &["patch ingresses/status (networking.k8s.io)"], &[]);
         check(
             &[INGRESSES[0], ("namespace", "shop"), ("namespace", "blog")],
-            37,
+            29,
             &["list ingressclasses (networking.k8s.io)", "list pods in namespace blog", lease],
             &["list ingressclasses (networking.k8s.io) in"],
         );
@@ -273,7 +268,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: flipgate-registrar-more}
 rules:
-- {apiGroups: [\"\"], resources: [services], verbs: [get, list, watch]}
+- {apiGroups: [\"\"], resources: [services], verbs: [list, watch]}
 - {apiGroups: [\"networking.k8s.io\"], resources: [ingresses/status], verbs: [patch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1

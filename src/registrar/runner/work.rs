@@ -99,12 +99,16 @@ impl Runner {
             Ended::Epoch(Ok(epoch)) => {
                 tracing::info!(term = epoch.term, "a new epoch begins");
                 self.backoff.worked();
-                (self.epoch, self.dethroned) = (Some(epoch), None);
+                (self.epoch, self.dethroned, self.refusal) = (Some(epoch), None, None);
                 self.core.soil_all();
             }
             Ended::Epoch(Err(error)) => {
-                tracing::warn!(%error, "the leader's epoch cannot begin");
-                self.refusal = (!matches!(error, StoreError::Conflict { .. })).then(|| error.to_string());
+                let refusal = (!matches!(error, StoreError::Conflict { .. })).then(|| error.to_string());
+                // It is tried for as long as a store is away.
+                if refusal.is_none() || self.refusal != refusal {
+                    tracing::warn!(%error, "the leader's epoch cannot begin");
+                }
+                self.refusal = refusal;
                 self.backoff.failed();
             }
             Ended::Commit { steps, result: Ok(revision) } => self.committed(&steps, revision),
@@ -151,8 +155,11 @@ impl Runner {
             StoreError::Denied(_) => {
                 self.requeue(steps);
                 self.backoff.failed();
-                self.refusal = Some(error.to_string());
-                tracing::error!(%error, "the store does not let this registrar write");
+                let refusal = Some(error.to_string());
+                if self.refusal != refusal {
+                    tracing::error!(%error, "the store does not let this registrar write");
+                }
+                self.refusal = refusal;
             }
         }
     }
