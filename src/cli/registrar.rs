@@ -35,7 +35,10 @@ Examples:
 Pods whose label `name` makes the id of a backend become its servers; Services with the annotation flipgate.io/route and \
 Ingresses of the classes become frontends, backends and servers. Only objects whose `Owner` says that they are this \
 cluster's are ever changed or removed. Several may run: one writes, and another takes over within seconds. SIGTERM ends \
-the running transaction and gives the Lease back.")]
+the running transaction and gives the Lease back.
+
+`flipgate doctor`, with the same --store and --ingress-class, says which rights are missing and which pods are not \
+reached; the Events of an Ingress or Service say what is wrong with it.")]
 pub(super) struct Registrar {
     #[command(flatten)]
     flags: RegistrarFlags,

@@ -49,6 +49,8 @@ fn detail(network: &Network<'_>, reached: usize) -> String {
     let servers = if all == 1 { "server" } else { "servers" };
     let way = match network.way {
         Way::Unknown => String::new(),
+        // It comes from a table that was not read.
+        Way::None if reached > 0 => String::new(),
         _ => format!(", {}", network.way),
     };
     let missing = network.outcomes().into_iter().filter(|outcome| **outcome != Outcome::Reached);

@@ -99,6 +99,10 @@ impl Runner {
             Ended::Epoch(Ok(epoch)) => {
                 tracing::info!(term = epoch.term, "a new epoch begins");
                 self.backoff.worked();
+                // Only who leads says them; these were found before.
+                for note in self.parts.notes.all() {
+                    tracing::warn!(about = %note.about, "{}", note.sentence());
+                }
                 (self.epoch, self.dethroned, self.refusal) = (Some(epoch), None, None);
                 self.core.soil_all();
             }
@@ -124,7 +128,7 @@ impl Runner {
         if let Some(since) = steps.iter().filter_map(|step| step.since).min() {
             self.parts.meters.lag(since.elapsed());
         }
-        tracing::debug!(%revision, steps = steps.len(), "written");
+        tracing::info!(%revision, keys = steps.len(), "written");
     }
 
     fn failed(&mut self, steps: Vec<Step>, error: StoreError) {
