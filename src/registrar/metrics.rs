@@ -108,3 +108,51 @@ impl Meters {
 fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registrar::Kind;
+    use crate::registrar::progress::KindProgress;
+    use crate::registrar::runner::Known;
+
+    #[test]
+    fn what_is_told_is_what_the_readme_says() {
+        let meters = Meters::default();
+        meters.committed();
+        for error in [
+            StoreError::Conflict { key: "k".into() },
+            StoreError::Unavailable("away".to_owned()),
+            StoreError::Refused("no".to_owned()),
+        ] {
+            meters.failed(&error);
+        }
+        meters.lag(Duration::from_millis(30));
+        let pods = KindProgress { objects: 7, known: Known::Listed };
+        let kinds = [(Kind::Pod, pods)].into();
+        let progress =
+            Progress { leading: true, kinds, errors: 2, warnings: 3, held: 5, ..Progress::default() };
+        let text = meters.render(&progress);
+        for line in [
+            "flipgate_registrar_objects{kind=\"pods\"} 7",
+            "flipgate_registrar_lag_seconds_bucket{le=\"0.05\"} 1",
+            "flipgate_registrar_transactions_total{outcome=\"committed\"} 1",
+            "flipgate_registrar_transactions_total{outcome=\"conflict\"} 1",
+            "flipgate_registrar_transactions_total{outcome=\"unavailable\"} 1",
+            "flipgate_registrar_transactions_total{outcome=\"refused\"} 1",
+            "flipgate_registrar_conflicts_total 1",
+            "flipgate_registrar_problems{severity=\"error\"} 2",
+            "flipgate_registrar_problems{severity=\"warning\"} 3",
+            "flipgate_registrar_held 5",
+            "flipgate_registrar_leading 1",
+            "flipgate_registrar_in_sync 1",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line} is not in\n{text}");
+        }
+        let readme = include_str!("../../README.md");
+        for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = name.split(' ').next().unwrap();
+            assert!(readme.contains(&format!("`{name}")), "the README does not know {name}");
+        }
+    }
+}

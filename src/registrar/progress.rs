@@ -39,9 +39,9 @@ pub struct KindProgress {
 }
 
 impl Progress {
-    /// Whether cluster and store are both followed.
+    /// Whether cluster and store are both followed, but for what may not be read and can be done without.
     pub fn is_in_sync(&self) -> bool {
-        let is_listed = |kind: &KindProgress| kind.known == Known::Listed;
+        let is_listed = |kind: &KindProgress| matches!(kind.known, Known::Listed | Known::Denied { .. });
         !self.kinds.is_empty() && self.kinds.values().all(is_listed) && self.store_away.is_none()
     }
 
@@ -59,6 +59,7 @@ impl Progress {
                 Known::Not { reason: Some(reason) } => {
                     line(format_args!("{}: not listed: {reason}", kind.as_str()));
                 }
+                Known::Denied { reason } => line(format_args!("{}: not read: {reason}", kind.as_str())),
                 Known::Lost { reason } => line(format_args!("{}: {objects}, lost: {reason}", kind.as_str())),
             }
         }

@@ -28,12 +28,14 @@ pub(super) struct Right {
 /// What a right is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Following pods, Services and Ingresses with their Secrets: it writes nothing before it knows all of them.
+    /// Following pods, Services and Ingresses.
     Follow,
     /// Being one of several.
     Lead,
     /// `--write-status`
     Status,
+    /// Certificates and passwords of Ingresses.
+    Secrets,
     /// Telling users with Events on their objects.
     Tell,
 }
@@ -43,6 +45,7 @@ impl Need {
     fn lacking(self) -> Option<&'static str> {
         match self {
             Self::Follow | Self::Lead | Self::Status => None,
+            Self::Secrets => Some("certificates and passwords of Ingresses are not read"),
             Self::Tell => Some("Events do not tell users what is wrong"),
         }
     }
@@ -71,26 +74,21 @@ impl fmt::Display for Right {
 
 /// All that a registrar with these settings needs, its lease in `lease_namespace`.
 pub(super) fn rights(settings: &RegistrarSettings, lease_namespace: &str) -> Vec<Right> {
-    use Need::{Follow, Lead, Status, Tell};
+    use Need::{Follow, Lead, Secrets, Status, Tell};
     const NETWORKING: &str = "networking.k8s.io";
     let follow: &[&str] = &["list", "watch"];
     let mut wanted: Vec<(Need, &str, &str, &str, &[&str])> = vec![
         (Follow, "", "services", "", follow),
         (Follow, "", "pods", "", follow),
         (Follow, "discovery.k8s.io", "endpointslices", "", follow),
-        (Tell, "", "services", "", &["get"]),
-        (Tell, "", "pods", "", &["get"]),
         (Tell, "events.k8s.io", "events", "", &["create", "patch"]),
     ];
     if !settings.ingress_classes.is_empty() {
         wanted.push((Follow, NETWORKING, "ingresses", "", follow));
         wanted.push((Follow, NETWORKING, "ingressclasses", "", follow));
-        wanted.push((Follow, "", "secrets", "", follow));
-        wanted.push((Tell, NETWORKING, "ingresses", "", &["get"]));
-        wanted.push((Tell, "", "secrets", "", &["get"]));
+        wanted.push((Secrets, "", "secrets", "", follow));
     }
     if !settings.write_status.is_empty() {
-        wanted.push((Status, NETWORKING, "ingresses", "", &["get"]));
         wanted.push((Status, NETWORKING, "ingresses", "status", &["patch"]));
     }
     let all = [String::new()];
@@ -222,17 +220,17 @@ mod tests {
             assert!(!absent.iter().any(|part| all.iter().any(|right| right.contains(part))), "{all:?}");
         };
         let lease = "update leases (coordination.k8s.io) in namespace edge";
-        check(&[], 13, &["watch services", "get pods", lease], &["ingress", "secrets"]);
+        check(&[], 11, &["watch services", "list pods", lease], &["ingress", "secrets", "get pods"]);
         check(
             &INGRESSES[..1],
-            21,
+            17,
             &["list ingressclasses (networking.k8s.io)", "watch secrets"],
             &["status"],
         );
-        check(&INGRESSES, 23, &["patch ingresses/status (networking.k8s.io)"], &[]);
+        check(&INGRESSES, 18, &["patch ingresses/status (networking.k8s.io)"], &[]);
         check(
             &[INGRESSES[0], ("namespace", "shop"), ("namespace", "blog")],
-            37,
+            29,
             &["list ingressclasses (networking.k8s.io)", "list pods in namespace blog", lease],
             &["list ingressclasses (networking.k8s.io) in"],
         );
@@ -246,15 +244,13 @@ mod tests {
         };
         check(&[], Grade::Ok, "ann may do all that the registrar needs");
         check(
-            &missing(|right| right.group == "events.k8s.io"),
+            &missing(|right| right.need == Need::Secrets || right.group == "events.k8s.io"),
             Grade::Warning,
-            "ann may not create events (events.k8s.io), patch events (events.k8s.io): Events do not tell users what \
-             is wrong",
+            "ann may not create events (events.k8s.io), patch events (events.k8s.io), list secrets, watch secrets: \
+             Events do not tell users what is wrong, certificates and passwords of Ingresses are not read",
         );
         check(
-            &missing(|right| {
-                right.verb == "update" || right.resource == "secrets" && right.need == Need::Follow
-            }),
+            &missing(|right| right.verb == "update" || right.need == Need::Secrets),
             Grade::Failed,
             "ann may not list secrets, watch secrets, update leases (coordination.k8s.io) in namespace edge, which \
              the registrar needs",
@@ -272,7 +268,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: flipgate-registrar-more}
 rules:
-- {apiGroups: [\"\"], resources: [services], verbs: [get, list, watch]}
+- {apiGroups: [\"\"], resources: [services], verbs: [list, watch]}
 - {apiGroups: [\"networking.k8s.io\"], resources: [ingresses/status], verbs: [patch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1

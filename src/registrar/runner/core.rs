@@ -24,6 +24,11 @@ pub enum Known {
         /// Why not; absent: there was no answer yet.
         reason: Option<String>,
     },
+    /// It may not be read, and can be done without: nothing is known of it.
+    Denied {
+        /// One sentence.
+        reason: String,
+    },
     /// It is followed.
     Listed,
     /// It was known, and is not followed now: what was known counts, and nothing is removed.
@@ -92,9 +97,12 @@ impl Core {
                 self.listed(kind);
             }
             Seen::Found { kind } => self.listed(kind),
-            Seen::Lost { kind, reason } => {
+            Seen::Lost { kind, reason, is_denied } => {
                 if let Some(known) = self.kinds.get_mut(&kind) {
                     *known = match known {
+                        // Ingresses whose Secrets are not read have that as a problem, and all else goes on.
+                        Known::Not { .. } if is_denied && kind == Kind::Secret => Known::Denied { reason },
+                        Known::Denied { .. } => Known::Denied { reason },
                         Known::Not { .. } => Known::Not { reason: Some(reason) },
                         Known::Listed | Known::Lost { .. } => Known::Lost { reason },
                     };
@@ -147,7 +155,6 @@ impl Core {
         if !self.is_known() {
             return Vec::new();
         }
-        let may_remove = self.may_remove();
         let mut steps = Vec::new();
         for (key, since) in std::mem::take(&mut self.dirty) {
             let wanted = self.ledger.wanted(&key);
@@ -160,6 +167,7 @@ impl Core {
             if !decision.steps.iter().any(Step::is_delete) {
                 self.holds.forget(&key);
             }
+            let may_remove = self.may_remove(&key);
             for step in decision.steps {
                 if step.is_delete() && !may_remove {
                     self.deferred.insert(key.clone());
@@ -228,6 +236,11 @@ impl Core {
         self.deferred.clear();
     }
 
+    /// Somebody else compares: who begins to do so compares everything, so nothing is kept for that.
+    pub fn follow_along(&mut self) {
+        self.dirty.clear();
+    }
+
     /// Whether a key of these steps is to be looked at again.
     pub fn is_outdated(&self, steps: &[Step]) -> bool {
         steps.iter().any(|step| self.dirty.contains_key(&step.key))
@@ -268,17 +281,19 @@ impl Core {
         self.holds.count()
     }
 
-    /// Whether every kind is followed.
-    fn may_remove(&self) -> bool {
-        self.kinds.values().all(|known| *known == Known::Listed)
+    /// Whether all that a key may come from is followed. A certificate whose Secret may not be read stays.
+    fn may_remove(&self, key: &ObjectKey) -> bool {
+        self.kinds.values().all(|known| match known {
+            Known::Listed => true,
+            Known::Denied { .. } => !matches!(key, ObjectKey::Host(_)),
+            Known::Not { .. } | Known::Lost { .. } => false,
+        })
     }
 
     fn listed(&mut self, kind: Kind) {
         self.kinds.insert(kind, Known::Listed);
-        if self.may_remove() {
-            let deferred = std::mem::take(&mut self.deferred);
-            self.soil(deferred, None);
-        }
+        let deferred = std::mem::take(&mut self.deferred);
+        self.soil(deferred, None);
     }
 
     fn soil(&mut self, keys: impl IntoIterator<Item = ObjectKey>, since: Option<Instant>) {

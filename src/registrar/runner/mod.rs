@@ -18,12 +18,13 @@ use super::notes::{Finder, Notes};
 use super::plan::Step;
 use super::progress::{KindProgress, Progress};
 use super::watch::Seen;
+use super::world::Kind;
 use crate::control::confirm;
 use crate::control::image::Now;
 use crate::kubernetes::lease::Leadership;
 use crate::model::Revision;
 use crate::store::{self, Area, Event, Feed, Store};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -191,7 +192,10 @@ impl Runner {
     /// Begins the next thing that is to be done.
     fn advance(&mut self) {
         self.core.convert();
-        let Some(until) = self.leads_until() else { return self.resign() };
+        let Some(until) = self.leads_until() else {
+            self.core.follow_along();
+            return self.resign();
+        };
         if self.work.is_some() || self.backoff.waits() {
             return;
         }
@@ -297,25 +301,40 @@ impl Runner {
             warnings,
             held,
         };
-        log_kinds(&self.told.borrow(), &progress);
         self.told.send_if_modified(|told| {
             let changes = *told != progress;
+            if changes {
+                log_kinds(&told.kinds, &progress.kinds);
+            }
             *told = progress;
             changes
         });
     }
 }
 
-/// Says once which kinds are not followed, and why: without a word an account that may not list them looks like an
-/// empty cluster.
-fn log_kinds(before: &Progress, now: &Progress) {
-    for (kind, KindProgress { known, .. }) in &now.kinds {
-        let was = before.kinds.get(kind).map(|kind| &kind.known);
+/// Says which kinds of objects are followed from now on, and which no longer.
+fn log_kinds(before: &BTreeMap<Kind, KindProgress>, now: &BTreeMap<Kind, KindProgress>) {
+    for (kind, KindProgress { objects, known }) in now {
+        if before.get(kind).is_some_and(|before| before.known == *known) {
+            continue;
+        }
+        let kind = kind.as_str();
         match known {
-            Known::Not { reason: Some(reason) } | Known::Lost { reason } if was != Some(known) => {
-                tracing::warn!(kind = kind.as_str(), reason, "not followed");
+            Known::Not { reason: None } => {}
+            Known::Not { reason: Some(reason) } => {
+                tracing::warn!(kind, reason, "cannot be listed yet; nothing is written before it is");
             }
-            _ => {}
+            Known::Denied { reason } => {
+                tracing::warn!(kind, reason, "may not be read; all else goes on without it");
+            }
+            Known::Lost { reason } => {
+                tracing::warn!(
+                    kind,
+                    reason,
+                    "cannot be followed; what is known of it counts, and nothing is removed"
+                );
+            }
+            Known::Listed => tracing::info!(kind, objects, "followed"),
         }
     }
 }

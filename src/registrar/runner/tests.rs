@@ -5,9 +5,12 @@ mod leading;
 mod scene;
 mod size;
 
+use crate::kubernetes::lease::Leadership;
+use crate::registrar::Kind;
 use scene::{Scene, Trouble, endpoint_lists, service};
 use serde_json::json;
 use std::time::Duration;
+use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
 async fn a_service_becomes_a_table_and_a_pod_one_transaction() {
@@ -120,6 +123,33 @@ async fn nothing_goes_before_everything_is_known_nor_while_a_kind_is_lost() {
     scene.listed();
     scene.settled().await;
     assert!(!scene.keys().await.contains(&"backends/shop-a-80/servers/10.0.0.1:8080".to_owned()));
+    runner.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_that_may_not_be_read_keep_nothing_else() {
+    let scene = Scene::new();
+    scene.see(service("a", Some("Host(`a.example`)"), 1));
+    scene.see(endpoint_lists("a", &["10.0.0.1 ready"]));
+    scene.listed();
+    // Of a time when it could be read.
+    scene.put("hosts/a.example/host", r#"{"Owner": "kubernetes:secret/shop/a"}"#);
+    let until = Instant::now() + Duration::from_secs(1_000_000);
+    let kinds = [Kind::Service, Kind::Slice, Kind::Pod, Kind::Secret];
+    let runner = scene.start_watching(&kinds, "one", Leadership::Leads { until, term: 1 });
+    runner.until(|progress| progress.leading).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(scene.keys().await.len(), 1, "nothing is known of Secrets yet");
+    scene.denied();
+    scene.until_key("frontends/shop-a/frontend").await;
+    runner.until(|progress| progress.is_in_sync() && progress.pending == 0).await;
+    assert!(runner.progress().text().contains("secrets: not read: forbidden\n"));
+    scene.see(endpoint_lists("a", &["10.0.0.2 ready"]));
+    scene.until_key("backends/shop-a-80/servers/10.0.0.2:8080").await;
+    runner.until(|progress| progress.pending == 0).await;
+    let keys = scene.keys().await;
+    assert!(!keys.contains(&"backends/shop-a-80/servers/10.0.0.1:8080".to_owned()), "{keys:?}");
+    assert!(keys.contains(&"hosts/a.example/host".to_owned()), "{keys:?}");
     runner.stop().await;
 }
 

@@ -121,12 +121,16 @@ impl Runner {
                 for note in self.parts.notes.all() {
                     tracing::warn!(about = %note.about, "{}", note.sentence());
                 }
-                (self.epoch, self.dethroned) = (Some(epoch), None);
+                (self.epoch, self.dethroned, self.refusal) = (Some(epoch), None, None);
                 self.core.soil_all();
             }
             Ended::Epoch(Err(error)) => {
-                tracing::warn!(%error, "the leader's epoch cannot begin");
-                self.refusal = (!matches!(error, StoreError::Conflict { .. })).then(|| error.to_string());
+                let refusal = (!matches!(error, StoreError::Conflict { .. })).then(|| error.to_string());
+                // It is tried for as long as a store is away.
+                if refusal.is_none() || self.refusal != refusal {
+                    tracing::warn!(%error, "the leader's epoch cannot begin");
+                }
+                self.refusal = refusal;
                 self.backoff.failed();
             }
             Ended::Confirm(_, Ok(_)) => self.backoff.worked(),
@@ -180,8 +184,11 @@ impl Runner {
             StoreError::Denied(_) => {
                 self.requeue(steps);
                 self.backoff.failed();
-                self.refusal = Some(error.to_string());
-                tracing::error!(%error, "the store does not let this registrar write");
+                let refusal = Some(error.to_string());
+                if self.refusal != refusal {
+                    tracing::error!(%error, "the store does not let this registrar write");
+                }
+                self.refusal = refusal;
             }
         }
     }

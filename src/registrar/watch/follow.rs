@@ -59,6 +59,8 @@ enum Broken {
     Unheard,
     /// It cannot be read.
     Lost(String),
+    /// It may not be read.
+    Denied(String),
     /// A watch that was well broke off after so long.
     Off(String, Duration),
 }
@@ -81,7 +83,12 @@ impl<K: Watched> Follow<K> {
             match broken {
                 Broken::Unheard => return,
                 Broken::Lost(reason) => {
-                    if self.tell(Report::Lost(reason)).await.is_err() {
+                    if self.tell(Report::Lost { reason, is_denied: false }).await.is_err() {
+                        return;
+                    }
+                }
+                Broken::Denied(reason) => {
+                    if self.tell(Report::Lost { reason, is_denied: true }).await.is_err() {
                         return;
                     }
                 }
@@ -212,7 +219,10 @@ impl<K: Watched> Follow<K> {
 
     /// The answer's body, where it is a good one.
     async fn ask(&self, request: http::Request<Vec<u8>>, verb: &str) -> Result<Body, Broken> {
-        let lost = |error: &kube::Error| Broken::Lost(self.reason(verb, error));
+        let lost = |error: &kube::Error| match error {
+            kube::Error::Api(status) if status.code == 403 => Broken::Denied(self.reason(verb, error)),
+            _ => Broken::Lost(self.reason(verb, error)),
+        };
         let answer = self.client.send(request.map(Body::from)).await.map_err(|error| lost(&error))?;
         let code = answer.status();
         if code.is_success() {

@@ -48,6 +48,9 @@ pub enum Seen {
         kind: Kind,
         /// Why, and what would be right.
         reason: String,
+        /// Whether it is known for certain that what is missing may not be read: all of it, or all of some namespaces, and
+        /// the others were listed.
+        is_denied: bool,
     },
     /// A kind that was lost is read again; it was listed before.
     Found {
@@ -118,8 +121,8 @@ enum Report {
     Changed { name: Name, is_there: bool, change: Change, at: Instant },
     /// A list is complete.
     Listed(BTreeSet<Name>),
-    /// It cannot be read.
-    Lost(String),
+    /// It cannot be read, or may not be.
+    Lost { reason: String, is_denied: bool },
     /// It is read.
     Found,
 }
@@ -139,6 +142,8 @@ struct Known {
     names: Option<BTreeSet<Name>>,
     /// Why it cannot be read.
     lost: Option<String>,
+    /// It may not be.
+    is_denied: bool,
 }
 
 impl Line {
@@ -182,23 +187,36 @@ impl Line {
             Report::Listed(names) => {
                 part.names = Some(names);
                 let all: Option<Vec<_>> = self.parts.iter().map(|part| part.names.as_ref()).collect();
-                Some(Seen::Listed(kind, all?.into_iter().flatten().cloned().collect()))
+                match all {
+                    Some(all) => Some(Seen::Listed(kind, all.into_iter().flatten().cloned().collect())),
+                    None => self.lost().filter(|_| self.is_denied()),
+                }
             }
-            Report::Lost(reason) => {
+            Report::Lost { reason, is_denied } => {
                 if part.lost.as_ref() == Some(&reason) {
                     return None;
                 }
-                part.lost = Some(reason.clone());
-                Some(Seen::Lost { kind, reason })
+                (part.lost, part.is_denied) = (Some(reason.clone()), is_denied);
+                Some(Seen::Lost { kind, reason, is_denied: self.is_denied() })
             }
             Report::Found => {
                 part.lost.take()?;
-                match self.parts.iter().find_map(|part| part.lost.clone()) {
-                    Some(reason) => Some(Seen::Lost { kind, reason }),
-                    None => Some(Seen::Found { kind }),
-                }
+                part.is_denied = false;
+                self.lost().or(Some(Seen::Found { kind }))
             }
         }
+    }
+
+    /// What is to be said while a namespace cannot be read.
+    fn lost(&self) -> Option<Seen> {
+        let reason = self.parts.iter().find_map(|part| part.lost.clone())?;
+        Some(Seen::Lost { kind: self.kind, reason, is_denied: self.is_denied() })
+    }
+
+    /// Whether all that is not listed may not be.
+    fn is_denied(&self) -> bool {
+        self.parts.iter().any(|part| part.is_denied)
+            && self.parts.iter().all(|part| part.is_denied || part.names.is_some())
     }
 }
 

@@ -51,7 +51,7 @@ impl Follower {
                 self.world.retain(kind, &names);
                 self.listed.insert(kind);
             }
-            Seen::Lost { kind, reason } => drop(self.lost.insert(kind, reason)),
+            Seen::Lost { kind, reason, .. } => drop(self.lost.insert(kind, reason)),
             Seen::Found { kind } => drop(self.lost.remove(&kind)),
         }
         for name in &self.steady {

@@ -132,7 +132,11 @@ impl<'i> Said<'i> {
         }
         let found = world.secret(&secret);
         if found.is_none() {
-            self.error(name, format!("names the Secret {secret}, which does not exist"), converted);
+            self.error(
+                name,
+                format!("names the Secret {secret}, which does not exist or may not be read"),
+                converted,
+            );
         }
         found
     }

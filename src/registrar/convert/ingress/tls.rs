@@ -18,7 +18,7 @@ pub(super) fn put(world: &World, said: &Said<'_>, client_auth: Option<&Value>, c
         let field = format!("spec.tls[{number}].secretName");
         let mut error = |reason: String| said.field_error(&field, reason, converted);
         let Some(secret) = world.secret(&secret_name) else {
-            error(format!("names the Secret {secret_name}, which does not exist"));
+            error(format!("names the Secret {secret_name}, which does not exist or may not be read"));
             continue;
         };
         let (Some(certificate), Some(key)) = (secret.data.get("tls.crt"), secret.data.get("tls.key")) else {

@@ -27,6 +27,12 @@ async fn who_follows_writes_nothing_and_takes_over_warm() {
     scene.settled().await;
     second.until(|progress| progress.is_in_sync()).await;
     assert!(!second.progress().leading);
+    // What another does is not kept until it ends.
+    for round in 0..9 {
+        scene.see(endpoint_lists("s1", &[&format!("10.0.1.{round} ready")]));
+        scene.settled().await;
+    }
+    second.until(|progress| progress.revision == scene.store.revision() && progress.pending == 0).await;
     first.stop().await;
     scene.see(endpoint_lists("s0", &["10.0.0.2 ready"]));
     sleep(Duration::from_secs(60)).await;

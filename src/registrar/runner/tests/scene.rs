@@ -103,7 +103,12 @@ impl Scene {
 
     /// Slices cannot be read any more.
     pub(super) fn lost(&self) {
-        self.tell(Seen::Lost { kind: Kind::Slice, reason: "gone".to_owned() });
+        self.tell(Seen::Lost { kind: Kind::Slice, reason: "gone".to_owned(), is_denied: false });
+    }
+
+    /// Nobody may read Secrets.
+    pub(super) fn denied(&self) {
+        self.tell(Seen::Lost { kind: Kind::Secret, reason: "forbidden".to_owned(), is_denied: true });
     }
 
     /// The cluster is empty, which nobody is told.
@@ -147,6 +152,11 @@ impl Scene {
     }
 
     pub(super) fn start_with(&self, holder: &str, leadership: Leadership) -> Running {
+        self.start_watching(&KINDS, holder, leadership)
+    }
+
+    /// The same, which asks for these kinds.
+    pub(super) fn start_watching(&self, kinds: &[Kind], holder: &str, leadership: Leadership) -> Running {
         let (tell, seen) = mpsc::channel(100_000);
         let cluster = self.cluster.lock().unwrap();
         for change in cluster.values() {
@@ -168,7 +178,7 @@ impl Scene {
             notes: Notes::default(),
             leads: watch::Sender::new(false),
         };
-        let (runner, progress) = Runner::new(core(), parts);
+        let (runner, progress) = Runner::new(core_of(kinds), parts);
         let task = tokio::spawn(runner.run(stop.clone()));
         Running { task, stop, progress, meters, leadership }
     }
@@ -349,9 +359,15 @@ impl Store for Meddler {
     }
 }
 
+const KINDS: [Kind; 3] = [Kind::Service, Kind::Slice, Kind::Pod];
+
 pub(super) fn core() -> Core {
+    core_of(&KINDS)
+}
+
+fn core_of(kinds: &[Kind]) -> Core {
     let planner = Planner { cluster: "kubernetes".into(), seal_keys: SealKeys::none(), plain_keys: false };
-    Core::new(Classes::default(), planner, &[Kind::Service, Kind::Slice, Kind::Pod])
+    Core::new(Classes::default(), planner, kinds)
 }
 
 fn place(change: &Change) -> (Kind, Name) {
@@ -373,7 +389,7 @@ pub(super) fn lists(cluster: &BTreeMap<(Kind, Name), Change>) -> Vec<Seen> {
         let of_kind = cluster.iter().filter(|((other, _), change)| *other == kind && is_there(change));
         of_kind.map(|((_, name), _)| name.clone()).collect::<BTreeSet<_>>()
     };
-    [Kind::Service, Kind::Slice, Kind::Pod].map(|kind| Seen::Listed(kind, names(kind))).into()
+    KINDS.map(|kind| Seen::Listed(kind, names(kind))).into()
 }
 
 fn meta(name: &str, created: i64) -> Meta {

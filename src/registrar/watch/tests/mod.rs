@@ -53,7 +53,7 @@ impl Follower {
                 self.world.retain(kind, &names);
                 self.lists.push((kind, names));
             }
-            Seen::Lost { kind, reason } => {
+            Seen::Lost { kind, reason, .. } => {
                 self.lost.insert(kind, reason);
             }
             Seen::Found { kind } => assert!(self.lost.remove(&kind).is_some(), "{kind:?} was not lost"),

@@ -57,7 +57,11 @@ fn passwords_are_those_of_the_secret() {
     let wrong =
         "error auth-secret cannot be carried over: `Middleware.Users[0]` is no line of the form `NAME:HASH`";
     check_secret(&given, &[("auth", b"ann")], &[REFUSED], &[wrong]);
-    check(&given, &[REFUSED], &["error auth-secret names the Secret shop/s, which does not exist"]);
+    check(
+        &given,
+        &[REFUSED],
+        &["error auth-secret names the Secret shop/s, which does not exist or may not be read"],
+    );
     check(
         &[("auth-type", "basic"), ("auth-secret", "other/s")],
         &[REFUSED],

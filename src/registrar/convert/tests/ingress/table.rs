@@ -55,5 +55,5 @@ fn certificates_come_from_secrets() {
     let field = "error ingress/shop/web spec.tls[0].secretName names the Secret shop/s, which";
     assert!(said[0].starts_with(&format!("{field} cannot be used: ")), "{said:?}");
     let world = world(&[with_tls(plain(&[]), &[], Some("s"))]);
-    assert_eq!(notes(&converted(&world, "web")), [format!("{field} does not exist")]);
+    assert_eq!(notes(&converted(&world, "web")), [format!("{field} does not exist or may not be read")]);
 }
