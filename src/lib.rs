@@ -32,7 +32,10 @@
 //! | member, fleet | a proxy that follows a store; all of them |
 //! | served, quiet, drained, safe | every worker uses a table of the revision; no older request can still begin an attempt; nothing is open on the old side; nothing in force names it and every member has drained it |
 //! | registrar, unit | the process that keeps the store in step with Kubernetes; a part of the cluster that it converts as one |
+//! | source, owner | the object of the cluster that something comes from; the field of a stored object that names its registrar's cluster and its source |
+//! | claim, ledger | what one unit wants to stand at a key; the claims of all units, and who gets each key |
 //! | note | what the author of an object in the cluster must know: what is wrong with it, or not carried over |
+//! | epoch | the time in office of the registrar that leads, as a key of the store that each of its transactions expects |
 //! | worker, inbox | one thread with its own event loop, sockets and upstream connections; the queue by which others talk to it |
 //!
 //! # Rooms
@@ -96,6 +99,10 @@
 //!    frontend and backend they found.
 //! 6. Each worker answers its note; once all have, the revision is *served*, and who waited for it is told. Listeners
 //!    open, change or close meanwhile.
+//!
+//! A change in the cluster becomes an edit by way of the registrar: `registrar::watch` sees it, `registrar::convert`
+//! says what is to stand in the store, `registrar::plan` how that differs from what stands there, and
+//! `registrar::runner` commits it. The documentation of `registrar` tells it hop by hop.
 //!
 //! # A flip, hop by hop
 //!

@@ -6,6 +6,8 @@ use super::target::Target;
 #[cfg(feature = "kubernetes")]
 use crate::config::RegistrarSettings;
 use crate::config::{Config, Partial, SETTINGS, Setting, StoreSettings};
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::Access;
 use crate::model::RouteOrder;
 use crate::store::{EtcdAccess, Store, StoreOptions, StoreUrl, open};
 use crate::tls::SealKeys;
@@ -92,49 +94,36 @@ fn partial(matches: &ArgMatches, is_wanted: impl Fn(&Setting) -> bool) -> Partia
     partial
 }
 
-impl FromArgMatches for ProxyFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(partial(matches, is_of_proxy)))
-    }
+/// What clap needs of flags that are settings: which of them, and the argument that each makes.
+macro_rules! flags {
+    ($flags:ident, $is_wanted:path, $arg:path) => {
+        impl FromArgMatches for $flags {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Ok(Self(partial(matches, $is_wanted)))
+            }
 
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+
+        impl Args for $flags {
+            fn augment_args(command: Command) -> Command {
+                command.args(SETTINGS.iter().filter(|setting| $is_wanted(setting)).map($arg))
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                Self::augment_args(command)
+            }
+        }
+    };
 }
 
-impl Args for ProxyFlags {
-    fn augment_args(command: Command) -> Command {
-        command.args(SETTINGS.iter().filter(|setting| is_of_proxy(setting)).map(arg))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
+flags!(ProxyFlags, is_of_proxy, arg);
 
 #[cfg(feature = "kubernetes")]
-impl FromArgMatches for RegistrarFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(partial(matches, is_of_registrar)))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-#[cfg(feature = "kubernetes")]
-impl Args for RegistrarFlags {
-    fn augment_args(command: Command) -> Command {
-        command.args(SETTINGS.iter().filter(|setting| is_of_registrar(setting)).map(arg))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
+flags!(RegistrarFlags, is_of_registrar, arg);
 
 fn is_of_proxy(setting: &Setting) -> bool {
     setting.table != "registrar"
@@ -150,42 +139,26 @@ fn is_of_cluster(setting: &Setting) -> bool {
     ["kubeconfig", "kube-context", "namespace", "ingress-class", "plain-keys"].contains(&setting.flag)
 }
 
+/// Who looks at a cluster only reads it.
 #[cfg(feature = "kubernetes")]
-impl FromArgMatches for ClusterFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(partial(matches, is_of_cluster)))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
+fn cluster_arg(setting: &'static Setting) -> Arg {
+    match setting.flag {
+        "namespace" => arg(setting).help("Namespace that is looked at; default: all (repeatable)"),
+        "ingress-class" => {
+            arg(setting).help("Class whose Ingresses are looked at; default: nginx (repeatable)")
+        }
+        _ => arg(setting),
     }
 }
 
 #[cfg(feature = "kubernetes")]
-impl Args for ClusterFlags {
-    fn augment_args(command: Command) -> Command {
-        let told = |setting: &'static Setting| match setting.flag {
-            "namespace" => arg(setting).help("Namespace that is looked at; default: all (repeatable)"),
-            "ingress-class" => {
-                arg(setting).help("Class whose Ingresses are looked at; default: nginx (repeatable)")
-            }
-            _ => arg(setting),
-        };
-        command.args(SETTINGS.iter().filter(|setting| is_of_cluster(setting)).map(told))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
+flags!(ClusterFlags, is_of_cluster, cluster_arg);
 
 #[cfg(feature = "kubernetes")]
 impl ClusterFlags {
     /// The settings with these flags in front.
     pub(super) fn settings(&self, context: &Context<'_, '_>) -> anyhow::Result<RegistrarSettings> {
-        // As for all verbs, FLIPGATE_ADMIN may be a URL.
-        Ok(context.settings(self.0.clone(), |name| name != "FLIPGATE_ADMIN")?.registrar)
+        registrar_settings(&self.0, context)
     }
 }
 
@@ -197,34 +170,26 @@ fn is_of_doctor(setting: &Setting) -> bool {
 }
 
 #[cfg(feature = "kubernetes")]
-impl FromArgMatches for DoctorFlags {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(partial(matches, is_of_doctor)))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-#[cfg(feature = "kubernetes")]
-impl Args for DoctorFlags {
-    fn augment_args(command: Command) -> Command {
-        command.args(SETTINGS.iter().filter(|setting| is_of_doctor(setting)).map(arg))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
+flags!(DoctorFlags, is_of_doctor, arg);
 
 #[cfg(feature = "kubernetes")]
 impl DoctorFlags {
     /// The settings with these flags in front.
     pub(super) fn settings(&self, context: &Context<'_, '_>) -> anyhow::Result<RegistrarSettings> {
-        Ok(context.settings(self.0.clone(), |name| name != "FLIPGATE_ADMIN")?.registrar)
+        registrar_settings(&self.0, context)
     }
+}
+
+#[cfg(feature = "kubernetes")]
+fn registrar_settings(flags: &Partial, context: &Context<'_, '_>) -> anyhow::Result<RegistrarSettings> {
+    // As for all verbs, FLIPGATE_ADMIN may be a URL.
+    Ok(context.settings(flags.clone(), |name| name != "FLIPGATE_ADMIN")?.registrar)
+}
+
+/// Which cluster is meant.
+#[cfg(feature = "kubernetes")]
+pub(super) fn access(settings: &RegistrarSettings) -> Access {
+    Access { kubeconfig: settings.kubeconfig.clone(), context: settings.context.clone() }
 }
 
 fn is_of_target(setting: &Setting) -> bool {

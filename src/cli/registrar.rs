@@ -1,12 +1,12 @@
 //! `flipgate registrar`: keep the store in step with Kubernetes.
 
 use super::context::{Context, Exit};
-use super::flags::{RegistrarFlags, open_store};
+use super::flags::{RegistrarFlags, access, open_store};
 use super::proxy::Signals;
 use crate::admin;
 use crate::config::{Config, RegistrarSettings};
 use crate::kubernetes::lease::{self, Hold, Timings, unique_holder};
-use crate::kubernetes::{Access, Name, Target};
+use crate::kubernetes::{Name, Target};
 use crate::registrar::convert::Classes;
 use crate::registrar::events::Events;
 use crate::registrar::metrics::Meters;
@@ -54,11 +54,7 @@ impl Registrar {
         let store = open_store(&config.store)?;
         let planner = planner(&config)?;
         let addresses = addresses(&config.registrar)?;
-        let access = Access {
-            kubeconfig: config.registrar.kubeconfig.clone(),
-            context: config.registrar.context.clone(),
-        };
-        let target = Target::find(&access).await?;
+        let target = Target::find(&access(&config.registrar)).await?;
         let client = target.client()?;
         let format = if config.log.json { LogFormat::Json } else { LogFormat::Text };
         logs::init(format, &config.log.level)?;

@@ -1,7 +1,8 @@
 //! What `--health` answers.
 
 use super::metrics::Meters;
-use super::notes::{Notes, problems};
+use super::note::problems;
+use super::notes::Notes;
 use super::progress::Progress;
 use crate::telemetry::metrics::CONTENT_TYPE;
 use axum::http::{StatusCode, header};

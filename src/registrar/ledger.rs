@@ -5,10 +5,11 @@
 //! a note. Whoever gets it stands in the object's `Owner`. A unit that cannot say what it wants keeps what stands there,
 //! unless another can.
 
-use super::convert::{Converted, Desired, Note};
+use super::convert::{Converted, Desired};
+use super::note::Note;
 use super::remarks::Remarks;
 use super::unit::{Source, Unit};
-use crate::model::{ObjectKey, Severity};
+use crate::model::{KeyPairSource, ObjectKey, Severity};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -213,12 +214,21 @@ impl Want {
     /// Whether both are the same to a reader of JSON.
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Value(one), Self::Value(two)) => {
-                let read = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
-                one == two || read(one) == read(two)
-            }
+            (Self::Value(one), Self::Value(two)) => one == two || is_same(one, two),
             (one, two) => one == two,
         }
+    }
+}
+
+impl WantedCertificate {
+    /// The host's value with a key pair. It is for a store, never for an answer or a log.
+    pub fn with_pair(&self, pair: &KeyPairSource) -> Map<String, Value> {
+        let mut value = self.value.clone();
+        let settings = value.entry("Settings").or_insert_with(|| Map::new().into());
+        if let Some(settings) = settings.as_object_mut() {
+            settings.insert("KeyPair".into(), pair.to_value());
+        }
+        value
     }
 }
 
@@ -226,6 +236,12 @@ impl std::fmt::Debug for WantedCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "WantedCertificate({})", self.secret)
     }
+}
+
+/// Whether two texts are the same to a reader of JSON.
+pub(super) fn is_same(one: &[u8], two: &[u8]) -> bool {
+    let read = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
+    read(one).is_some_and(|one| Some(one) == read(two))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the authors of the cluster's objects must know, by object.
 
-use super::convert::Note;
+use super::note::Note;
 use super::unit::Source;
 use crate::model::Severity;
 use std::collections::{BTreeMap, BTreeSet};

@@ -346,5 +346,4 @@ fn note<K: Ord>(index: &mut Index<K>, key: K, name: &Name, is_there: bool) {
 }
 
 #[cfg(test)]
-#[path = "world_tests.rs"]
 mod tests;

@@ -3,8 +3,9 @@
 use super::access::{self, Right};
 use super::networks::PodNetwork;
 use super::report::{Check, Grade};
+use crate::cli::flags;
 use crate::config::RegistrarSettings;
-use crate::kubernetes::{Access, ConnectError, Target, explain};
+use crate::kubernetes::{ConnectError, Target, explain};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
@@ -26,19 +27,20 @@ const NODES_MAX: u32 = 5_000;
 
 /// Looks at the cluster that is meant, if any is.
 pub(super) async fn look(settings: &RegistrarSettings, checks: &mut Vec<Check>) -> Vec<PodNetwork> {
-    let access = Access { kubeconfig: settings.kubeconfig.clone(), context: settings.context.clone() };
-    let (target, client) =
-        match Target::find(&access).await.and_then(|it| it.client().map(|client| (it, client))) {
-            Ok(found) => found,
-            Err(error @ ConnectError::Nothing(_)) => {
-                checks.push(Check::new(Grade::Skipped, "kubernetes", error.to_string()));
-                return Vec::new();
-            }
-            Err(error) => {
-                checks.push(Check::new(Grade::Failed, "kubernetes", error.to_string()));
-                return Vec::new();
-            }
-        };
+    let (target, client) = match Target::find(&flags::access(settings))
+        .await
+        .and_then(|it| it.client().map(|client| (it, client)))
+    {
+        Ok(found) => found,
+        Err(error @ ConnectError::Nothing(_)) => {
+            checks.push(Check::new(Grade::Skipped, "kubernetes", error.to_string()));
+            return Vec::new();
+        }
+        Err(error) => {
+            checks.push(Check::new(Grade::Failed, "kubernetes", error.to_string()));
+            return Vec::new();
+        }
+    };
     let answer = answers(&target, &client).await;
     let is_well = answer.grade == Grade::Ok;
     checks.push(answer);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 /// One frontend to be.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rule {
+pub(super) struct Rule {
     /// Its id in the store.
     pub id: FrontendId,
     /// Which requests are its own.
@@ -28,7 +28,7 @@ pub struct Rule {
 
 /// Which requests are a rule's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Matches {
+pub(super) enum Matches {
     /// An expression as its author wrote it.
     Expression(String),
     /// A host and a path.
@@ -42,7 +42,7 @@ pub enum Matches {
 
 /// Which paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathMatch {
+pub(super) enum PathMatch {
     /// All.
     Any,
     /// This one.
@@ -53,7 +53,7 @@ pub enum PathMatch {
 
 /// One middleware to be, a frontend's own.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Filter {
+pub(super) struct Filter {
     /// Its id below the frontend.
     pub id: &'static str,
     /// `Type`, as in the store.
@@ -66,7 +66,7 @@ pub struct Filter {
 
 /// A backend with its share of the requests.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BackendRef {
+pub(super) struct BackendRef {
     /// Its id.
     pub id: BackendId,
     /// Its share of the requests that no pin decides; 0 beside pins: none, and no part for it.
@@ -77,14 +77,25 @@ pub struct BackendRef {
 
 impl BackendRef {
     /// All requests.
-    pub fn whole(id: BackendId) -> Self {
+    pub(super) fn whole(id: BackendId) -> Self {
         Self { id, weight: 1, pins: Vec::new() }
+    }
+}
+
+impl Filter {
+    /// The middleware as it is stored.
+    pub(super) fn into_value(self) -> Map<String, Value> {
+        Map::from_iter([
+            ("Type".to_owned(), self.kind.into()),
+            ("Priority".to_owned(), self.priority.into()),
+            ("Middleware".to_owned(), self.spec.into()),
+        ])
     }
 }
 
 impl Rule {
     /// A rule that sends all of its requests to one backend.
-    pub fn new(id: FrontendId, matches: Matches, backend: BackendId) -> Self {
+    pub(super) fn new(id: FrontendId, matches: Matches, backend: BackendId) -> Self {
         Self {
             id,
             matches,
@@ -99,7 +110,7 @@ impl Rule {
 
     /// Wants the frontend and its middlewares. `PassHostHeader` is true unless the settings say otherwise: servers in a
     /// cluster are written for the host that clients ask for.
-    pub fn put(self, converted: &mut Converted) {
+    pub(super) fn put(self, converted: &mut Converted) {
         let mut value = Map::new();
         value.insert("Type".into(), "http".into());
         match self.backends.as_slice() {
@@ -126,11 +137,7 @@ impl Rule {
         for filter in self.filters {
             let Ok(id) = MiddlewareId::try_from(filter.id) else { continue };
             let key = ObjectKey::OwnMiddleware(self.id.clone(), id);
-            let mut value = Map::new();
-            value.insert("Type".into(), filter.kind.into());
-            value.insert("Priority".into(), filter.priority.into());
-            value.insert("Middleware".into(), filter.spec.into());
-            converted.put(key, value);
+            converted.put(key, filter.into_value());
         }
     }
 }
@@ -146,7 +153,7 @@ fn parts(backend: &BackendRef) -> impl Iterator<Item = Value> + '_ {
 
 impl Matches {
     /// As in the field `Route`.
-    pub fn expression(&self) -> String {
+    pub(super) fn expression(&self) -> String {
         let Self::Place { host, path } = self else {
             let Self::Expression(text) = self else { return String::new() };
             return text.clone();
@@ -164,6 +171,6 @@ impl Matches {
 }
 
 /// A string literal of the expression language.
-pub fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if text.contains('`') { format!("{text:?}") } else { format!("`{text}`") }
 }

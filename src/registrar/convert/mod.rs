@@ -14,6 +14,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use super::note::Note;
 use super::unit::{Source, Unit};
 use super::world::World;
 use crate::model::{ObjectKey, Severity};
@@ -52,19 +53,6 @@ pub enum Desired {
         /// Where it comes from, for problems.
         secret: Source,
     },
-}
-
-/// What is wrong with an object of the cluster, or not carried over.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Note {
-    /// Which object.
-    pub about: Source,
-    /// The annotation or field: `spec.rules[0].http.paths[1]`, `nginx.ingress.kubernetes.io/lua-resty-waf`.
-    pub field: Box<str>,
-    /// What is wrong, and what would be right, as a predicate that follows the field.
-    pub reason: Box<str>,
-    /// `error`: the object, or this part of it, is not in the store; `warning`: it is, without this.
-    pub severity: Severity,
 }
 
 /// What a unit wants to stand in the store now. A unit that is gone wants nothing.

@@ -1,6 +1,6 @@
 //! Which Events are due. Pure: notes and the time in, Events out.
 
-use crate::registrar::convert::Note;
+use crate::registrar::Note;
 use crate::registrar::notes::{Finder, Said};
 use crate::registrar::unit::Source;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,7 @@ pub(super) struct Told {
 
 /// What stands, what was told of it, and what is to be told.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct Agenda {
     /// By who found it out, as it was last told to us.
     standing: BTreeMap<(Finder, Source), BTreeSet<Note>>,
     /// How many say so.
@@ -80,7 +80,7 @@ pub(super) struct Ledger {
     leads: bool,
 }
 
-impl Ledger {
+impl Agenda {
     /// This process leads now, or another one. Who takes over tells everything that stands; Events that are there
     /// already are told from new ones by their names.
     pub(super) fn lead(&mut self, leads: bool, now: Instant) {
@@ -250,81 +250,81 @@ mod tests {
     }
 
     /// Everything that is due by then, as text.
-    fn told(ledger: &mut Ledger, now: Instant) -> Vec<String> {
+    fn told(agenda: &mut Agenda, now: Instant) -> Vec<String> {
         let line = |told: Told| format!("{} {}: {}", told.about, told.reason.as_str(), told.text);
-        std::iter::from_fn(|| ledger.next(now)).map(line).collect()
+        std::iter::from_fn(|| agenda.next(now)).map(line).collect()
     }
 
     #[test]
     fn a_note_is_told_once_while_it_stands() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut ledger = Ledger::default();
-        ledger.lead(true, start);
+        let mut agenda = Agenda::default();
+        agenda.lead(true, start);
         let (a, b) = (note("web", "a", Severity::Warning), note("web", "b", Severity::Warning));
         let bad = note("web", "spec", Severity::Error);
-        ledger.take(said("web", &[a.clone(), b.clone(), bad.clone()]), start);
-        assert_eq!(told(&mut ledger, at(1)), [""; 0]);
-        assert_eq!(ledger.next_at(), Some(at(2)));
+        agenda.take(said("web", &[a.clone(), b.clone(), bad.clone()]), start);
+        assert_eq!(told(&mut agenda, at(1)), [""; 0]);
+        assert_eq!(agenda.next_at(), Some(at(2)));
         assert_eq!(
-            told(&mut ledger, at(2)),
+            told(&mut agenda, at(2)),
             [
                 "ingress/shop/web Invalid: spec is not known",
                 "ingress/shop/web NotCarriedOver: a is not known; b is not known"
             ]
         );
         let c = note("web", "c", Severity::Warning);
-        ledger.take(said("web", &[a.clone(), c.clone()]), at(3));
-        assert_eq!(told(&mut ledger, at(9)), ["ingress/shop/web NotCarriedOver: c is not known"]);
+        agenda.take(said("web", &[a.clone(), c.clone()]), at(3));
+        assert_eq!(told(&mut agenda, at(9)), ["ingress/shop/web NotCarriedOver: c is not known"]);
         // Another finder says the same.
-        ledger.take(vec![((Finder::Status, source("web")), [c.clone()].into())], at(9));
-        ledger.take(said("web", &[]), at(9));
-        assert_eq!(told(&mut ledger, at(20)), [""; 0]);
-        ledger.take(vec![((Finder::Status, source("web")), BTreeSet::new())], at(20));
-        assert_eq!(told(&mut ledger, at(30)), ["ingress/shop/web Synced: Nothing is wrong with it any more"]);
-        assert_eq!(ledger.next_at(), None);
-        ledger.take(said("web", &[bad]), at(30));
-        assert_eq!(told(&mut ledger, at(40)), ["ingress/shop/web Invalid: spec is not known"]);
+        agenda.take(vec![((Finder::Status, source("web")), [c.clone()].into())], at(9));
+        agenda.take(said("web", &[]), at(9));
+        assert_eq!(told(&mut agenda, at(20)), [""; 0]);
+        agenda.take(vec![((Finder::Status, source("web")), BTreeSet::new())], at(20));
+        assert_eq!(told(&mut agenda, at(30)), ["ingress/shop/web Synced: Nothing is wrong with it any more"]);
+        assert_eq!(agenda.next_at(), None);
+        agenda.take(said("web", &[bad]), at(30));
+        assert_eq!(told(&mut agenda, at(40)), ["ingress/shop/web Invalid: spec is not known"]);
     }
 
     #[test]
     fn what_passes_quickly_is_not_told() {
         let start = Instant::now();
-        let mut ledger = Ledger::default();
-        ledger.lead(true, start);
-        ledger.take(said("web", &[note("web", "a", Severity::Error)]), start);
-        ledger.take(said("web", &[]), start + Duration::from_secs(1));
-        assert_eq!(ledger.next_at(), None);
-        assert_eq!(told(&mut ledger, start + Duration::from_secs(9)), [""; 0]);
+        let mut agenda = Agenda::default();
+        agenda.lead(true, start);
+        agenda.take(said("web", &[note("web", "a", Severity::Error)]), start);
+        agenda.take(said("web", &[]), start + Duration::from_secs(1));
+        assert_eq!(agenda.next_at(), None);
+        assert_eq!(told(&mut agenda, start + Duration::from_secs(9)), [""; 0]);
     }
 
     #[test]
     fn only_who_leads_tells_and_then_everything() {
         let start = Instant::now();
         let later = start + Duration::from_secs(9);
-        let mut ledger = Ledger::default();
-        ledger.take(said("web", &[note("web", "a", Severity::Error)]), start);
-        assert_eq!(ledger.next_at(), None);
-        ledger.lead(true, start);
-        assert_eq!(told(&mut ledger, later).len(), 1);
-        ledger.lead(false, later);
-        ledger.take(said("web", &[]), later);
-        assert_eq!(told(&mut ledger, later + SETTLE), [""; 0]);
+        let mut agenda = Agenda::default();
+        agenda.take(said("web", &[note("web", "a", Severity::Error)]), start);
+        assert_eq!(agenda.next_at(), None);
+        agenda.lead(true, start);
+        assert_eq!(told(&mut agenda, later).len(), 1);
+        agenda.lead(false, later);
+        agenda.take(said("web", &[]), later);
+        assert_eq!(told(&mut agenda, later + SETTLE), [""; 0]);
     }
 
     #[test]
     fn what_could_not_be_written_is_due_again_if_it_stands() {
         let start = Instant::now();
-        let mut ledger = Ledger::default();
-        ledger.lead(true, start);
-        ledger.take(said("web", &[note("web", "a", Severity::Error)]), start);
-        let event = ledger.next(start + SETTLE).unwrap();
-        ledger.put_back(event, start + Duration::from_secs(60));
-        assert_eq!(ledger.next_at(), Some(start + Duration::from_secs(60)));
-        let event = ledger.next(start + Duration::from_secs(60)).unwrap();
-        ledger.take(said("web", &[]), start + Duration::from_secs(61));
-        ledger.put_back(event, start + Duration::from_secs(62));
-        assert!(ledger.due.is_empty());
+        let mut agenda = Agenda::default();
+        agenda.lead(true, start);
+        agenda.take(said("web", &[note("web", "a", Severity::Error)]), start);
+        let event = agenda.next(start + SETTLE).unwrap();
+        agenda.put_back(event, start + Duration::from_secs(60));
+        assert_eq!(agenda.next_at(), Some(start + Duration::from_secs(60)));
+        let event = agenda.next(start + Duration::from_secs(60)).unwrap();
+        agenda.take(said("web", &[]), start + Duration::from_secs(61));
+        agenda.put_back(event, start + Duration::from_secs(62));
+        assert!(agenda.due.is_empty());
     }
 
     #[test]
@@ -334,11 +334,11 @@ mod tests {
             let many: Vec<Note> = (0..count)
                 .map(|index| note("web", &format!("field-{index:02}"), Severity::Warning))
                 .collect();
-            let mut ledger = Ledger::default();
-            ledger.lead(true, start);
-            ledger.take(said("web", &many), start);
-            let told = told(&mut ledger, start + SETTLE);
-            assert_eq!(ledger.next_at(), None);
+            let mut agenda = Agenda::default();
+            agenda.lead(true, start);
+            agenda.take(said("web", &many), start);
+            let told = told(&mut agenda, start + SETTLE);
+            assert_eq!(agenda.next_at(), None);
             told
         };
         let all = told(60);

@@ -7,12 +7,12 @@
 
 mod due;
 
+use super::digest::short_digest;
 use super::notes::Notes;
-use super::pace::{Pace, back_off, only};
+use super::pace::{GUEST, Pace, Refusal, in_time, only};
 use super::unit::Source;
 use crate::kubernetes::Name;
-use aws_lc_rs::digest;
-use due::{Ledger, Reason, Told};
+use due::{Agenda, Reason, Told};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Secret, Service};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -23,15 +23,11 @@ use kube::core::{ApiResource, PartialObjectMeta};
 use kube::{Api, Client};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 /// `reportingController` of all Events.
 pub const CONTROLLER: &str = "flipgate.io/registrar";
-
-/// Longest time for one request to the API.
-const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 /// Longest name that is kept of an object within an Event's own, of which the API takes 253 bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -54,17 +50,6 @@ pub struct Events {
     forbidden: bool,
 }
 
-/// What became of an Event.
-enum Fate {
-    Written,
-    /// There is nobody to tell it to, or it cannot be told.
-    Dropped,
-    /// The API may take it later.
-    Later(kube::Error),
-    /// The API did not answer in time.
-    Silent,
-}
-
 impl Events {
     /// `instance` tells this registrar from others of its kind: the name under which it holds the lease.
     pub fn new(client: Client, notes: Notes, leads: watch::Receiver<bool>, instance: &str) -> Self {
@@ -77,16 +62,16 @@ impl Events {
     pub async fn run(mut self) {
         let mut version = self.notes.subscribe();
         version.mark_changed();
-        let mut ledger = Ledger::default();
+        let mut agenda = Agenda::default();
         let mut pace = Pace::new(Instant::now());
         let (mut not_before, mut failures) = (Instant::now(), 0);
         loop {
-            ledger.lead(*self.leads.borrow_and_update(), Instant::now());
-            let at = ledger.next_at().map(|at| at.max(not_before));
+            agenda.lead(*self.leads.borrow_and_update(), Instant::now());
+            let at = agenda.next_at().map(|at| at.max(not_before));
             tokio::select! {
                 // Both ends live as long as `self` and whoever holds the lease.
                 changed = version.changed() => match changed {
-                    Ok(()) => ledger.take(self.notes.take_changed(), Instant::now()),
+                    Ok(()) => agenda.take(self.notes.take_changed(), Instant::now()),
                     Err(_) => return,
                 },
                 changed = self.leads.changed() => if changed.is_err() { return },
@@ -95,54 +80,51 @@ impl Events {
                         not_before = Instant::now() + wait;
                         continue;
                     }
-                    let Some(told) = ledger.next(Instant::now()) else { continue };
-                    let error = match self.tell(&told).await {
-                        Fate::Written | Fate::Dropped => {
-                            failures = 0;
-                            continue;
+                    let Some(told) = agenda.next(Instant::now()) else { continue };
+                    match self.tell(&told).await {
+                        Ok(()) => failures = 0,
+                        Err(error) => {
+                            not_before = Instant::now() + GUEST.after(failures, rand::random());
+                            failures += 1;
+                            tracing::debug!(about = %told.about, error, "an Event was not written; it is tried again");
+                            agenda.put_back(told, not_before);
                         }
-                        Fate::Later(error) => error.to_string(),
-                        Fate::Silent => format!("no answer within {REQUEST_MAX:?}"),
-                    };
-                    failures += 1;
-                    not_before = Instant::now() + back_off(failures);
-                    tracing::debug!(about = %told.about, error, "an Event was not written; it is tried again");
-                    ledger.put_back(told, not_before);
+                    }
                 }
             }
         }
     }
 
-    async fn tell(&mut self, told: &Told) -> Fate {
-        match timeout(REQUEST_MAX, self.write(told)).await {
-            Err(_) => Fate::Silent,
-            Ok(Ok(fate)) => fate,
-            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
+    /// Writes an Event, or lets it be. An error is one that is to be tried again.
+    async fn tell(&mut self, told: &Told) -> Result<(), String> {
+        match in_time(self.write(told)).await {
+            Ok(()) => Ok(()),
+            Err(Refusal::Forbidden(reason)) => {
                 if !std::mem::replace(&mut self.forbidden, true) {
                     tracing::warn!(
-                        reason = status.message,
+                        reason,
                         "Events cannot be written; allow `create` and `patch` of events in events.k8s.io"
                     );
                 }
-                Fate::Dropped
+                Ok(())
             }
-            // What is wrong with the Event itself stays wrong.
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 404 | 422) => {
-                tracing::debug!(about = %told.about, reason = status.message, "an Event was refused");
-                Fate::Dropped
+            Err(Refusal::Final(reason)) => {
+                tracing::debug!(about = %told.about, reason, "an Event was refused");
+                Ok(())
             }
-            Ok(Err(error)) => Fate::Later(error),
+            Err(Refusal::Later(reason)) => Err(reason),
         }
     }
 
-    async fn write(&mut self, told: &Told) -> Result<Fate, kube::Error> {
-        let Some((resource, name)) = object(&told.about) else { return Ok(Fate::Dropped) };
+    /// There may be nobody to tell it to.
+    async fn write(&mut self, told: &Told) -> Result<(), kube::Error> {
+        let Some((resource, name)) = object(&told.about) else { return Ok(()) };
         let objects: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &name.namespace, &resource);
         let uid = match objects.list_metadata(&only(&name.name)).await {
             Ok(found) => match found.items.into_iter().next() {
                 Some(PartialObjectMeta { metadata, .. }) => metadata.uid,
-                None => return Ok(Fate::Dropped),
+                None => return Ok(()),
             },
             // Without it `kubectl get events` still shows the Event.
             Err(kube::Error::Api(status)) if status.is_forbidden() => None,
@@ -161,7 +143,7 @@ impl Events {
             }
             Err(error) => return Err(error),
         }
-        Ok(Fate::Written)
+        Ok(())
     }
 
     fn event(&self, told: &Told, resource: &ApiResource, name: &Name, uid: Option<String>) -> Event {
@@ -217,14 +199,9 @@ fn object(source: &Source) -> Option<(ApiResource, &Name)> {
 
 /// The same for the same words about the same object.
 fn event_name(name: &Name, uid: Option<&str>, reason: Reason, text: &str) -> String {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in [uid.unwrap_or_default(), reason.as_str(), text] {
-        context.update(part.as_bytes());
-        context.update(&[0]);
-    }
-    let hash: String = context.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let parts = [uid.unwrap_or_default(), "\0", reason.as_str(), "\0", text, "\0"];
     let base: String = name.name.chars().take(NAME_BYTES_MAX).collect();
-    format!("{}.{hash}", base.trim_end_matches(['.', '-']))
+    format!("{}.{}", base.trim_end_matches(['.', '-']), short_digest(parts))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 use super::*;
 use crate::model::Severity;
-use crate::registrar::convert::Note;
+use crate::registrar::Note;
 use crate::registrar::mock::{MockApi, until};
 use crate::registrar::notes::Finder;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses";

@@ -8,9 +8,9 @@ mod seal;
 
 pub use pack::pack;
 
-use super::convert::Note;
 use super::image::{Image, Standing};
-use super::ledger::{Want, Wanted};
+use super::ledger::{Want, Wanted, is_same};
+use super::note::Note;
 use super::unit::Source;
 use crate::model::{
     Backend, BackendId, Finding, OWNER, Object, ObjectKey, Severity, Strictness, VALUE_BYTES_MAX,
@@ -213,11 +213,6 @@ fn with_owner(object: &[u8], owner: &str) -> Vec<u8> {
     text.extend_from_slice(fields);
     text.extend_from_slice(format!("{comma}\"{OWNER}\":{owner}}}").as_bytes());
     text
-}
-
-fn is_same(one: &[u8], two: &[u8]) -> bool {
-    let read = |text: &[u8]| serde_json::from_slice::<Value>(text).ok();
-    read(one).is_some_and(|one| Some(one) == read(two))
 }
 
 /// The object, if it would be in force.

@@ -1,9 +1,9 @@
 //! Certificates on their way into the store. Sealing gives another text every time, so what is stored is opened and
 //! compared.
 
-use super::{Planner, is_same};
+use super::Planner;
 use crate::model::{KeyPairSource, OWNER, Object, ObjectKey, Strictness};
-use crate::registrar::ledger::WantedCertificate;
+use crate::registrar::ledger::{WantedCertificate, is_same};
 use crate::tls::{Certificate, SealKeys};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -61,11 +61,7 @@ impl Planner {
                         readable"
                 .to_owned());
         };
-        let mut value = host.value.clone();
-        let settings = value.entry(SETTINGS).or_insert_with(|| Map::new().into());
-        if let Some(settings) = settings.as_object_mut() {
-            settings.insert(KEY_PAIR.into(), pair.to_value());
-        }
+        let mut value = host.with_pair(&pair);
         value.insert(OWNER.into(), owner.into());
         Ok(Value::Object(value).to_string().into_bytes())
     }

@@ -3,7 +3,7 @@
 use crate::control::image::{Confirmation, Now};
 use crate::model::{ObjectKey, Revision, Severity};
 use crate::registrar::convert::ingress::is_ours;
-use crate::registrar::convert::{Classes, Note, convert};
+use crate::registrar::convert::{Classes, convert};
 use crate::registrar::hold::Holds;
 use crate::registrar::image::{Image, Touched};
 use crate::registrar::ledger::Ledger;
@@ -11,7 +11,7 @@ use crate::registrar::plan::{Planner, Step, pack};
 use crate::registrar::status::Statuses;
 use crate::registrar::watch::Seen;
 use crate::registrar::world::{Kind, World};
-use crate::registrar::{Source, Unit};
+use crate::registrar::{Note, Source, Unit};
 use crate::store::Event;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;

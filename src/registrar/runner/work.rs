@@ -5,6 +5,7 @@ use crate::control::confirm;
 use crate::control::image::Confirmation;
 use crate::model::Revision;
 use crate::registrar::epoch::Epoch;
+use crate::registrar::pace::Pauses;
 use crate::registrar::plan::{Act, Step};
 use crate::store::{Area, Expected, LeaseChoice, Operation, Store, StoreError, Transaction};
 use futures_util::FutureExt;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// The shortest and the longest wait after something failed.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// After something failed at the store.
+const PAUSES: Pauses = Pauses { least: Duration::from_millis(100), most: Duration::from_secs(10) };
 /// So many conflicts in a row, and the store is listed afresh.
 const CONFLICTS_MAX: u32 = 5;
 
@@ -98,10 +99,8 @@ impl Backoff {
     }
 
     fn failed(&mut self) -> u32 {
-        let (least, most) = BACKOFF;
-        let wait = least.saturating_mul(1 << self.failures.min(10)).min(most);
+        self.until = Some(Instant::now() + PAUSES.after(self.failures, rand::random()));
         self.failures = self.failures.saturating_add(1);
-        self.until = Some(Instant::now() + wait.mul_f64(rand::random_range(0.5..1.0)));
         self.failures
     }
 

@@ -33,6 +33,12 @@ impl Secret {
             data: data.collect(),
         })
     }
+
+    /// The certificates of authorities in `ca.crt`, if there are any: PEM.
+    pub fn authorities(&self) -> Option<&str> {
+        let text = self.data.get("ca.crt").and_then(|pem| std::str::from_utf8(pem).ok());
+        text.filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----"))
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -1,15 +1,12 @@
 //! Addresses that clients reach the edge at, as the status of an Ingress tells them.
 
+use crate::model::is_host_name;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Most addresses of one Ingress.
-pub const ADDRESSES_MAX: usize = 16;
-/// Longest host name, in bytes.
-const HOST_BYTES_MAX: usize = 253;
-/// Longest part of a host name between dots, in bytes.
-const LABEL_BYTES_MAX: usize = 63;
+const ADDRESSES_MAX: usize = 16;
 
 /// `--write-status`: addresses and host names, sorted, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,18 +77,9 @@ fn address(text: &str) -> Result<Address, String> {
     ))
 }
 
-/// Labels of letters, digits and dashes; the last is not all digits, or it would be an address that is not one.
+/// The API takes less of names than proxies do: no underscore, and no dot at the end.
 fn is_host(host: &str) -> bool {
-    let is_label = |label: &str| {
-        let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        (1..=LABEL_BYTES_MAX).contains(&label.len())
-            && label.bytes().all(is_inside)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let ends_in_digits =
-        host.rsplit('.').next().is_some_and(|label| label.bytes().all(|it| it.is_ascii_digit()));
-    host.len() <= HOST_BYTES_MAX && host.split('.').all(is_label) && !ends_in_digits
+    is_host_name(host) && !host.contains('_') && !host.ends_with('.')
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@
 
 mod address;
 
-pub use address::{ADDRESSES_MAX, Addresses};
+pub use address::Addresses;
 
-use super::convert::Note;
+use super::note::Note;
 use super::notes::{Finder, Notes};
-use super::pace::{Pace, back_off, only};
+use super::pace::{GUEST, Pace, Refusal, in_time, only};
 use super::seen;
+use super::shared::Shared;
 use super::unit::Source;
 use crate::kubernetes::Name;
 use crate::model::Severity;
@@ -20,70 +21,23 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
-
-/// Longest time for one request to the API.
-const REQUEST_MAX: Duration = Duration::from_secs(10);
+use tokio::time::{Instant, sleep_until};
 
 /// How often somebody else may write another value over ours.
 const OVERWRITTEN_MAX: u8 = 2;
 
 /// What the Ingresses that are ours tell in their status, as it was last seen. A clone is another handle of the same.
-#[derive(Debug, Clone)]
-pub struct Statuses {
-    shared: Arc<Mutex<Shared>>,
-    /// Moves on whenever something changed.
-    version: watch::Sender<u64>,
-}
+#[derive(Debug, Clone, Default)]
+pub struct Statuses(Shared<Name, Published>);
 
 /// Addresses and names, sorted.
 type Published = Box<[Box<str>]>;
 
-#[derive(Debug, Default)]
-struct Shared {
-    published: BTreeMap<Name, Published>,
-    changed: BTreeSet<Name>,
-}
-
-impl Default for Statuses {
-    fn default() -> Self {
-        Self { shared: Arc::default(), version: watch::Sender::new(0) }
-    }
-}
-
 impl Statuses {
     /// What an Ingress tells ([`Ingress::published`](super::seen::Ingress::published)); `None`: it is gone, or is not ours.
     pub fn saw(&self, ingress: &Name, published: Option<&[Box<str>]>) {
-        let mut shared = self.lock();
-        if shared.published.get(ingress).map(|before| &**before) == published {
-            return;
-        }
-        match published {
-            Some(published) => drop(shared.published.insert(ingress.clone(), published.into())),
-            None => drop(shared.published.remove(ingress)),
-        }
-        shared.changed.insert(ingress.clone());
-        drop(shared);
-        self.version.send_modify(|version| *version = version.wrapping_add(1));
-    }
-
-    /// What changed since this was last called. There is one who calls it.
-    fn take_changed(&self) -> Vec<(Name, Option<Published>)> {
-        let mut shared = self.lock();
-        let changed = std::mem::take(&mut shared.changed);
-        let now = |name: Name| {
-            let published = shared.published.get(&name).cloned();
-            (name, published)
-        };
-        changed.into_iter().map(now).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Every change is whole once the lock is free, whatever happened to its holder.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.set(ingress.clone(), published.map(Into::into));
     }
 }
 
@@ -96,7 +50,7 @@ struct Record {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum Turn {
     /// It tells what it should.
     Rest,
     /// It is to be written.
@@ -107,18 +61,18 @@ enum Step {
 
 impl Record {
     /// What to do about a status that certainly is as the API told just now.
-    fn judge(&mut self, is_ours: bool) -> Step {
+    fn judge(&mut self, is_ours: bool) -> Turn {
         if self.overwritten >= OVERWRITTEN_MAX {
-            return Step::Yield;
+            return Turn::Yield;
         }
         if !is_ours && self.was_ours {
             self.overwritten += 1;
         }
         self.was_ours = true;
         match is_ours {
-            true => Step::Rest,
-            false if self.overwritten >= OVERWRITTEN_MAX => Step::Yield,
-            false => Step::Write,
+            true => Turn::Rest,
+            false if self.overwritten >= OVERWRITTEN_MAX => Turn::Yield,
+            false => Turn::Write,
         }
     }
 }
@@ -152,7 +106,7 @@ impl StatusWriter {
 
     /// Writes what differs, for ever. Dropping it leaves everything as it stands.
     pub async fn run(mut self) {
-        let mut version = self.statuses.version.subscribe();
+        let mut version = self.statuses.0.subscribe();
         version.mark_changed();
         let mut pace = Pace::new(Instant::now());
         let (mut not_before, mut failures) = (Instant::now(), 0);
@@ -176,8 +130,8 @@ impl StatusWriter {
                     match self.settle(&name).await {
                         Ok(()) => failures = 0,
                         Err(error) => {
+                            not_before = Instant::now() + GUEST.after(failures, rand::random());
                             failures += 1;
-                            not_before = Instant::now() + back_off(failures);
                             tracing::debug!(ingress = %name, error, "a status was not written; it is tried again");
                             self.due.insert(name, not_before);
                         }
@@ -189,7 +143,7 @@ impl StatusWriter {
 
     fn take_changed(&mut self) {
         let ours = self.addresses.published();
-        for (name, published) in self.statuses.take_changed() {
+        for (name, published) in self.statuses.0.take_changed() {
             match published {
                 None => self.forget(&name),
                 Some(published) if *published == *ours => {
@@ -216,33 +170,29 @@ impl StatusWriter {
     /// wrote; what the API tells now is not.
     async fn settle(&mut self, name: &Name) -> Result<(), String> {
         let api: Api<Ingress> = Api::namespaced(self.client.clone(), &name.namespace);
-        let asked = timeout(REQUEST_MAX, api.list(&only(&name.name))).await;
-        let found = match asked.map_err(|_| format!("no answer within {REQUEST_MAX:?}"))? {
+        let found = match in_time(api.list(&only(&name.name))).await {
             Ok(found) => found.items,
-            Err(error) => return self.failed(error),
+            Err(refusal) => return self.refused(refusal),
         };
         let Some(ingress) = found.first() else { return Ok(()) };
         let there = seen::Ingress::from_api(ingress).map(|seen| seen.published).unwrap_or_default();
         let record = self.records.entry(name.clone()).or_default();
         match record.judge(there == self.addresses.published()) {
-            Step::Rest => Ok(()),
-            Step::Yield => {
+            Turn::Rest => Ok(()),
+            Turn::Yield => {
                 self.give_up(name, &there);
                 Ok(())
             }
-            Step::Write => {
+            Turn::Write => {
                 let (params, patch) = (PatchParams::default(), Patch::Merge(self.addresses.patch()));
-                let written = timeout(REQUEST_MAX, api.patch_status(&name.name, &params, &patch)).await;
-                let written = match written {
-                    Err(_) => Err(format!("no answer within {REQUEST_MAX:?}")),
-                    Ok(Ok(_)) => return Ok(()),
-                    Ok(Err(error)) => self.failed(error),
+                let Err(refusal) = in_time(api.patch_status(&name.name, &params, &patch)).await else {
+                    return Ok(());
                 };
                 // Whatever stands there, it is not what somebody wrote over ours.
                 if let Some(record) = self.records.get_mut(name) {
                     record.was_ours = false;
                 }
-                written
+                self.refused(refusal)
             }
         }
     }
@@ -262,21 +212,21 @@ impl StatusWriter {
         self.notes.replace(Finder::Status, &about, [note].into());
     }
 
-    /// An error that is to be tried again, or not.
-    fn failed(&mut self, error: kube::Error) -> Result<(), String> {
-        let kube::Error::Api(status) = &error else { return Err(error.to_string()) };
-        if status.is_forbidden() {
-            if !std::mem::replace(&mut self.forbidden, true) {
-                tracing::warn!(
-                    reason = status.message,
-                    "the status of Ingresses cannot be written; allow `patch` of ingresses/status in networking.k8s.io"
-                );
+    /// An error where it is to be tried again.
+    fn refused(&mut self, refusal: Refusal) -> Result<(), String> {
+        match refusal {
+            Refusal::Forbidden(reason) => {
+                if !std::mem::replace(&mut self.forbidden, true) {
+                    tracing::warn!(
+                        reason,
+                        "the status of Ingresses cannot be written; allow `patch` of ingresses/status in \
+                         networking.k8s.io"
+                    );
+                }
+                Ok(())
             }
-            return Ok(());
-        }
-        match status.code {
-            400 | 404 | 422 => Ok(()),
-            _ => Err(error.to_string()),
+            Refusal::Final(_) => Ok(()),
+            Refusal::Later(reason) => Err(reason),
         }
     }
 }

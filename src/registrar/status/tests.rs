@@ -1,6 +1,7 @@
 use super::*;
 use crate::registrar::mock::{MockApi, until};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const WEB: &str = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses/web";
 

@@ -1,9 +1,10 @@
 //! One kind in one namespace: list, watch, and begin anew whenever that breaks.
 
+use super::Report;
 use super::kinds::{Selectors, Watched};
 use super::read::{self, Event, Lines};
-use super::{Pauses, Report};
 use crate::kubernetes::{Name, explain};
+use crate::registrar::pace::Pauses;
 use crate::registrar::world::Change;
 use http_body_util::{BodyExt, Limited};
 use kube::Client;
@@ -99,7 +100,7 @@ impl<K: Watched> Follow<K> {
                     }
                 }
             }
-            sleep(pause(self.part.pauses, failures, rand::random())).await;
+            sleep(self.part.pauses.after(failures, rand::random())).await;
             failures = failures.saturating_add(1);
         }
     }
@@ -285,29 +286,4 @@ impl<K: Watched> Follow<K> {
 
 fn unanswered() -> Broken {
     Broken::Lost(format!("the API server does not answer within {} s", ANSWER_MAX.as_secs()))
-}
-
-/// How long to wait after so many failures in a row; `chance` from 0 to 1.
-fn pause(pauses: Pauses, failures: u32, chance: f64) -> Duration {
-    let least = pauses.least.saturating_mul(2_u32.saturating_pow(failures.min(16)));
-    least.mul_f64(1.0 + chance).min(pauses.most)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::PAUSES;
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_are_not_the_same_for_all() {
-        let check = |failures, chance, millis| {
-            assert_eq!(pause(PAUSES, failures, chance), Duration::from_millis(millis), "{failures} {chance}");
-        };
-        check(0, 0.0, 200);
-        check(0, 0.5, 300);
-        check(1, 0.0, 400);
-        check(4, 0.25, 4000);
-        check(6, 0.0, 10_000);
-        check(u32::MAX, 1.0, 10_000);
-    }
 }

@@ -11,6 +11,7 @@ mod read;
 
 use self::follow::{Follow, Part};
 use self::kinds::Watched;
+use super::pace::Pauses;
 use super::world::{Change, Kind};
 use crate::kubernetes::Name;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
@@ -64,13 +65,7 @@ const SEEN_MAX: usize = 1024;
 /// How many wait of one kind, before they are put in line.
 const REPORTS_MAX: usize = 64;
 
-/// How long a task waits after a failure: after the first, and at most.
-#[derive(Debug, Clone, Copy)]
-struct Pauses {
-    least: Duration,
-    most: Duration,
-}
-
+/// After a failure, for each task.
 const PAUSES: Pauses = Pauses { least: Duration::from_millis(200), most: Duration::from_secs(10) };
 
 /// Begins to watch, until the receiver is dropped.
@@ -104,7 +99,7 @@ fn spawn<K: Watched>(client: kube::Client, scope: &Scope, pauses: Pauses, tell: 
         _ => namespaces.into_iter().cloned().map(Some).collect(),
     };
     let (report, reports) = mpsc::channel(REPORTS_MAX);
-    let line = Line { kind: K::WHICH, parts: namespaces.iter().map(|_| Known::default()).collect(), tell };
+    let line = Line { kind: K::WHICH, parts: namespaces.iter().map(|_| Place::default()).collect(), tell };
     let mut tasks = JoinSet::new();
     for (index, namespace) in namespaces.into_iter().enumerate() {
         let part = Part { index, namespace, pod_label: scope.pod_label.clone(), pauses };
@@ -131,13 +126,13 @@ enum Report {
 struct Line {
     kind: Kind,
     /// One a namespace.
-    parts: Vec<Known>,
+    parts: Vec<Place>,
     tell: mpsc::Sender<Seen>,
 }
 
 /// What is known of one namespace.
 #[derive(Debug, Default)]
-struct Known {
+struct Place {
     /// The objects that are there; absent before the first list. Kept only where there are several namespaces.
     names: Option<BTreeSet<Name>>,
     /// Why it cannot be read.

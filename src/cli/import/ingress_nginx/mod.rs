@@ -7,11 +7,11 @@ mod weigh;
 
 use super::{Writing, finish};
 use crate::cli::context::{Context, Exit};
-use crate::cli::flags::{ClusterFlags, TargetFlags};
+use crate::cli::flags::{ClusterFlags, TargetFlags, access};
 use crate::cli::plan::plan;
 use crate::cli::target::objects;
 use crate::config::RegistrarSettings;
-use crate::kubernetes::{Access, Name, connect};
+use crate::kubernetes::{Name, connect};
 use crate::registrar::convert::Classes;
 use crate::registrar::convert::ingress::Support;
 use anyhow::anyhow;
@@ -124,9 +124,9 @@ impl IngressNginx {
         if !self.file.is_empty() {
             return Cluster::from_files(context, &self.file, namespaces);
         }
-        let access = Access { kubeconfig: settings.kubeconfig.clone(), context: settings.context.clone() };
-        let client =
-            connect(&access).await.map_err(|error| anyhow!("{error}, or name manifests with --file"))?;
+        let client = connect(&access(settings))
+            .await
+            .map_err(|error| anyhow!("{error}, or name manifests with --file"))?;
         Cluster::from_api(&client, namespaces, &self.configmap.0).await
     }
 }

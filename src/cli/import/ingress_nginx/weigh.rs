@@ -5,10 +5,10 @@ use crate::cli::document::Document;
 use crate::kubernetes::Name;
 use crate::model::{KeyPairSource, ObjectKey};
 use crate::registrar::convert::ingress::{Annotation, PREFIX, Support, is_ours};
-use crate::registrar::convert::{Classes, Converted, Desired, Note, convert};
+use crate::registrar::convert::{Classes, Converted, Desired, convert};
 use crate::registrar::ledger::{Ledger, Want};
 use crate::registrar::seen::Ingress;
-use crate::registrar::{Source, Unit};
+use crate::registrar::{Note, Source, Unit};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,8 +99,7 @@ pub(super) fn weigh(cluster: &Cluster, classes: &Classes) -> Weighed {
             Want::Certificate(host) => {
                 weighed.certificates.insert(key.clone(), host.secret.clone());
                 let (cert, private) = ((&**host.certificate).into(), (&**host.key).into());
-                let pair = KeyPairSource::Plain { cert, key: private }.to_value();
-                with_pair(host.value.clone(), pair)
+                host.with_pair(&KeyPairSource::Plain { cert, key: private }).into()
             }
             // Only a registrar knows what it wrote before.
             Want::Kept => continue,
@@ -198,12 +197,4 @@ fn leads_to(frontend: &Map<String, Value>) -> String {
     };
     let parts = frontend.get("Split").and_then(Value::as_array).into_iter().flatten();
     parts.map(part).collect::<Vec<_>>().join(", ")
-}
-
-fn with_pair(mut host: Map<String, Value>, pair: Value) -> Value {
-    let settings = host.entry("Settings").or_insert_with(|| Map::new().into());
-    if let Some(settings) = settings.as_object_mut() {
-        settings.insert("KeyPair".into(), pair);
-    }
-    host.into()
 }

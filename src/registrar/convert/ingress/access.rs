@@ -148,8 +148,7 @@ fn read_certificate(
         Some(_) => return said.unreadable("auth-tls-verify-client", "`on`, `optional` or `off`", converted),
     };
     let secret = said.secret(world, NAME, converted)?;
-    let authorities = secret.data.get("ca.crt").and_then(|pem| std::str::from_utf8(pem).ok());
-    let Some(authorities) = authorities.filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----")) else {
+    let Some(authorities) = secret.authorities() else {
         said.error(NAME, "names a Secret that has no certificates in `ca.crt`", converted);
         return None;
     };

@@ -9,8 +9,8 @@ use super::super::form::{Matches, PathMatch, quoted};
 use crate::expr::{Pattern, Route};
 use crate::kubernetes::Name;
 use crate::model::{BackendId, FrontendId};
+use crate::registrar::digest::short_digest;
 use crate::registrar::seen::{IngressPath, PathType};
-use aws_lc_rs::digest::{SHA256, digest};
 
 /// Longest id, in bytes: what is longer ends in a digest of the whole.
 const ID_BYTES_MAX: usize = 200;
@@ -230,7 +230,7 @@ pub(super) fn frontend_id(ingress: &Name, host: Option<&str>, place: &Place) -> 
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
         match path.bytes().all(is_plain) {
             true => format!("{}{end}", path.replace('/', ":")),
-            false => format!("~{}{end}", short_digest(path)),
+            false => format!("~{}{end}", short_digest([path])),
         }
     };
     let path = match place {
@@ -239,7 +239,7 @@ pub(super) fn frontend_id(ingress: &Name, host: Option<&str>, place: &Place) -> 
         Place::Prefix(path) => plain(path, ""),
         Place::Begins(text) => plain(text, "*"),
         Place::Regexp { text, .. } => {
-            format!("~{:04}-{}", 9_999_usize.saturating_sub(text.len()), short_digest(text))
+            format!("~{:04}-{}", 9_999_usize.saturating_sub(text.len()), short_digest([text.as_str()]))
         }
     };
     FrontendId::try_from(bounded(base + &path).as_str()).ok()
@@ -261,13 +261,7 @@ fn bounded(id: String) -> String {
         return id;
     }
     let start: String = id.chars().take(ID_BYTES_MAX / 2).collect();
-    format!("{start}~{}", short_digest(&id))
-}
-
-/// Eight bytes in hexadecimal.
-fn short_digest(text: &str) -> String {
-    let digest = digest(&SHA256, text.as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    format!("{start}~{}", short_digest([id.as_str()]))
 }
 
 #[cfg(test)]

@@ -122,13 +122,8 @@ fn limits(said: &Said<'_>, converted: &mut Converted) -> Vec<Value> {
         let id = format!("{}-{}-{name}", ingress.namespace, ingress.name);
         match (made, MiddlewareId::try_from(id.as_str())) {
             (Ok(limit), Ok(key)) => {
-                let value = json!({
-                    "Type": limit.kind, "Priority": limit.priority, "Middleware": limit.spec,
-                });
-                if let Value::Object(value) = value {
-                    converted.put(ObjectKey::SharedMiddleware(key), value);
-                    ids.push(id.into());
-                }
+                converted.put(ObjectKey::SharedMiddleware(key), limit.into_value());
+                ids.push(id.into());
             }
             (Err(reason), _) => said.error(name, reason, converted),
             (_, Err(error)) => said.error(name, error.to_string(), converted),

@@ -97,7 +97,7 @@ pub(super) fn filter(
     let (Ok(frontend), Ok(middleware)) = (FrontendId::try_from("any"), MiddlewareId::try_from(id)) else {
         return Err("has no id".to_owned());
     };
-    let value = json!({ "Type": kind, "Priority": priority, "Middleware": filter.spec });
+    let value = filter.clone().into_value().into();
     let key = ObjectKey::OwnMiddleware(frontend, middleware);
     let findings = Object::parse_value(&key, &value, Strictness::Written).findings;
     match findings.into_iter().find(|finding| finding.severity == Severity::Error) {

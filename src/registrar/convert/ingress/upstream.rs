@@ -201,8 +201,7 @@ fn read_secret(
     if !verify {
         return;
     }
-    let authorities = secret.data.get("ca.crt").and_then(|pem| std::str::from_utf8(pem).ok());
-    match authorities.filter(|pem| pem.contains("-----BEGIN CERTIFICATE-----")) {
+    match secret.authorities() {
         Some(pem) => {
             tls.insert("CA".into(), pem.into());
         }

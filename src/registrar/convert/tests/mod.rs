@@ -11,7 +11,7 @@ use crate::model::{BackendId, Object, Severity, Strictness};
 use crate::registrar::seen::{
     Endpoint, Meta, Pod, PodPort, Readiness, Service, ServicePort, Slice, SlicePort,
 };
-use crate::registrar::{Change, Unit, World};
+use crate::registrar::{Change, Note, Unit, World};
 use serde_json::{Map, Value};
 
 /// Pairs of annotations, whose names get the prefix.
@@ -132,7 +132,7 @@ fn objects(converted: &Converted) -> Value {
 
 /// `error service/shop/web flipgate.io/route is no expression`.
 fn notes(converted: &Converted) -> Vec<String> {
-    let shown = |note: &super::Note| {
+    let shown = |note: &Note| {
         let severity = match note.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
