@@ -152,7 +152,7 @@ fn sticky(said: &Said<'_>, converted: &mut Converted) -> Map<String, Value> {
         said.warning("session-cookie-path", reason, converted);
     }
     if said.flag("session-cookie-secure", converted) == Some(true) {
-        let reason = "is not carried over: the cookie has no such attribute";
+        let reason = "is so over HTTPS alone: over HTTP the cookie comes without";
         said.warning("session-cookie-secure", reason, converted);
     }
     said.word("affinity-mode", &["balanced", "persistent"], converted);
