@@ -155,6 +155,7 @@ fn rules(settings: &RegistrarSettings) -> Rules {
     Rules {
         ingress_classes: settings.ingress_classes.iter().map(|class| class.as_str().into()).collect(),
         pod_label: settings.pod_label.as_str().into(),
+        hosts: settings.hosts.iter().map(|(namespace, host)| (&**namespace, &**host)).collect(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod annotations;
 pub mod form;
+mod hosts;
 pub mod ingress;
 mod labelled;
 pub mod servers;
@@ -14,6 +15,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use hosts::Hosts;
 pub use service::put_backend;
 
 use super::unit::{Source, Unit};
@@ -30,6 +32,8 @@ pub struct Rules {
     pub ingress_classes: Vec<Box<str>>,
     /// The label by which pods join a backend: `name`.
     pub pod_label: Box<str>,
+    /// `--host-of`: the hosts that are for certain namespaces alone.
+    pub hosts: Hosts,
 }
 
 /// What one unit wants.
@@ -79,7 +83,7 @@ pub fn convert(world: &World, unit: &Unit, rules: &Rules) -> Converted {
     let mut converted = Converted::default();
     match unit {
         Unit::Labelled(backend) => labelled::convert(world, backend, &mut converted),
-        Unit::Service(name) => service::convert(world, name, &mut converted),
+        Unit::Service(name) => service::convert(world, name, &rules.hosts, &mut converted),
         Unit::Ingress(name) => ingress::convert(world, name, rules, &mut converted),
     }
     converted

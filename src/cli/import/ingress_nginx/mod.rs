@@ -137,5 +137,6 @@ fn rules(settings: &RegistrarSettings) -> Rules {
     if ingress_classes.is_empty() {
         ingress_classes.push(CLASS.into());
     }
-    Rules { ingress_classes, pod_label: settings.pod_label.as_str().into() }
+    let hosts = settings.hosts.iter().map(|(namespace, host)| (&**namespace, &**host)).collect();
+    Rules { ingress_classes, pod_label: settings.pod_label.as_str().into(), hosts }
 }

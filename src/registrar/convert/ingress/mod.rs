@@ -35,6 +35,9 @@ use upstream::Custom;
 /// Where an Ingress named its class before it had a field for it.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
+/// What is said of a host that is for other namespaces.
+const NOT_OURS: &str = "it is not for this namespace";
+
 /// One Ingress on its way.
 struct Conversion<'w> {
     world: &'w World,
@@ -56,9 +59,10 @@ pub(super) fn convert(world: &World, name: &Name, rules: &Rules, converted: &mut
     }
     said.flag("canary", converted);
     let custom = Custom::of(world, &said, converted);
-    let treatment = Treatment::of(world, &said, converted);
-    tls::put(world, &said, treatment.client_auth.as_ref(), converted);
-    let aliases = aliases(&said, converted);
+    let mut treatment = Treatment::of(world, &said, converted);
+    tls::put(world, rules, &said, treatment.client_auth.as_ref(), converted);
+    access::close_unproven(&said, &mut treatment, converted);
+    let aliases = aliases(rules, &said, converted);
     Conversion { world, rules, said, custom, treatment, aliases }.put(converted);
 }
 
@@ -71,13 +75,20 @@ pub fn is_ours(world: &World, rules: &Rules, ingress: &Ingress) -> bool {
     }
 }
 
+/// Whether the Ingress's namespace may have a host; absent: every one.
+fn may_have(rules: &Rules, said: &Said<'_>, host: Option<&str>) -> bool {
+    rules.hosts.may_have(&said.ingress().meta.name.namespace, host)
+}
+
 /// The further names of the first host, in the order of names: it is the same whatever the order of rules.
-fn aliases<'i>(said: &Said<'i>, converted: &mut Converted) -> (Option<&'i str>, Vec<&'i str>) {
+fn aliases<'i>(rules: &Rules, said: &Said<'i>, converted: &mut Converted) -> (Option<&'i str>, Vec<&'i str>) {
     const NAME: &str = "server-alias";
     let first = said.ingress().hosts().flatten().min();
     let mut names = Vec::new();
     for alias in said.list(NAME) {
-        if place::matches(&[alias], &Place::Any).is_ok() && !alias.contains(['~', '<', '$']) {
+        if !may_have(rules, said, Some(alias)) {
+            said.error(NAME, format!("has {}; {NOT_OURS}", shown(alias)), converted);
+        } else if place::matches(&[alias], &Place::Any).is_ok() && !alias.contains(['~', '<', '$']) {
             names.push(alias);
         } else {
             said.error(NAME, format!("has {}; a host is expected", shown(alias)), converted);
@@ -97,6 +108,12 @@ impl Conversion<'_> {
             for (place, path) in rule.paths.iter().enumerate() {
                 let field = format!("spec.rules[{number}].http.paths[{place}]");
                 let host = rule.host.as_deref();
+                if !may_have(self.rules, &self.said, host) {
+                    let whose = host.map_or("every host".to_owned(), shown);
+                    let reason = format!("is for {whose}; {NOT_OURS}");
+                    self.said.field_error(&field, reason, converted);
+                    continue;
+                }
                 if let Some(backend) = self.put_path(host, path, &field, converted)
                     && let Some(host) = host.filter(|host| moved.insert(*host))
                 {
@@ -186,7 +203,9 @@ impl Conversion<'_> {
             return;
         }
         let host = host.to_ascii_lowercase();
-        let Some(other) = redirects::other_name(&host) else { return };
+        let other =
+            redirects::other_name(&host).filter(|other| may_have(self.rules, &self.said, Some(other)));
+        let Some(other) = other else { return };
         if self.said.ingress().hosts().flatten().any(|known| known.eq_ignore_ascii_case(&other)) {
             return;
         }
@@ -207,6 +226,9 @@ impl Conversion<'_> {
     fn put_default(&self, converted: &mut Converted) {
         let Some(backend) = &self.said.ingress().default_backend else { return };
         let field = "spec.defaultBackend";
+        if !may_have(self.rules, &self.said, None) {
+            return self.said.field_error(field, format!("is for every host; {NOT_OURS}"), converted);
+        }
         let path = IngressPath { path: None, kind: PathType::Prefix, backend: backend.clone() };
         let Ok(placed) = PathPlace::of(&path, false) else { return };
         let Ok(matches) = place::matches(&[], &placed.place) else { return };

@@ -4,8 +4,9 @@ mod ingress;
 mod labelled;
 mod manifests;
 mod services;
+mod tenants;
 
-use super::{Converted, Desired, Rules, convert};
+use super::{Converted, Desired, Hosts, Rules, convert};
 use crate::kubernetes::Name;
 use crate::model::{BackendId, Object, Severity, Strictness};
 use crate::registrar::seen::{
@@ -113,7 +114,7 @@ fn convert_pods(pods: &[Pod]) -> Converted {
 }
 
 fn rules() -> Rules {
-    Rules { ingress_classes: Vec::new(), pod_label: "name".into() }
+    Rules { ingress_classes: Vec::new(), pod_label: "name".into(), hosts: Hosts::default() }
 }
 
 /// All that is wanted must be what may be written, in canonical spelling and without defaults.

@@ -300,17 +300,17 @@ fn what_cannot_be_is_no_object() {
 #[test]
 fn a_name_stands_in_for_endpoints() {
     let check = |name: &str, annotations: Annotations<'_>, ports: &str, server: Value, said: &str| {
-        let mut service = service(&[&[("backend-id", "out")], annotations].concat(), ports);
+        let mut service = service(&[&[("backend-id", "shop-out")], annotations].concat(), ports);
         service.external_name = Some(name.into());
         let converted = convert_service(&service, &[]);
-        let mut expected = json!({ "backends/out/backend": { "Type": "http" } });
+        let mut expected = json!({ "backends/shop-out/backend": { "Type": "http" } });
         expected.as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
         assert_eq!(objects(&converted), expected, "{name}");
         assert_eq!(notes(&converted), [said.to_string()], "{name}");
     };
     let resolved = "warning service/shop/web spec.externalName is resolved by each proxy as it connects; it is one \
                     server for all its addresses";
-    let server = |id: &str, url: &str| json!({ format!("backends/out/servers/{id}"): { "URL": url } });
+    let server = |id: &str, url: &str| json!({ format!("backends/shop-out/servers/{id}"): { "URL": url } });
     check("db.example.", &[], "", server("db.example:80", "http://db.example:80"), resolved);
     check("Db.example", &[], ":8080", server("Db.example:8080", "http://db.example:8080"), resolved);
     check(
@@ -321,7 +321,19 @@ fn a_name_stands_in_for_endpoints() {
         resolved,
     );
     check("db.example", &[("port", "81")], "", server("db.example:81", "http://db.example:81"), resolved);
-    for name in ["localhost", "a.localhost", "127.0.0.1", "169.254.169.254"] {
+    for name in [
+        "localhost",
+        "LocalHost.",
+        "a.localhost",
+        "127.0.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "127.1",
+        "127.0.0.1.",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+    ] {
         let said = format!(
             "error service/shop/web spec.externalName is {name:?}, which is each proxy's own machine"
         );
@@ -333,11 +345,11 @@ fn a_name_stands_in_for_endpoints() {
 
 #[test]
 fn a_headless_service_may_have_no_ports() {
-    let annotations = [("backend-id", "b"), ("port", "7000")];
+    let annotations = [("backend-id", "shop-b"), ("port", "7000")];
     let slices = [slice("web-1", "", &["10.0.0.1 ready"])];
     let expected = json!({
-        "backends/b/backend": { "Type": "http" },
-        "backends/b/servers/10.0.0.1:7000": { "URL": "http://10.0.0.1:7000" },
+        "backends/shop-b/backend": { "Type": "http" },
+        "backends/shop-b/servers/10.0.0.1:7000": { "URL": "http://10.0.0.1:7000" },
     });
     check(&annotations, "", &slices, expected, &[]);
 }
@@ -345,11 +357,11 @@ fn a_headless_service_may_have_no_ports() {
 #[test]
 fn application_protocols_are_defaults() {
     let check = |protocol: &str, annotations: Annotations<'_>, spoken: Value, scheme: &str| {
-        let annotations = [&[("backend-id", "b")], annotations].concat();
+        let annotations = [&[("backend-id", "shop-b")], annotations].concat();
         let found =
             objects(&convert_service(&service(&annotations, &format!("http:80:{protocol}")), &one_pod()));
-        assert_eq!(found["backends/b/backend"]["Settings"]["Protocol"], spoken, "{protocol}");
-        let url = found["backends/b/servers/10.0.0.1:8080"]["URL"].clone();
+        assert_eq!(found["backends/shop-b/backend"]["Settings"]["Protocol"], spoken, "{protocol}");
+        let url = found["backends/shop-b/servers/10.0.0.1:8080"]["URL"].clone();
         assert_eq!(url, format!("{scheme}://10.0.0.1:8080"), "{protocol}");
     };
     check("http", &[], Value::Null, "http");
@@ -483,7 +495,17 @@ fn wrong_annotations_are_told_and_left_out() {
         &[("backend-settings", &pair)],
         none(),
         none(),
-        &["backend-settings shows a private key: it has to be sealed, or in a file of the proxies"],
+        &[
+            "backend-settings shows a private key, or names a file of the proxies': only a sealed one can be given here",
+        ],
+    );
+    check_settings(
+        &[("backend-settings", r#"{"TLS": {"KeyPair": {"CertFile": "edge.crt", "KeyFile": "edge.key"}}}"#)],
+        none(),
+        none(),
+        &[
+            "backend-settings shows a private key, or names a file of the proxies': only a sealed one can be given here",
+        ],
     );
     check_settings(
         &[("balence", "hash"), ("slowstart", "1s"), ("middleware.x", "a")],

@@ -5,7 +5,7 @@ use crate::control::confirm;
 use crate::control::image::{Confirmation, Now};
 use crate::kubernetes::Name;
 use crate::kubernetes::lease::Leadership;
-use crate::registrar::convert::Rules;
+use crate::registrar::convert::{Hosts, Rules};
 use crate::registrar::metrics::Meters;
 use crate::registrar::plan::Planner;
 use crate::registrar::progress::Progress;
@@ -335,7 +335,7 @@ impl Store for Meddler {
 }
 
 pub(super) fn core() -> Core {
-    let rules = Rules { ingress_classes: Vec::new(), pod_label: "name".into() };
+    let rules = Rules { ingress_classes: Vec::new(), pod_label: "name".into(), hosts: Hosts::default() };
     let planner = Planner { cluster: "kubernetes".into(), seal_keys: SealKeys::none(), plain_keys: false };
     Core::new(rules, planner, &[Kind::Service, Kind::Slice, Kind::Pod])
 }

@@ -3,6 +3,7 @@
 mod access;
 mod backends;
 mod canary;
+mod hosts;
 mod paths;
 mod redirects;
 mod table;
