@@ -3,6 +3,7 @@
 use super::{Service, convert_service, notes, objects, rules, service, slice};
 use crate::kubernetes::Name;
 use crate::model::ObjectKey;
+use crate::registrar::convert::servers::is_own_machine;
 use crate::registrar::convert::{Rules, convert};
 use crate::registrar::{Change, Unit, World};
 
@@ -24,6 +25,30 @@ fn no_endpoint_is_the_proxys_own_machine() {
         objects(&convert_service(&service(&[ROUTE], "http:80"), &[slice("web-1", "http:8080", &odd)]));
     let servers = found.as_object().unwrap().keys().filter(|key| key.contains("/servers/"));
     assert_eq!(servers.collect::<Vec<_>>(), ["backends/shop-web-80/servers/10.0.0.1:8080"]);
+}
+
+#[test]
+fn the_proxys_own_machine_has_many_names() {
+    for name in [
+        "LocalHost.",
+        "a.localhost",
+        "0.0.0.0",
+        "127.1",
+        "127.0.0.1.",
+        "2130706433",
+        "0x7f000001",
+        "0X7f.1",
+        "::1",
+        "::ffff:127.0.0.1",
+        "fe80::1",
+    ] {
+        assert!(is_own_machine(name), "{name}");
+    }
+    for name in
+        ["10.0.0.1", "fd00::1", "localhost.example", "0x.example", "a1.b2", "web", "127.0.0.1.example"]
+    {
+        assert!(!is_own_machine(name), "{name}");
+    }
 }
 
 #[test]

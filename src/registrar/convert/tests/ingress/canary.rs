@@ -63,7 +63,7 @@ fn a_canary_has_the_main_ones_annotations() {
     let legacy = [("canary-weight", "10"), ("affinity-canary-behavior", "legacy")];
     assert!(split(&[("affinity", "cookie")], &legacy)["SplitBy"].is_null());
     let own = split(&[], &[("canary-weight", "10"), ("load-balance", "ewma")]);
-    assert_eq!(own["Split"], json!([part("shop-web-80", 90), part("shop-web-next-next-80", 10)]));
+    assert_eq!(own["Split"], json!([part("shop-web-80", 90), part("shop.web-next-next-80", 10)]));
 }
 
 #[test]
