@@ -7,7 +7,7 @@ use crate::admin;
 use crate::config::{Config, RegistrarSettings};
 use crate::kubernetes::lease::{self, Hold, Timings, unique_holder};
 use crate::kubernetes::{Name, Target};
-use crate::registrar::convert::Classes;
+use crate::registrar::convert::{Classes, Remit};
 use crate::registrar::events::Events;
 use crate::registrar::metrics::Meters;
 use crate::registrar::plan::Planner;
@@ -82,8 +82,7 @@ impl Registrar {
         let hold = lease::hold(client.clone(), &lease_name, holder.clone(), Timings::default());
         let meters = Arc::new(Meters::default());
         let (notes, leads) = (Notes::default(), watch::Sender::new(false));
-        let classes = Classes::new(config.registrar.ingress_classes.iter().map(String::as_str));
-        let core = Core::new(classes, planner, &kinds);
+        let core = Core::new(remit(&config.registrar), planner, &kinds);
         tokio::spawn(Events::new(client.clone(), notes.clone(), leads.subscribe(), &holder).run());
         if let Some(addresses) = addresses {
             let (statuses, notes) = (core.statuses(), notes.clone());
@@ -149,6 +148,13 @@ fn addresses(settings: &RegistrarSettings) -> anyhow::Result<Option<Addresses>> 
     let text = settings.write_status.join(",");
     let addresses = text.parse().map_err(|error| anyhow::anyhow!("--write-status {text}: {error}"))?;
     Ok(Some(addresses))
+}
+
+fn remit(settings: &RegistrarSettings) -> Remit {
+    Remit {
+        classes: Classes::new(settings.ingress_classes.iter().map(String::as_str)),
+        hosts: settings.hosts.iter().map(|(namespace, host)| (&**namespace, &**host)).collect(),
+    }
 }
 
 /// Without a class no Ingress is anybody's, and Secrets need not be read.

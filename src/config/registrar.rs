@@ -1,6 +1,7 @@
 //! What `flipgate registrar` is told besides the store and the log.
 
 use super::{Layers, on_or_off};
+use crate::model::is_host_name;
 use std::path::PathBuf;
 
 /// From which cluster, and what of it.
@@ -18,6 +19,8 @@ pub struct RegistrarSettings {
     pub pod_label: String,
     /// Empty: no Ingress is served.
     pub ingress_classes: Vec<String>,
+    /// Namespaces with a host each that is for them; empty: all may have all.
+    pub hosts: Vec<(String, String)>,
     /// Whether private keys are written readable where there is no seal key.
     pub plain_keys: bool,
     /// Absent: the registrar's own namespace.
@@ -40,6 +43,7 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             cluster: self.value("cluster", cluster_name),
             pod_label: self.value("pod-label", label_name),
             ingress_classes: classes.filter(|class| !class.is_empty()).map(str::to_owned).collect(),
+            hosts: self.many("host-of", host_of_namespace),
             plain_keys: self.value("plain-keys", on_or_off),
             lease_namespace: self.optional("lease-namespace", kubernetes_name),
             lease_name: self.value("lease-name", kubernetes_name),
@@ -68,6 +72,17 @@ fn kubernetes_name(text: &str) -> Result<String, String> {
             .to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// `shop=shop.example`, `shop=*.shop.example`, `edge=*`
+fn host_of_namespace(text: &str) -> Result<(String, String), String> {
+    let (namespace, host) = text.split_once('=').unwrap_or_default();
+    let is_host = host == "*" || is_host_name(host.strip_prefix("*.").unwrap_or(host));
+    match kubernetes_name(namespace) {
+        Ok(namespace) if is_host => Ok((namespace, host.to_owned())),
+        _ => Err("is no namespace with a host: `shop=shop.example`, `shop=*.shop.example` and `edge=*` are"
+            .to_owned()),
+    }
 }
 
 /// `name`, `app.kubernetes.io/name`

@@ -171,6 +171,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     one("registrar", "pod-label", "LABEL", "name", "Label by which pods join the backend NAMESPACE-VALUE"),
     many("registrar", "ingress-class", "CLASS", "Class whose Ingresses are served; default: none"),
+    many(
+        "registrar",
+        "host-of",
+        "NAMESPACE=HOST",
+        "Host that is for a namespace; once one is given, no namespace has others; default: all have all",
+    ),
     one(
         "registrar",
         "plain-keys",

@@ -114,12 +114,18 @@ impl Ledger {
         if !keys.is_empty() || !converted.notes.is_empty() {
             self.units.insert(unit.clone(), Stated { keys, notes: converted.notes });
         }
+        touched.extend(self.parts(unit, &touched));
         touched
     }
 
     /// What is to stand at a key; `None`: nothing.
     pub fn wanted(&self, key: &ObjectKey) -> Option<Wanted<'_>> {
-        let claim = self.claims.get(key)?.first()?;
+        let claims = self.claims.get(key)?;
+        let claim = match self.whole_of(key) {
+            // Two Ingresses whose names run together must not do something to the requests of one another.
+            Some(unit) => claims.iter().find(|claim| claim.by.unit == *unit)?,
+            None => claims.first()?,
+        };
         Some(Wanted { unit: &claim.by.unit, want: &claim.want })
     }
 
@@ -157,6 +163,28 @@ impl Ledger {
         claims.sort_by_key(rank);
         self.note_losers(key);
         true
+    }
+
+    /// Who gets the frontend that a middleware is a part of.
+    fn whole_of(&self, key: &ObjectKey) -> Option<&Unit> {
+        let ObjectKey::OwnMiddleware(frontend, _) = key else { return None };
+        let whole = self.claims.get(&ObjectKey::Frontend(frontend.clone()))?.first()?;
+        Some(&whole.by.unit)
+    }
+
+    /// The middlewares of those frontends among `touched` that not only `unit` wants: they come and go with them.
+    fn parts(&self, unit: &Unit, touched: &BTreeSet<ObjectKey>) -> BTreeSet<ObjectKey> {
+        let mut parts = BTreeSet::new();
+        for key in touched {
+            let (ObjectKey::Frontend(id), Some(claims)) = (key, self.claims.get(key)) else { continue };
+            if claims.iter().all(|claim| claim.by.unit == *unit) {
+                continue;
+            }
+            let all = claims.iter().filter_map(|claim| self.units.get(&claim.by.unit));
+            let is_part = |key: &&ObjectKey| matches!(key, ObjectKey::OwnMiddleware(of, _) if of == id);
+            parts.extend(all.flat_map(|stated| stated.keys.iter().filter(is_part)).cloned());
+        }
+        parts
     }
 
     fn withdraw(&mut self, key: &ObjectKey, unit: &Unit) {

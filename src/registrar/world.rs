@@ -64,6 +64,8 @@ pub struct World {
     services: BTreeMap<Name, Service>,
     /// By the beginning of the ids that they would have: several where `a-b` and `c` meet `a` and `b-c`.
     namesakes: Index<String>,
+    /// Services whose backends have ids of their authors' choice.
+    choosers: BTreeSet<Name>,
     /// By Service, then by the slice's own name.
     slices: BTreeMap<Name, BTreeMap<Name, Slice>>,
     slice_services: BTreeMap<Name, Name>,
@@ -91,8 +93,16 @@ impl World {
         match change {
             Change::Service(name, service) => {
                 let id = joined(&name);
+                let comes_or_goes = self.services.contains_key(&name) != service.is_some();
                 note(&mut self.namesakes, id.clone(), &name, service.is_some());
+                self.choosers.remove(&name);
+                if service.as_ref().is_some_and(chooses) {
+                    self.choosers.insert(name.clone());
+                }
                 if put(&mut self.services, &name, service) {
+                    if comes_or_goes {
+                        self.soil_choosers(&id, &name.namespace, &mut dirty);
+                    }
                     self.soil_service(&name, &mut dirty);
                     for other in self.namesakes.get(&id).into_iter().flatten() {
                         self.soil_service(other, &mut dirty);
@@ -174,6 +184,20 @@ impl World {
             return format!("{}.{}", name.namespace, name.name);
         }
         id
+    }
+
+    /// Whether the author of a Service in a namespace may choose a backend's id: it begins with the namespace and a hyphen
+    /// or dot, and is not what another namespace's Services have or may choose.
+    pub fn may_choose(&self, namespace: &str, id: &str) -> bool {
+        let rest = id.strip_prefix(namespace);
+        if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.'])) {
+            return false;
+        }
+        let ends = id.char_indices().filter(|(_, c)| matches!(c, '-' | '.')).map(|(at, _)| at);
+        let mut longer = ends.chain([id.len()]).filter(|end| *end > namespace.len());
+        let is_anothers = longer.any(|end| id.get(..end).is_some_and(|other| self.has_services(other)));
+        let without_port = id.rsplit_once('-').and_then(|(service, _)| self.namesakes.get(service));
+        !is_anothers && without_port.into_iter().flatten().all(|service| *service.namespace == *namespace)
     }
 
     /// The slices of a Service, in the order of their names.
@@ -300,6 +324,23 @@ impl World {
         }
     }
 
+    fn has_services(&self, namespace: &str) -> bool {
+        let mut from = self.services.range(Name::new(namespace, "")..);
+        from.next().is_some_and(|(name, _)| *name.namespace == *namespace)
+    }
+
+    /// Services of other namespaces that may have chosen what now is, or no longer is, another's: ids begin with their
+    /// namespaces.
+    fn soil_choosers(&self, joined: &str, namespace: &str, dirty: &mut BTreeSet<Unit>) {
+        for (end, _) in joined.match_indices('-') {
+            let Some(other) = joined.get(..end).filter(|other| *other != namespace) else { continue };
+            let from = self.choosers.range(Name::new(other, "")..);
+            for chooser in from.take_while(|name| *name.namespace == *other) {
+                self.soil_service(chooser, dirty);
+            }
+        }
+    }
+
     /// An Ingress, and those that it relieves if it is a canary; if it is none, the canaries that may relieve it.
     fn soil_ingress(&self, name: &Name, dirty: &mut BTreeSet<Unit>) {
         dirty.insert(Unit::Ingress(name.clone()));
@@ -313,6 +354,11 @@ impl World {
             dirty.extend(depend.cloned().map(Unit::Ingress));
         }
     }
+}
+
+/// Whether it has an annotation `flipgate.io/backend-id`, for whichever port.
+fn chooses(service: &Service) -> bool {
+    service.meta.annotations.keys().any(|key| key.starts_with("flipgate.io/backend-id"))
 }
 
 /// `<namespace>-<label>`; none where that cannot be an id.

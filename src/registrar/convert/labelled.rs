@@ -33,7 +33,7 @@ fn place(pod: &Pod, converted: &mut Converted) -> Option<(SocketAddr, Scheme)> {
     let scheme = settings::scheme(&about, &given, None, converted);
     let port = port(pod, &given, &about, converted)?;
     let ipv6 = servers::family(&about, given.plain("ip-family"), converted);
-    let mut addresses = pod.addresses.iter();
+    let mut addresses = pod.addresses.iter().filter(|address| !servers::is_own_address(**address));
     let Some(address) = addresses.find(|address| ipv6.is_none_or(|ipv6| address.is_ipv6() == ipv6)) else {
         if !pod.addresses.is_empty() {
             let reason = "has no address of the family that `flipgate.io/ip-family` asks for";

@@ -6,6 +6,7 @@
 
 pub mod annotations;
 mod form;
+mod hosts;
 pub mod ingress;
 mod labelled;
 mod servers;
@@ -14,6 +15,8 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use hosts::Hosts;
+
 use super::note::Note;
 use super::unit::{Source, Unit};
 use super::world::World;
@@ -21,6 +24,15 @@ use crate::model::{ObjectKey, Severity};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
+
+/// What of the cluster is this registrar's own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remit {
+    /// `--ingress-class`: of which Ingresses.
+    pub classes: Classes,
+    /// `--host-of`: which namespaces may have which hosts.
+    pub hosts: Hosts,
+}
 
 /// `--ingress-class`: the classes whose Ingresses are this registrar's own. Of none: none are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -56,12 +68,12 @@ pub enum Desired {
 }
 
 /// What a unit wants to stand in the store now. A unit that is gone wants nothing.
-pub fn convert(world: &World, unit: &Unit, classes: &Classes) -> Converted {
+pub fn convert(world: &World, unit: &Unit, remit: &Remit) -> Converted {
     let mut converted = Converted::default();
     match unit {
         Unit::Labelled(backend) => labelled::convert(world, backend, &mut converted),
-        Unit::Service(name) => service::convert(world, name, &mut converted),
-        Unit::Ingress(name) => ingress::convert(world, name, classes, &mut converted),
+        Unit::Service(name) => service::convert(world, name, &remit.hosts, &mut converted),
+        Unit::Ingress(name) => ingress::convert(world, name, remit, &mut converted),
     }
     converted
 }

@@ -52,7 +52,8 @@ fn found(
     let mut found: BTreeMap<SocketAddr, (Readiness, Option<Box<str>>)> = BTreeMap::new();
     for slice in world.slices(&service.meta.name) {
         for number in numbers(slice) {
-            for endpoint in &slice.endpoints {
+            // Whoever may write a slice must not reach what listens there, whatever the API server lets pass.
+            for endpoint in slice.endpoints.iter().filter(|it| !is_own_address(it.address)) {
                 let address = SocketAddr::new(endpoint.address, number);
                 // An endpoint may stand in two slices for a while; the better word counts.
                 let entry = found.entry(address).or_insert((Readiness::NotReady, None));
@@ -144,13 +145,39 @@ pub(super) fn put_name(
     );
 }
 
-/// What Kubernetes takes for no endpoint's address either.
+/// Whether a host is the proxy's own machine, or an address that only has a meaning beside it: `localhost`, `127.0.0.1`
+/// in all the spellings that resolvers take, `169.254.169.254`, `fe80::1`. Kubernetes takes them for no endpoint's
+/// either.
 pub(super) fn is_own_machine(host: &str) -> bool {
-    let by_address = host.parse::<IpAddr>().is_ok_and(|address| match address {
-        IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
-        IpAddr::V6(address) => address.is_loopback(),
-    });
-    by_address || host == "localhost" || host.ends_with(".localhost")
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    match host.parse::<IpAddr>() {
+        Ok(address) => is_own_address(address),
+        // `127.1`, `0x7f000001`, `2130706433`: a name of a host ends in a letter's label.
+        Err(_) if is_number(host.rsplit('.').next().unwrap_or_default()) => true,
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+/// The same of an address.
+pub(super) fn is_own_address(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_loopback()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || address.is_broadcast()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unspecified() || address.is_unicast_link_local()
+        }
+    }
+}
+
+fn is_number(label: &str) -> bool {
+    let digits = label.strip_prefix("0x").unwrap_or(label);
+    let is_hexadecimal = digits.len() < label.len();
+    let fits = |c: char| if is_hexadecimal { c.is_ascii_hexdigit() } else { c.is_ascii_digit() };
+    (is_hexadecimal || !digits.is_empty()) && digits.chars().all(fits)
 }
 
 fn host(address: IpAddr) -> Box<str> {

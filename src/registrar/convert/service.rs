@@ -1,7 +1,7 @@
 //! Services with a route of their own, and the backends of Services.
 
 use super::annotations::{Entry, Given, Part, is_port, names};
-use super::{Converted, servers, settings};
+use super::{Converted, Hosts, servers, settings};
 use crate::kubernetes::Name;
 use crate::model::{BackendId, FrontendId, ObjectKey};
 use crate::registrar::seen::{Service, ServicePort};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// The parts of the store's objects that a Service may speak about.
 const PARTS: [Part; 4] = [Part::Place, Part::Service, Part::Frontend, Part::Backend];
 
-pub(super) fn convert(world: &World, name: &Name, converted: &mut Converted) {
+pub(super) fn convert(world: &World, name: &Name, hosts: &Hosts, converted: &mut Converted) {
     let Some(service) = world.service(name) else { return };
     let given = Given::of(&service.meta);
     if given.is_empty() {
@@ -22,9 +22,9 @@ pub(super) fn convert(world: &World, name: &Name, converted: &mut Converted) {
     given.check_names(&about, &PARTS, &service.ports, converted);
     let main = main_port(service, &given, &about, converted);
     let here = Here { world, service, given, about };
-    here.convert_port(main.as_ref(), true, converted);
+    here.convert_port(main.as_ref(), true, hosts, converted);
     for port in here.further_ports(main.as_ref()) {
-        here.convert_port(Some(port), false, converted);
+        here.convert_port(Some(port), false, hosts, converted);
     }
 }
 
@@ -57,7 +57,13 @@ struct Here<'w> {
 }
 
 impl Here<'_> {
-    fn convert_port(&self, port: Option<&ServicePort>, is_main: bool, converted: &mut Converted) {
+    fn convert_port(
+        &self,
+        port: Option<&ServicePort>,
+        is_main: bool,
+        hosts: &Hosts,
+        converted: &mut Converted,
+    ) {
         let route = self.own("route", port, is_main, converted);
         let elsewhere = self.own("backend", port, is_main, converted);
         let own_id = self.own("backend-id", port, is_main, converted);
@@ -73,7 +79,12 @@ impl Here<'_> {
             backend = self.read_id(entry, converted);
         }
         let Some(id) = self.frontend_id(port, is_main, converted) else { return };
-        let place = (route, &self.given, port);
+        let namespace = &self.service.meta.name.namespace;
+        let Some(bound) = hosts.bind(namespace, route.text) else {
+            let reason = "has no effect: no host is for this namespace";
+            return converted.error(&self.about, route.key, reason);
+        };
+        let place = (Entry { text: &bound, ..route }, &self.given, port);
         let rule =
             backend.and_then(|backend| settings::frontend(&id, &backend, &self.about, place, converted));
         match rule {
@@ -150,7 +161,7 @@ impl Here<'_> {
 
     fn backend_id(&self, port: &ServicePort, is_main: bool, converted: &mut Converted) -> Option<BackendId> {
         if let Some(entry) = self.own("backend-id", Some(port), is_main, &mut Converted::default()) {
-            return self.read_id(entry, converted);
+            return self.read_id(entry, converted).filter(|id| self.may_choose(id, entry, converted));
         }
         let id = self.world.service_id(&self.service.meta.name);
         BackendId::try_from(format!("{id}-{}", port.port).as_str())
@@ -162,6 +173,21 @@ impl Here<'_> {
         BackendId::try_from(entry.text)
             .map_err(|error| converted.error(&self.about, entry.key, format!("is no backend's id: {error}")))
             .ok()
+    }
+
+    /// Whoever may write a Service in one namespace must not join the backends of another.
+    fn may_choose(&self, id: &BackendId, entry: Entry<'_>, converted: &mut Converted) -> bool {
+        let namespace = &self.service.meta.name.namespace;
+        let may = self.world.may_choose(namespace, id.as_str());
+        if !may {
+            let reason = format!(
+                "is {:?}, which may be another namespace's: an id that begins with `{namespace}-`, or with `{namespace}.`, \
+                 which no other can have, is expected",
+                entry.text
+            );
+            converted.error(&self.about, entry.key, reason);
+        }
+        may
     }
 
     fn frontend_id(

@@ -111,8 +111,9 @@ fn settle(
         for finding in read.findings.iter().filter(|finding| !known.contains(finding)) {
             converted.warning(about, entry.key, reason(annotation, finding));
         }
-        if shows_key(read.object.as_ref()) {
-            let reason = "shows a private key: it has to be sealed, or in a file of the proxies";
+        if is_unfit_key(read.object.as_ref()) {
+            let reason =
+                "shows a private key, or names a file of the proxies': only a sealed one can be given here";
             converted.warning(about, entry.key, reason);
         } else if read.object.is_some() {
             (value, object, known) = (changed, read.object, read.findings);
@@ -136,7 +137,9 @@ fn reason(annotation: &Annotation, finding: &Finding) -> String {
     format!("would not do: `{field}` {}", finding.reason)
 }
 
-fn shows_key(object: Option<&Object>) -> bool {
+/// Whether a key stands there for all to read, or is the proxies' own, with which the author of a Service would pass for
+/// them wherever that Service leads.
+fn is_unfit_key(object: Option<&Object>) -> bool {
     let Some(Object::Backend(Backend::Http { settings, .. })) = object else { return false };
-    matches!(settings.tls.key_pair, Some(KeyPairSource::Plain { .. }))
+    matches!(settings.tls.key_pair, Some(KeyPairSource::Plain { .. } | KeyPairSource::Files { .. }))
 }

@@ -109,3 +109,19 @@ fn who_cannot_say_what_it_wants_keeps_what_stands_there() {
     assert_eq!(holder(&ledger, BACKEND).as_deref(), Some("service/shop/b"));
     assert_eq!(notes(&mut ledger), [""; 0]);
 }
+
+#[test]
+fn middlewares_are_of_whom_the_frontend_is() {
+    let frontend = |backend: &str| json!({"Type": "http", "BackendId": backend, "Route": "Host(`a`)"});
+    let middleware = json!({"Type": "respond", "Middleware": {"Status": 503}});
+    let (front, part) = ("frontends/f/frontend", "frontends/f/middlewares/refuse");
+    let mut ledger = Ledger::default();
+    ledger.state(&unit("old"), 1, wants(&[(front, frontend("a"))]));
+    ledger.state(&unit("young"), 2, wants(&[(front, frontend("b")), (part, middleware)]));
+    assert_eq!(holder(&ledger, part), None);
+    // The younger one has it once the frontend is its own.
+    assert_eq!(ledger.state(&unit("old"), 1, Converted::default()), keys(&[front, part]));
+    assert_eq!(holder(&ledger, part).as_deref(), Some("service/shop/young"));
+    assert_eq!(ledger.state(&unit("old"), 1, wants(&[(front, frontend("a"))])), keys(&[front, part]));
+    assert_eq!(holder(&ledger, part), None);
+}

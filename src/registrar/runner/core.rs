@@ -3,7 +3,7 @@
 use crate::control::image::{Confirmation, Now};
 use crate::model::{ObjectKey, Revision, Severity};
 use crate::registrar::convert::ingress::is_ours;
-use crate::registrar::convert::{Classes, convert};
+use crate::registrar::convert::{Remit, convert};
 use crate::registrar::hold::Holds;
 use crate::registrar::image::{Image, Touched};
 use crate::registrar::ledger::Ledger;
@@ -40,7 +40,7 @@ pub enum Known {
 
 /// Cluster and store as they are known, and what is to be looked at again.
 pub struct Core {
-    classes: Classes,
+    remit: Remit,
     planner: Planner,
     world: World,
     ledger: Ledger,
@@ -61,10 +61,10 @@ pub struct Core {
 
 impl Core {
     /// Of nothing yet; `kinds` are those that are watched.
-    pub fn new(classes: Classes, planner: Planner, kinds: &[Kind]) -> Self {
+    pub fn new(remit: Remit, planner: Planner, kinds: &[Kind]) -> Self {
         Self {
             image: Image::new(&planner.cluster),
-            classes,
+            remit,
             planner,
             world: World::default(),
             ledger: Ledger::default(),
@@ -138,9 +138,10 @@ impl Core {
             return;
         }
         for (unit, since) in std::mem::take(&mut self.units) {
-            let converted = convert(&self.world, &unit, &self.classes);
+            let converted = convert(&self.world, &unit, &self.remit);
             if let Unit::Ingress(name) = &unit {
-                let ours = self.world.ingress(name).filter(|it| is_ours(&self.world, &self.classes, it));
+                let ours =
+                    self.world.ingress(name).filter(|it| is_ours(&self.world, &self.remit.classes, it));
                 self.statuses.saw(name, ours.map(|it| &*it.published));
             }
             let created = self.created(&unit);

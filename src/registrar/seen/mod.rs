@@ -30,8 +30,9 @@ pub struct Meta {
     pub annotations: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// Longest annotation that is looked at.
-pub const ANNOTATION_BYTES_MAX: usize = 64 * 1024;
+/// Longest annotation that is looked at. Kubernetes takes no more, so none is ever passed over: without its list of
+/// networks an Ingress would be open to everybody.
+pub const ANNOTATION_BYTES_MAX: usize = 256 * 1024;
 
 /// kubectl's own copy of the object, as large as the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

@@ -12,8 +12,8 @@ use crate::cli::plan::plan;
 use crate::cli::target::objects;
 use crate::config::RegistrarSettings;
 use crate::kubernetes::{Name, connect};
-use crate::registrar::convert::Classes;
 use crate::registrar::convert::ingress::Support;
+use crate::registrar::convert::{Classes, Remit};
 use anyhow::anyhow;
 use cluster::Cluster;
 use report::Report;
@@ -76,7 +76,7 @@ impl IngressNginx {
         for remark in &cluster.remarks {
             context.note(format_args!("warning: {remark}"));
         }
-        let weighed = weigh::weigh(&cluster, &classes(&settings));
+        let weighed = weigh::weigh(&cluster, &remit(&settings));
         let data = cluster.configmaps.get(&self.configmap.0);
         let keys = data.map(configmap::report).unwrap_or_default();
         let is_whole = weighed.is_whole()
@@ -131,10 +131,12 @@ impl IngressNginx {
     }
 }
 
-/// Those that are named, else ingress-nginx's.
-fn classes(settings: &RegistrarSettings) -> Classes {
-    match settings.ingress_classes.as_slice() {
+/// Of the classes that are named, else of ingress-nginx's.
+fn remit(settings: &RegistrarSettings) -> Remit {
+    let classes = match settings.ingress_classes.as_slice() {
         [] => Classes::new([CLASS]),
         named => Classes::new(named.iter().map(String::as_str)),
-    }
+    };
+    let hosts = settings.hosts.iter().map(|(namespace, host)| (&**namespace, &**host)).collect();
+    Remit { classes, hosts }
 }

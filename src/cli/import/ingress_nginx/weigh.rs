@@ -5,7 +5,7 @@ use crate::cli::document::Document;
 use crate::kubernetes::Name;
 use crate::model::{KeyPairSource, ObjectKey};
 use crate::registrar::convert::ingress::{Annotation, PREFIX, Support, is_ours};
-use crate::registrar::convert::{Classes, Converted, Desired, convert};
+use crate::registrar::convert::{Converted, Desired, Remit, convert};
 use crate::registrar::ledger::{Ledger, Want};
 use crate::registrar::seen::Ingress;
 use crate::registrar::{Note, Source, Unit};
@@ -66,17 +66,17 @@ impl Weighed {
 }
 
 /// Converts all Ingresses of the classes.
-pub(super) fn weigh(cluster: &Cluster, classes: &Classes) -> Weighed {
+pub(super) fn weigh(cluster: &Cluster, remit: &Remit) -> Weighed {
     let world = &cluster.world;
     let (mut ledger, mut weighed, mut converted) = (Ledger::default(), Weighed::default(), BTreeMap::new());
     for ingress in world.ingresses() {
         let name = &ingress.meta.name;
-        if !is_ours(world, classes, ingress) {
+        if !is_ours(world, &remit.classes, ingress) {
             weighed.others.push((name.clone(), ingress.class_name().map(str::to_owned)));
             continue;
         }
         let unit = Unit::Ingress(name.clone());
-        let wants = convert(world, &unit, classes);
+        let wants = convert(world, &unit, remit);
         ledger.state(&unit, ingress.meta.created, wants.clone());
         converted.insert(name.clone(), (ingress, wants));
     }

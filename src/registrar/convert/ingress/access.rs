@@ -5,7 +5,7 @@ use super::backend;
 use super::said::{Said, shown};
 use super::traffic::split_url;
 use super::treatment::{Treatment, filter, order};
-use crate::model::ServerUrl;
+use crate::model::{HostName, ObjectKey, ServerUrl};
 use crate::registrar::world::World;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,33 @@ pub(super) fn read(world: &World, said: &Said<'_>, treatment: &mut Treatment, co
     }
     if said.word("satisfy", &["all", "any"], converted) == Some("any") {
         said.warning("satisfy", "is not carried over: who gets in has to satisfy all", converted);
+    }
+}
+
+/// Where a certificate is required, every host of the Ingress has to be one that asks for it: else nobody gets in.
+pub(super) fn close_unproven(said: &Said<'_>, treatment: &mut Treatment, converted: &mut Converted) {
+    if treatment.client_auth.as_ref().is_none_or(|auth| auth["Mode"] != "required") {
+        return;
+    }
+    let asks = |name: &str| {
+        let key = HostName::try_from(name).map(ObjectKey::Host);
+        key.is_ok_and(|key| converted.objects.contains_key(&key))
+    };
+    let is_proven = |host: &str| {
+        let host = host.to_ascii_lowercase();
+        asks(&host) || host.split_once('.').is_some_and(|(_, below)| asks(&format!("*.{below}")))
+    };
+    let hosts = said.ingress().hosts().map(|host| host.ok_or("every host"));
+    let all = hosts.chain(said.ingress().default_backend.iter().map(|_| Err("every host")));
+    let open =
+        all.filter(|host| !host.is_ok_and(is_proven)).map(|host| host.unwrap_or_else(|every| every)).min();
+    if let Some(open) = open {
+        let reason = format!(
+            "is not in force for {}, for which the Ingress has no certificate: everything is answered with 503",
+            shown(open)
+        );
+        said.error("auth-tls-secret", reason, converted);
+        treatment.refuse();
     }
 }
 

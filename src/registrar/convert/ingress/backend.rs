@@ -85,7 +85,7 @@ pub(super) fn put_url(
     if servers::is_own_machine(&url.host) {
         return Err("leads to each proxy's own machine".to_owned());
     }
-    let id = backend_id(&[&ingress.namespace, &ingress.name, what]).ok_or_else(impossible)?;
+    let id = backend_id(&[&own_start(ingress), what]).ok_or_else(impossible)?;
     let server = ServerId::try_from(format!("{}:{}", url.host, url.port).as_str());
     let server = ObjectKey::Server(id.clone(), server.map_err(|error| error.to_string())?);
     converted.put(ObjectKey::Backend(id.clone()), Map::from_iter([("Type".into(), "http".into())]));
@@ -152,9 +152,8 @@ impl<'w> Target<'w> {
             converted.objects.extend(objects);
             return Some(own);
         }
-        let ingress = &said.ingress().meta.name;
-        let names =
-            [Some(&*ingress.namespace), Some(&ingress.name), what, Some(&self.name.name), Some(&self.port)];
+        let start = own_start(&said.ingress().meta.name);
+        let names = [Some(&*start), what, Some(&self.name.name), Some(&self.port)];
         let id = backend_id(&names.into_iter().flatten().collect::<Vec<_>>())?;
         for (key, desired) in objects {
             let Desired::Value(value) = desired else { continue };
@@ -172,6 +171,12 @@ impl<'w> Target<'w> {
         }
         Some(id)
     }
+}
+
+/// What the ids of an Ingress's own backends begin with. No namespace has a dot, so two of them never meet in one
+/// backend, whose servers would be put together.
+fn own_start(ingress: &Name) -> String {
+    format!("{}.{}", ingress.namespace, ingress.name)
 }
 
 fn with_scheme(mut server: Map<String, Value>, scheme: Option<Scheme>) -> Map<String, Value> {

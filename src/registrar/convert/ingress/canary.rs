@@ -1,7 +1,7 @@
 //! Canaries: Ingresses that take a part of what another one has for the same host and path.
 
 use super::super::form::BackendRef;
-use super::super::{Classes, Converted};
+use super::super::{Converted, Remit};
 use super::said::{Said, shown};
 use super::upstream::Custom;
 use super::{backend, is_ours};
@@ -31,7 +31,7 @@ pub(super) struct Parts {
 /// The parts of a path of `said`'s, whose own backend is `main`.
 pub(super) fn parts(
     world: &World,
-    classes: &Classes,
+    remit: &Remit,
     said: &Said<'_>,
     custom: &Custom,
     (host, path): (Option<&str>, &IngressPath),
@@ -40,7 +40,8 @@ pub(super) fn parts(
 ) -> Parts {
     let whole = |main| Parts { backends: vec![BackendRef::whole(main)], split_by: None };
     let namespace = &said.ingress().meta.name.namespace;
-    let mut canaries = world.canaries(namespace, host).filter(|canary| is_ours(world, classes, canary));
+    let mut canaries =
+        world.canaries(namespace, host).filter(|canary| is_ours(world, &remit.classes, canary));
     let Some((canary, way)) = canaries.find_map(|canary| Some((canary, way(canary, host, path)?))) else {
         return whole(main);
     };
@@ -66,12 +67,12 @@ fn way<'w>(canary: &'w Ingress, host: Option<&str>, path: &IngressPath) -> Optio
 }
 
 /// What a canary's author must know.
-pub(super) fn tell(world: &World, classes: &Classes, said: &Said<'_>, converted: &mut Converted) {
+pub(super) fn tell(world: &World, remit: &Remit, said: &Said<'_>, converted: &mut Converted) {
     Share::of(said, converted);
     Custom::default().of_canary(said, converted);
     said.word("affinity-canary-behavior", &["sticky", "legacy"], converted);
     let canary = said.ingress();
-    let others = || world.ingresses().filter(|it| !it.is_canary() && is_ours(world, classes, it));
+    let others = || world.ingresses().filter(|it| !it.is_canary() && is_ours(world, &remit.classes, it));
     for (number, rule) in canary.rules.iter().enumerate() {
         for (place, path) in rule.paths.iter().enumerate() {
             let host = rule.host.as_deref();

@@ -21,7 +21,7 @@ mod upstream;
 pub use annotations::{ANNOTATIONS, Annotation, PREFIX, Support};
 
 use super::form::{Filter, Rule};
-use super::{Classes, Converted};
+use super::{Classes, Converted, Remit};
 use crate::kubernetes::Name;
 use crate::model::{BackendId, ObjectKey};
 use crate::registrar::seen::{Ingress, IngressBackend, IngressPath, PathType};
@@ -32,10 +32,13 @@ use std::collections::BTreeSet;
 use treatment::Treatment;
 use upstream::Custom;
 
+/// What is said of a host that is for other namespaces.
+const NOT_OURS: &str = "it is not for this namespace";
+
 /// One Ingress on its way.
 struct Conversion<'w> {
     world: &'w World,
-    classes: &'w Classes,
+    remit: &'w Remit,
     said: Said<'w>,
     custom: Custom,
     treatment: Treatment,
@@ -43,22 +46,23 @@ struct Conversion<'w> {
     aliases: (Option<&'w str>, Vec<&'w str>),
 }
 
-pub(super) fn convert(world: &World, name: &Name, classes: &Classes, converted: &mut Converted) {
-    let Some(ingress) = world.ingress(name).filter(|ingress| is_ours(world, classes, ingress)) else {
+pub(super) fn convert(world: &World, name: &Name, remit: &Remit, converted: &mut Converted) {
+    let Some(ingress) = world.ingress(name).filter(|ingress| is_ours(world, &remit.classes, ingress)) else {
         return;
     };
     let said = Said::of(ingress);
     said.name_unsupported(converted);
     if ingress.is_canary() {
-        canary::tell(world, classes, &said, converted);
+        canary::tell(world, remit, &said, converted);
         return;
     }
     said.flag("canary", converted);
     let custom = Custom::of(world, &said, converted);
-    let treatment = Treatment::of(world, &said, converted);
-    tls::put(world, &said, treatment.client_auth.as_ref(), converted);
-    let aliases = aliases(&said, converted);
-    Conversion { world, classes, said, custom, treatment, aliases }.put(converted);
+    let mut treatment = Treatment::of(world, &said, converted);
+    tls::put(world, remit, &said, treatment.client_auth.as_ref(), converted);
+    access::close_unproven(&said, &mut treatment, converted);
+    let aliases = aliases(remit, &said, converted);
+    Conversion { world, remit, said, custom, treatment, aliases }.put(converted);
 }
 
 /// Whether an Ingress is of a class that the registrar looks after. Without a class it is of the default one.
@@ -69,13 +73,20 @@ pub fn is_ours(world: &World, classes: &Classes, ingress: &Ingress) -> bool {
     }
 }
 
+/// Whether the Ingress's namespace may have a host; absent: every one.
+fn may_have(remit: &Remit, said: &Said<'_>, host: Option<&str>) -> bool {
+    remit.hosts.may_have(&said.ingress().meta.name.namespace, host)
+}
+
 /// The further names of the first host, in the order of names: it is the same whatever the order of rules.
-fn aliases<'i>(said: &Said<'i>, converted: &mut Converted) -> (Option<&'i str>, Vec<&'i str>) {
+fn aliases<'i>(remit: &Remit, said: &Said<'i>, converted: &mut Converted) -> (Option<&'i str>, Vec<&'i str>) {
     const NAME: &str = "server-alias";
     let first = said.ingress().hosts().flatten().min();
     let mut names = Vec::new();
     for alias in said.list(NAME) {
-        if place::matches(&[alias], &Place::Any).is_ok() && !alias.contains(['~', '<', '$']) {
+        if !may_have(remit, said, Some(alias)) {
+            said.error(NAME, format!("has {}; {NOT_OURS}", shown(alias)), converted);
+        } else if place::matches(&[alias], &Place::Any).is_ok() && !alias.contains(['~', '<', '$']) {
             names.push(alias);
         } else {
             said.error(NAME, format!("has {}; a host is expected", shown(alias)), converted);
@@ -95,6 +106,12 @@ impl Conversion<'_> {
             for (place, path) in rule.paths.iter().enumerate() {
                 let field = format!("spec.rules[{number}].http.paths[{place}]");
                 let host = rule.host.as_deref();
+                if !may_have(self.remit, &self.said, host) {
+                    let whose = host.map_or("every host".to_owned(), shown);
+                    let reason = format!("is for {whose}; {NOT_OURS}");
+                    self.said.field_error(&field, reason, converted);
+                    continue;
+                }
                 if let Some(backend) = self.put_path(host, path, &field, converted)
                     && let Some(host) = host.filter(|host| moved.insert(*host))
                 {
@@ -139,7 +156,7 @@ impl Conversion<'_> {
         let mut rule = Rule::new(id, matches, backend.clone());
         let parts = canary::parts(
             self.world,
-            self.classes,
+            self.remit,
             said,
             &self.custom,
             (host, path),
@@ -184,7 +201,9 @@ impl Conversion<'_> {
             return;
         }
         let host = host.to_ascii_lowercase();
-        let Some(other) = redirects::other_name(&host) else { return };
+        let other =
+            redirects::other_name(&host).filter(|other| may_have(self.remit, &self.said, Some(other)));
+        let Some(other) = other else { return };
         if self.said.ingress().hosts().flatten().any(|known| known.eq_ignore_ascii_case(&other)) {
             return;
         }
@@ -205,6 +224,9 @@ impl Conversion<'_> {
     fn put_default(&self, converted: &mut Converted) {
         let Some(backend) = &self.said.ingress().default_backend else { return };
         let field = "spec.defaultBackend";
+        if !may_have(self.remit, &self.said, None) {
+            return self.said.field_error(field, format!("is for every host; {NOT_OURS}"), converted);
+        }
         let path = IngressPath { path: None, kind: PathType::Prefix, backend: backend.clone() };
         let Ok(placed) = PathPlace::of(&path, false) else { return };
         let Ok(matches) = place::matches(&[], &placed.place) else { return };

@@ -1,7 +1,8 @@
 //! Certificates of an Ingress's hosts, from its Secrets.
 
-use super::super::{Converted, Desired};
+use super::super::{Converted, Desired, Remit};
 use super::said::Said;
+use super::{NOT_OURS, may_have};
 use crate::model::{HostName, ObjectKey, is_host_name};
 use crate::registrar::unit::Source;
 use crate::registrar::world::World;
@@ -10,7 +11,13 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// Wants a host for each name that `spec.tls` gives a certificate; where it gives no names, for those of the rules.
-pub(super) fn put(world: &World, said: &Said<'_>, client_auth: Option<&Value>, converted: &mut Converted) {
+pub(super) fn put(
+    world: &World,
+    remit: &Remit,
+    said: &Said<'_>,
+    client_auth: Option<&Value>,
+    converted: &mut Converted,
+) {
     let ingress = said.ingress();
     for (number, tls) in ingress.tls.iter().enumerate() {
         let Some(secret_name) = tls.secret.as_deref() else { continue };
@@ -39,6 +46,10 @@ pub(super) fn put(world: &World, said: &Said<'_>, client_auth: Option<&Value>, c
                 said.field_error(&field, format!("is for `{host}`, which is no host name"), converted);
                 continue;
             };
+            if !may_have(remit, said, Some(&host)) {
+                said.field_error(&field, format!("is for `{host}`; {NOT_OURS}"), converted);
+                continue;
+            }
             let mut value = Map::new();
             if let Some(client_auth) = client_auth {
                 value.insert("Settings".into(), json!({ "ClientAuth": client_auth }));

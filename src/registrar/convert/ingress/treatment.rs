@@ -47,17 +47,16 @@ impl Treatment {
         access::read(world, said, &mut treatment, converted);
         traffic::read_mirror(world, said, &mut treatment, converted);
         traffic::read_headers(said, &mut treatment, converted);
-        if treatment.refused {
-            // In front of everything else.
-            let refuse = filter("refuse", "respond", order::REFUSE, json!({ "Status": 503 }));
-            treatment.filters.extend(refuse);
-        }
         treatment
     }
 
     /// Nobody gets in: something that should keep people out cannot be done.
     pub(super) fn refuse(&mut self) {
-        self.refused = true;
+        if !std::mem::replace(&mut self.refused, true) {
+            // In front of everything else.
+            let refuse = filter("refuse", "respond", order::REFUSE, json!({ "Status": 503 }));
+            self.filters.extend(refuse);
+        }
     }
 
     /// Adds a middleware for which the annotation `name` is to blame. False: it is not valid, which is noted.

@@ -3,7 +3,7 @@
 use super::{checked, notes, objects};
 use crate::kubernetes::Name;
 use crate::model::BackendId;
-use crate::registrar::convert::{Classes, convert};
+use crate::registrar::convert::{Remit, convert};
 use crate::registrar::seen::{Pod, Service, Slice};
 use crate::registrar::{Change, Unit, World};
 use serde::de::DeserializeOwned;
@@ -86,7 +86,7 @@ fn a_service_becomes_what_its_manifest_says() {
     for slice in SLICES.map(|yaml| Slice::from_api(&read(yaml)).unwrap()) {
         world.apply(Change::Slice(slice.name.clone(), Some(slice)));
     }
-    let converted = checked(convert(&world, &Unit::Service(Name::new("shop", "web")), &Classes::default()));
+    let converted = checked(convert(&world, &Unit::Service(Name::new("shop", "web")), &Remit::default()));
     let frontend = |backend: &str, route: &str| {
         json!({ "Type": "http", "BackendId": backend, "Route": route,
             "Settings": { "PassHostHeader": true, "Retry": { "Attempts": 2 } } })
@@ -117,9 +117,9 @@ fn pods_become_what_their_manifests_say() {
     }
     let unit = Unit::Labelled(backend.clone());
     // Nobody has made the backend yet.
-    assert_eq!(objects(&convert(&world, &unit, &Classes::default())), json!({}));
+    assert_eq!(objects(&convert(&world, &unit, &Remit::default())), json!({}));
     assert_eq!(world.set_backend(&backend, true), Some(unit.clone()));
-    let converted = checked(convert(&world, &unit, &Classes::default()));
+    let converted = checked(convert(&world, &unit, &Remit::default()));
     let expected = json!({
         "backends/shop-web/servers/10.0.0.1:8080": { "URL": "http://10.0.0.1:8080" },
         "backends/shop-web/servers/10.0.0.2:8443": { "URL": "https://10.0.0.2:8443", "State": "draining" },

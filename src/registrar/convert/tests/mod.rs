@@ -4,8 +4,9 @@ mod ingress;
 mod labelled;
 mod manifests;
 mod services;
+mod tenants;
 
-use super::{Classes, Converted, Desired, convert};
+use super::{Converted, Desired, Remit, convert};
 use crate::kubernetes::Name;
 use crate::model::{BackendId, Object, Severity, Strictness};
 use crate::registrar::seen::{
@@ -97,7 +98,7 @@ fn convert_service(service: &Service, slices: &[Slice]) -> Converted {
     for slice in slices {
         world.apply(Change::Slice(slice.name.clone(), Some(slice.clone())));
     }
-    checked(convert(&world, &Unit::Service(service.meta.name.clone()), &Classes::default()))
+    checked(convert(&world, &Unit::Service(service.meta.name.clone()), &Remit::default()))
 }
 
 /// What pods become that have the label of the backend `shop-web`.
@@ -107,7 +108,7 @@ fn convert_pods(pods: &[Pod]) -> Converted {
     for pod in pods {
         world.apply(Change::Pod(pod.meta.name.clone(), Some(pod.clone())));
     }
-    checked(convert(&world, &Unit::Labelled(backend), &Classes::default()))
+    checked(convert(&world, &Unit::Labelled(backend), &Remit::default()))
 }
 
 /// All that is wanted must be what may be written, in canonical spelling and without defaults.

@@ -5,7 +5,7 @@ use crate::kubernetes::Name;
 use crate::model::{Object, ObjectKey, Strictness, edit};
 use crate::registrar::convert::annotations::{ANNOTATIONS, Part};
 use crate::registrar::convert::service::put_backend;
-use crate::registrar::convert::{Classes, Converted, convert};
+use crate::registrar::convert::{Converted, Remit, convert};
 use crate::registrar::{Change, Unit, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -72,7 +72,7 @@ fn a_route_makes_a_frontend_and_a_backend() {
         &[],
     );
     check(&[], "http:80", &one_pod(), json!({}), &[]);
-    let gone = convert(&World::default(), &Unit::Service(Name::new("shop", "web")), &Classes::default());
+    let gone = convert(&World::default(), &Unit::Service(Name::new("shop", "web")), &Remit::default());
     assert_eq!(gone, Converted::default());
 }
 
@@ -208,7 +208,7 @@ fn two_services_are_never_one() {
         service
     };
     let check = |world: &World, service: &Service, frontend: &str| {
-        let converted = convert(world, &Unit::Service(service.meta.name.clone()), &Classes::default());
+        let converted = convert(world, &Unit::Service(service.meta.name.clone()), &Remit::default());
         let keys = converted.objects.keys().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             keys,
@@ -301,17 +301,17 @@ fn what_cannot_be_is_no_object() {
 #[test]
 fn a_name_stands_in_for_endpoints() {
     let check = |name: &str, annotations: Annotations<'_>, ports: &str, server: Value, said: &str| {
-        let mut service = service(&[&[("backend-id", "out")], annotations].concat(), ports);
+        let mut service = service(&[&[("backend-id", "shop-out")], annotations].concat(), ports);
         service.external_name = Some(name.into());
         let converted = convert_service(&service, &[]);
-        let mut expected = json!({ "backends/out/backend": { "Type": "http" } });
+        let mut expected = json!({ "backends/shop-out/backend": { "Type": "http" } });
         expected.as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
         assert_eq!(objects(&converted), expected, "{name}");
         assert_eq!(notes(&converted), [said.to_string()], "{name}");
     };
     let resolved = "warning service/shop/web spec.externalName is resolved by each proxy as it connects; it is one \
                     server for all its addresses";
-    let server = |id: &str, url: &str| json!({ format!("backends/out/servers/{id}"): { "URL": url } });
+    let server = |id: &str, url: &str| json!({ format!("backends/shop-out/servers/{id}"): { "URL": url } });
     check("db.example.", &[], "", server("db.example:80", "http://db.example:80"), resolved);
     check("Db.example", &[], ":8080", server("Db.example:8080", "http://db.example:8080"), resolved);
     check(
@@ -334,11 +334,11 @@ fn a_name_stands_in_for_endpoints() {
 
 #[test]
 fn a_headless_service_may_have_no_ports() {
-    let annotations = [("backend-id", "b"), ("port", "7000")];
+    let annotations = [("backend-id", "shop-b"), ("port", "7000")];
     let slices = [slice("web-1", "", &["10.0.0.1 ready"])];
     let expected = json!({
-        "backends/b/backend": { "Type": "http" },
-        "backends/b/servers/10.0.0.1:7000": { "URL": "http://10.0.0.1:7000" },
+        "backends/shop-b/backend": { "Type": "http" },
+        "backends/shop-b/servers/10.0.0.1:7000": { "URL": "http://10.0.0.1:7000" },
     });
     check(&annotations, "", &slices, expected, &[]);
 }
@@ -346,11 +346,11 @@ fn a_headless_service_may_have_no_ports() {
 #[test]
 fn application_protocols_are_defaults() {
     let check = |protocol: &str, annotations: Annotations<'_>, spoken: Value, scheme: &str| {
-        let annotations = [&[("backend-id", "b")], annotations].concat();
+        let annotations = [&[("backend-id", "shop-b")], annotations].concat();
         let found =
             objects(&convert_service(&service(&annotations, &format!("http:80:{protocol}")), &one_pod()));
-        assert_eq!(found["backends/b/backend"]["Settings"]["Protocol"], spoken, "{protocol}");
-        let url = found["backends/b/servers/10.0.0.1:8080"]["URL"].clone();
+        assert_eq!(found["backends/shop-b/backend"]["Settings"]["Protocol"], spoken, "{protocol}");
+        let url = found["backends/shop-b/servers/10.0.0.1:8080"]["URL"].clone();
         assert_eq!(url, format!("{scheme}://10.0.0.1:8080"), "{protocol}");
     };
     check("http", &[], Value::Null, "http");
@@ -484,7 +484,17 @@ fn wrong_annotations_are_told_and_left_out() {
         &[("backend-settings", &pair)],
         none(),
         none(),
-        &["backend-settings shows a private key: it has to be sealed, or in a file of the proxies"],
+        &[
+            "backend-settings shows a private key, or names a file of the proxies': only a sealed one can be given here",
+        ],
+    );
+    check_settings(
+        &[("backend-settings", r#"{"TLS": {"KeyPair": {"CertFile": "edge.crt", "KeyFile": "edge.key"}}}"#)],
+        none(),
+        none(),
+        &[
+            "backend-settings shows a private key, or names a file of the proxies': only a sealed one can be given here",
+        ],
     );
     check_settings(
         &[("balence", "hash"), ("slowstart", "1s"), ("middleware.x", "a")],

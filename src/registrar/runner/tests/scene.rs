@@ -6,7 +6,7 @@ use crate::control::image::{Confirmation, Now};
 use crate::kubernetes::Name;
 use crate::kubernetes::lease::Leadership;
 use crate::model::Revision;
-use crate::registrar::convert::Classes;
+use crate::registrar::convert::Remit;
 use crate::registrar::metrics::Meters;
 use crate::registrar::plan::Planner;
 use crate::registrar::progress::Progress;
@@ -367,7 +367,7 @@ pub(super) fn core() -> Core {
 
 fn core_of(kinds: &[Kind]) -> Core {
     let planner = Planner { cluster: "kubernetes".into(), seal_keys: SealKeys::none(), plain_keys: false };
-    Core::new(Classes::default(), planner, kinds)
+    Core::new(Remit::default(), planner, kinds)
 }
 
 fn place(change: &Change) -> (Kind, Name) {

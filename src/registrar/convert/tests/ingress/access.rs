@@ -1,6 +1,8 @@
 //! Who gets in; and that nobody does where that cannot be decided.
 
-use super::{Annotations, check, converted, objects, plain, secret, shown, shown_in, with_tls, world};
+use super::{
+    Annotations, check, converted, ingress, objects, plain, secret, shown, shown_in, with_tls, world,
+};
 use crate::registrar::{Change, World};
 use serde_json::json;
 
@@ -98,9 +100,9 @@ fn another_service_is_asked() {
     );
     let world = world(&[plain(&[("auth-url", "https://login.example:8443/verify")])]);
     let objects = objects(&converted(&world, "web"));
-    assert_eq!(objects["backends/shop-web-auth/backend"], json!({ "Type": "http" }));
+    assert_eq!(objects["backends/shop.web-auth/backend"], json!({ "Type": "http" }));
     assert_eq!(
-        objects["backends/shop-web-auth/servers/login.example:8443"],
+        objects["backends/shop.web-auth/servers/login.example:8443"],
         json!({ "URL": "https://login.example:8443" })
     );
     // Pods are asked by addresses, which their certificates do not have.
@@ -109,7 +111,7 @@ fn another_service_is_asked() {
         "web",
     ));
     assert_eq!(
-        objects["backends/shop-web-auth-web-80/servers/10.0.0.1:8080"],
+        objects["backends/shop.web-auth-web-80/servers/10.0.0.1:8080"],
         json!({ "URL": "https://10.0.0.1:8080" })
     );
     let expected =
@@ -166,4 +168,28 @@ fn clients_show_certificates() {
     assert!(of(&[given, ("auth-tls-match-cn", "CN=ann")], &cert).1);
     assert!(!of(&[given, ("auth-tls-verify-client", "off")], "").1);
     assert!(shown(&[given]).middlewares.contains(&REFUSED.to_owned()));
+}
+
+#[test]
+fn nobody_gets_in_where_no_certificate_is_asked_for() {
+    let pem = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let (cert, key) = (pem.cert.pem(), pem.signing_key.serialize_pem());
+    let refused = |lines: &str, hosts: &[&str], secret_name: Option<&str>, mode: &str| {
+        let annotations = [("auth-tls-secret", "shop/s"), ("auth-tls-verify-client", mode)];
+        let mut world = world(&[with_tls(ingress("web", &annotations, lines), hosts, secret_name)]);
+        let fields = [("tls.crt", cert.as_bytes()), ("tls.key", key.as_bytes()), ("ca.crt", cert.as_bytes())];
+        let secret = secret("s", &fields);
+        world.apply(Change::Secret(secret.name.clone(), Some(secret)));
+        objects(&converted(&world, "web")).to_string().contains("middlewares/refuse")
+    };
+    let line = "shop.example / Prefix web:80";
+    assert!(!refused(line, &["shop.example"], Some("s"), "on"));
+    assert!(!refused(line, &["*.example"], Some("s"), "on"));
+    assert!(!refused(line, &[], Some("s"), "on"));
+    // The default certificate's connections are asked for nothing.
+    assert!(refused(line, &["shop.example"], None, "on"));
+    assert!(refused(line, &["shop.example"], Some("gone"), "on"));
+    assert!(refused(&format!("{line}\nother.test / Prefix web:80"), &["shop.example"], Some("s"), "on"));
+    assert!(refused("* / Prefix web:80", &["shop.example"], Some("s"), "on"));
+    assert!(!refused(line, &["shop.example"], None, "optional"));
 }

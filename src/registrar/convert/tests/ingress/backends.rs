@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 #[track_caller]
 fn check_backend(annotations: Annotations<'_>, settings: Value, said: &[&str]) {
     let shown = shown(annotations);
-    let id = if settings.is_null() { "shop-web-80" } else { "shop-web-web-80" };
+    let id = if settings.is_null() { "shop-web-80" } else { "shop.web-web-80" };
     assert_eq!(shown.frontend["BackendId"], id, "{annotations:?}");
     assert_eq!(shown.backend["Settings"], settings, "{annotations:?}");
     assert_eq!(shown.notes, said, "{annotations:?}");
@@ -69,7 +69,7 @@ fn annotations_make_a_backend_of_the_ingress() {
 fn servers_that_speak_tls() {
     let objects = objects(&converted(&world(&[plain(&[("backend-protocol", "grpcs")])]), "web"));
     assert_eq!(
-        objects["backends/shop-web-web-80/servers/10.0.0.1:8080"],
+        objects["backends/shop.web-web-80/servers/10.0.0.1:8080"],
         json!({ "URL": "https://10.0.0.1:8080" })
     );
     check_backend(

@@ -58,12 +58,12 @@ fn a_canary_takes_its_part() {
 #[test]
 fn a_canary_has_the_main_ones_annotations() {
     let frontend = split(&[("affinity", "cookie")], &[("canary-weight", "10")]);
-    assert_eq!(frontend["Split"], json!([part("shop-web-web-80", 90), part("shop-web-next-80", 10)]));
+    assert_eq!(frontend["Split"], json!([part("shop.web-web-80", 90), part("shop.web-next-80", 10)]));
     assert_eq!(frontend["SplitBy"], "client_ip");
     let legacy = [("canary-weight", "10"), ("affinity-canary-behavior", "legacy")];
     assert!(split(&[("affinity", "cookie")], &legacy)["SplitBy"].is_null());
     let own = split(&[], &[("canary-weight", "10"), ("load-balance", "ewma")]);
-    assert_eq!(own["Split"], json!([part("shop-web-80", 90), part("shop-web-next-next-80", 10)]));
+    assert_eq!(own["Split"], json!([part("shop-web-80", 90), part("shop.web-next-next-80", 10)]));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod access;
 mod backends;
 mod canary;
+mod hosts;
 mod paths;
 mod redirects;
 mod table;
@@ -11,7 +12,7 @@ mod traffic;
 use super::{notes, objects, slice};
 use crate::kubernetes::Name;
 use crate::model::{Object, Strictness};
-use crate::registrar::convert::{Classes, Converted, Desired, convert};
+use crate::registrar::convert::{Classes, Converted, Desired, Remit, convert};
 use crate::registrar::seen::{
     Ingress, IngressBackend, IngressClass, IngressPath, IngressRule, IngressTls, Meta, PathType, PortRef,
     Secret, Service, ServicePort,
@@ -116,8 +117,8 @@ fn world(ingresses: &[Ingress]) -> World {
     world
 }
 
-fn nginx() -> Classes {
-    Classes::new(["flipgate", "nginx"])
+fn nginx() -> Remit {
+    Remit { classes: Classes::new(["flipgate", "nginx"]), ..Remit::default() }
 }
 
 /// What the Ingress of that name becomes; all of it may be written.

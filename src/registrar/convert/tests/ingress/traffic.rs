@@ -112,7 +112,7 @@ fn copies_are_sent() {
     );
     check(
         &[("mirror-target", "https://test.example"), ("mirror-request-body", "off")],
-        &[r#"mirror {"BackendId":"shop-web-mirror","MaxBodyBytes":0}"#],
+        &[r#"mirror {"BackendId":"shop.web-mirror","MaxBodyBytes":0}"#],
         &["warning mirror-request-body is `off`: only requests without a body are copied"],
     );
     check(
