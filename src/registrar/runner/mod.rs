@@ -3,7 +3,7 @@
 //!
 //! One loop: what was seen of the cluster and what the store tells are taken in as they come; then, if there is
 //! something to do and the store's own word of the last write has come back, it is planned and committed, one
-//! transaction after the other. Every transaction expects the leader's [epoch](super::epoch) and each key as it was last
+//! transaction after the other. Every transaction expects the leader's [epoch] and each key as it was last
 //! seen. So nothing has to be guarded beyond that: who finds something changed takes in what the store says and plans
 //! again, and who finds the epoch changed leads no more.
 
