@@ -82,70 +82,63 @@ find_go() {
     command -v go
 }
 
-# The real vulcand and vctl below target/tools/bin, built from their Go module: what the tests compare with.
-install_vulcand() {
-    local module=tests/it/vulcand/module build=$TOOLS_DIR/vulcand go
-    if [ -x "$TOOLS_DIR/bin/vulcand" ] && [ -x "$TOOLS_DIR/bin/vctl" ] && cmp -s $module/go.mod "$build/built"; then
+# Builds programs of a Go module of ours into target/tools/bin, unless that was done from the same go.mod:
+#   build_go_module NAME MODULE TIME PROGRAMS ARGUMENT...
+# NAME is for people and for the variable FLIPGATE_WITHOUT_NAME; TIME says how long it takes; the arguments are those of
+# `go build`.
+build_go_module() {
+    local name=$1 module=$2 time=$3 programs=$4 without=FLIPGATE_WITHOUT_${1^^} go
+    local build=$TOOLS_DIR/${1,,}
+    shift 4
+    if has_programs "$TOOLS_DIR/bin" "$programs" && cmp -s "$module/go.mod" "$build/built"; then
         return 0
     fi
     go=$(find_go) || {
-        echo "no Go to build vulcand with: install golang-go, or set FLIPGATE_WITHOUT_VULCAND=1 to do without its tests"
+        echo "no Go to build $name with: install golang-go, or set $without=1 to do without its tests"
         return 1
     }
-    echo "building vulcand and vctl from their Go module, which takes a minute"
+    echo "building $programs from their Go module, which takes $time"
     mkdir -p "$build" "$TOOLS_DIR/bin"
-    # A copy, since Go completes the files. `go install` of the module would ask for a list of its versions, which not
+    # A copy, since Go completes the files. `go install` of a module would ask for a list of its versions, which not
     # every proxy gives.
-    cp $module/go.mod $module/go.sum "$build"/
+    cp "$module/go.mod" "$module/go.sum" "$build"/
     (cd "$build" && GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0 "$go" build -trimpath \
-        -o "$TOOLS_DIR/bin/" github.com/vulcand/vulcand github.com/vulcand/vulcand/vctl) || {
-        echo "vulcand cannot be built; FLIPGATE_WITHOUT_VULCAND=1 does without its tests"
+        -o "$TOOLS_DIR/bin/" "$@") || {
+        echo "$name cannot be built; $without=1 does without its tests"
         return 1
     }
-    cp $module/go.mod "$build/built"
+    cp "$module/go.mod" "$build/built"
 }
 
-KUBERNETES="kube-apiserver kube-controller-manager kubectl"
-
-# Prints its version, which its programs do not know unless they are told when they are built.
-kubernetes_version() {
-    sed -n 's/^require k8s.io\/kubernetes //p' go.mod
-}
-
-# Whether a directory has all of its programs.
-has_kubernetes() {
+# Whether a directory has all of these programs.
+has_programs() {
     local program
-    for program in $KUBERNETES; do
+    for program in $2; do
         [ -x "$1/$program" ] || return 1
     done
 }
 
-# The real Kubernetes below target/tools/bin, without nodes: its API server, its controllers and kubectl, built from their
-# Go module. Where KUBEBUILDER_ASSETS names a directory, what it has is used instead.
+# The real vulcand and vctl below target/tools/bin: what the tests compare with.
+install_vulcand() {
+    build_go_module vulcand tests/it/vulcand/module "a minute" "vulcand vctl" \
+        github.com/vulcand/vulcand github.com/vulcand/vulcand/vctl
+}
+
+KUBERNETES="kube-apiserver kube-controller-manager kubectl"
+
+# The real Kubernetes below target/tools/bin, without nodes: its API server, its controllers and kubectl. Where
+# KUBEBUILDER_ASSETS names a directory, what it has is used instead.
 install_kubernetes() {
-    local module=tests/it/kubernetes/module build=$TOOLS_DIR/kubernetes go
-    if [ -n "${KUBEBUILDER_ASSETS:-}" ] && has_kubernetes "$KUBEBUILDER_ASSETS"; then
+    local module=tests/it/kubernetes/module version
+    if [ -n "${KUBEBUILDER_ASSETS:-}" ] && has_programs "$KUBEBUILDER_ASSETS" "$KUBERNETES"; then
         return 0
     fi
-    if has_kubernetes "$TOOLS_DIR/bin" && cmp -s $module/go.mod "$build/built"; then
-        return 0
-    fi
-    go=$(find_go) || {
-        echo "no Go to build Kubernetes with: install golang-go, or set FLIPGATE_WITHOUT_KUBERNETES=1 to do without its tests"
-        return 1
-    }
-    echo "building $KUBERNETES from their Go module, which takes ten minutes the first time"
-    mkdir -p "$build" "$TOOLS_DIR/bin"
-    # A copy, since Go completes the files.
-    cp $module/go.mod $module/go.sum "$build"/
+    # Its programs do not know their version unless they are told when they are built.
+    version=$(sed -n 's/^require k8s.io\/kubernetes //p' $module/go.mod)
     # shellcheck disable=SC2046
-    (cd "$build" && GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off CGO_ENABLED=0 "$go" build -trimpath \
-        -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(kubernetes_version)" \
-        -o "$TOOLS_DIR/bin/" $(printf 'k8s.io/kubernetes/cmd/%s ' $KUBERNETES)) || {
-        echo "Kubernetes cannot be built; FLIPGATE_WITHOUT_KUBERNETES=1 does without its tests"
-        return 1
-    }
-    cp $module/go.mod "$build/built"
+    build_go_module Kubernetes $module "ten minutes the first time" "$KUBERNETES" \
+        -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" \
+        $(printf 'k8s.io/kubernetes/cmd/%s ' $KUBERNETES)
 }
 
 # Installs what is missing, as far as this machine lets us. Fails if something stays missing.

@@ -2,6 +2,7 @@
 
 use super::pattern::Pattern;
 use super::shape::{HostPattern, PathPattern};
+use super::text::quoted;
 use ipnet::IpNet;
 use std::fmt::{self, Write as _};
 
@@ -126,21 +127,8 @@ impl fmt::Display for Matcher {
     }
 }
 
-/// Writes a string that the lexer reads back as it was.
 fn quote(f: &mut fmt::Formatter<'_>, value: &dyn fmt::Display) -> fmt::Result {
-    let text = value.to_string();
-    f.write_char('"')?;
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => write!(f, "\\{c}")?,
-            '\n' => f.write_str("\\n")?,
-            '\r' => f.write_str("\\r")?,
-            '\t' => f.write_str("\\t")?,
-            c if c.is_ascii_control() => write!(f, "\\x{:02x}", u32::from(c))?,
-            c => f.write_char(c)?,
-        }
-    }
-    f.write_char('"')
+    f.write_str(&quoted(&value.to_string()))
 }
 
 /// A matcher, or its opposite.

@@ -6,6 +6,7 @@ use super::matcher::{Matcher, NAMES};
 use super::pattern::Pattern;
 use super::route::NESTING_MAX;
 use super::shape::{HostPattern, PathPattern};
+use super::text::is_token;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -188,8 +189,7 @@ impl Argument {
 
     /// A method, a field name or a cookie name (RFC 9110, 5.6.2).
     fn token(&self, what: &str) -> Result<&str, ExprError> {
-        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        match self.text.bytes().all(valid) && !self.text.is_empty() {
+        match is_token(&self.text) {
             true => Ok(&self.text),
             false => Err(self.error(format!("{:?} is not {what}", self.text))),
         }

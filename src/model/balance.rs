@@ -4,6 +4,7 @@ use super::duration;
 use super::fields::{Fields, not_one_of, quote};
 use super::frontend::TIMEOUT_MAX;
 use super::middleware::field_name_error;
+use crate::expr::is_token;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
@@ -121,8 +122,7 @@ impl ClientKey {
 
 /// Why a text is no cookie's name (RFC 6265 section 4.1.1).
 pub fn cookie_name_error(name: &str) -> Option<&'static str> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let valid = !name.is_empty() && name.len() <= 128 && name.bytes().all(is_token);
+    let valid = name.len() <= 128 && is_token(name);
     (!valid).then_some("is no cookie's name: letters, digits and `-_.` are expected")
 }
 

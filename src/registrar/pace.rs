@@ -17,7 +17,7 @@ const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 /// A bucket of tokens, one for each write.
 #[derive(Debug)]
-pub(super) struct Pace {
+struct Pace {
     began: Instant,
     rate: Rate,
     buckets: Buckets,
@@ -25,7 +25,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A full one.
-    pub(super) fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         let rate = Rate::new(PER_SECOND, Duration::from_secs(1), BURST);
         Self { began: now, rate, buckets: Buckets::default() }
     }
@@ -34,7 +34,7 @@ impl Pace {
     ///
     /// # Errors
     /// How long until there is one.
-    pub(super) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let since = u64::try_from(now.saturating_duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
         self.buckets.take(since, &[self.rate]).map_err(Duration::from_nanos)
     }
@@ -79,7 +79,7 @@ pub(super) struct Pauses {
 }
 
 /// Between writes at the Kubernetes API that failed.
-pub(super) const GUEST: Pauses = Pauses { least: Duration::from_secs(1), most: Duration::from_secs(60) };
+const GUEST: Pauses = Pauses { least: Duration::from_secs(1), most: Duration::from_secs(60) };
 
 impl Pauses {
     /// After one more than so many failures in a row: twice as long each time. `chance`, from 0 to 1, takes up to half of
@@ -87,6 +87,82 @@ impl Pauses {
     pub(super) fn after(self, failures: u32, chance: f64) -> Duration {
         let longest = self.least.saturating_mul(2_u32.saturating_pow(failures)).min(self.most);
         longest.mul_f64(1.0 - chance / 2.0)
+    }
+}
+
+/// Waits longer after each failure, and never in step with others.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    pauses: Pauses,
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    pub(super) fn new(pauses: Pauses) -> Self {
+        Self { pauses, failures: 0, until: None }
+    }
+
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.until.is_some_and(|until| until > Instant::now())
+    }
+
+    /// How many failures there were in a row.
+    pub(super) fn failed(&mut self) -> u32 {
+        self.until = Some(Instant::now() + self.pauses.after(self.failures, rand::random()));
+        self.failures = self.failures.saturating_add(1);
+        self.failures
+    }
+
+    pub(super) fn worked(&mut self) {
+        *self = Self::new(self.pauses);
+    }
+}
+
+/// When a guest may write next: no faster than the pace, and after a pause where it failed.
+#[derive(Debug)]
+pub(super) struct Turns {
+    pace: Pace,
+    /// When there is a token again.
+    free_at: Instant,
+    backoff: Backoff,
+}
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { pace: Pace::new(now), free_at: now, backoff: Backoff::new(GUEST) }
+    }
+
+    /// The moment for what is due at `due`.
+    pub(super) fn at(&self, due: Instant) -> Instant {
+        due.max(self.free_at).max(self.backoff.until().unwrap_or(due))
+    }
+
+    /// Whether one may write now, which takes a turn; if not, [`Turns::at`] says when.
+    pub(super) fn take(&mut self) -> bool {
+        let now = Instant::now();
+        match self.pace.take(now) {
+            Ok(()) => true,
+            Err(wait) => {
+                self.free_at = now + wait;
+                false
+            }
+        }
+    }
+
+    pub(super) fn worked(&mut self) {
+        self.backoff.worked();
+    }
+
+    /// The moment before which nothing is tried again.
+    pub(super) fn failed(&mut self) -> Instant {
+        self.backoff.failed();
+        self.at(Instant::now())
     }
 }
 

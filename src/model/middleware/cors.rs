@@ -1,6 +1,7 @@
 //! `cors`: which origins' pages may use what browsers otherwise keep from them (the Fetch standard's CORS protocol).
 
 use super::field_name_error;
+use crate::expr::is_token;
 use crate::model::duration;
 use crate::model::fields::{Fields, quote};
 use serde_json::{Map, Value};
@@ -127,10 +128,9 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<CorsSpec> {
             Err(reason) => fields.report().error(path, format!("{} {reason}", quote(text))),
         }
     }
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let mut allow_methods = Vec::new();
     for (path, text) in fields.texts("AllowMethods") {
-        if text.is_empty() || text.len() > 32 || !text.bytes().all(is_token) {
+        if text.len() > 32 || !is_token(text) {
             fields.report().error(path, format!("{} is no method; one like `PUT` is expected", quote(text)));
         } else {
             allow_methods.push(text.into());

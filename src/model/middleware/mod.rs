@@ -36,6 +36,7 @@ pub use webhook::Webhook;
 
 use super::fields::{Fields, not_one_of};
 use super::id::{BackendId, MiddlewareId};
+use crate::expr::is_token;
 use serde_json::{Map, Value};
 
 /// Fields that belong to framing or to one connection (RFC 9110 7.6.1) and are the proxy's own business.
@@ -177,8 +178,7 @@ impl Middleware {
 
 /// What is wrong with a field's name, as a predicate that follows it; `None`: nothing (RFC 9110 5.6.2).
 pub(super) fn field_name_error(name: &str) -> Option<&'static str> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_token) {
+    if name.len() > 256 || !is_token(name) {
         return Some("is no name of a header field: letters, digits and hyphens are expected");
     }
     if OWN_FIELDS.iter().any(|own| own.eq_ignore_ascii_case(name)) {

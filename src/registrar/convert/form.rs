@@ -2,6 +2,7 @@
 //! as in an HTTPRoute of the Gateway API.
 
 use super::Converted;
+use crate::expr;
 use crate::model::{BackendId, FrontendId, MiddlewareId, ObjectKey};
 use serde_json::{Map, Value, json};
 
@@ -172,5 +173,5 @@ impl Matches {
 
 /// A string literal of the expression language.
 pub(super) fn quoted(text: &str) -> String {
-    if text.contains('`') { format!("{text:?}") } else { format!("`{text}`") }
+    if text.contains('`') { expr::quoted(text) } else { format!("`{text}`") }
 }

@@ -9,7 +9,7 @@ mod due;
 
 use super::digest::short_digest;
 use super::notes::Notes;
-use super::pace::{GUEST, Pace, Refusal, in_time, only};
+use super::pace::{Refusal, Turns, in_time, only};
 use super::unit::Source;
 use crate::kubernetes::Name;
 use due::{Agenda, Reason, Told};
@@ -63,11 +63,10 @@ impl Events {
         let mut version = self.notes.subscribe();
         version.mark_changed();
         let mut agenda = Agenda::default();
-        let mut pace = Pace::new(Instant::now());
-        let (mut not_before, mut failures) = (Instant::now(), 0);
+        let mut turns = Turns::new();
         loop {
             agenda.lead(*self.leads.borrow_and_update(), Instant::now());
-            let at = agenda.next_at().map(|at| at.max(not_before));
+            let at = agenda.next_at().map(|at| turns.at(at));
             tokio::select! {
                 // Both ends live as long as `self` and whoever holds the lease.
                 changed = version.changed() => match changed {
@@ -76,18 +75,15 @@ impl Events {
                 },
                 changed = self.leads.changed() => if changed.is_err() { return },
                 () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {
-                    if let Err(wait) = pace.take(Instant::now()) {
-                        not_before = Instant::now() + wait;
+                    if !turns.take() {
                         continue;
                     }
                     let Some(told) = agenda.next(Instant::now()) else { continue };
                     match self.tell(&told).await {
-                        Ok(()) => failures = 0,
+                        Ok(()) => turns.worked(),
                         Err(error) => {
-                            not_before = Instant::now() + GUEST.after(failures, rand::random());
-                            failures += 1;
                             tracing::debug!(about = %told.about, error, "an Event was not written; it is tried again");
-                            agenda.put_back(told, not_before);
+                            agenda.put_back(told, turns.failed());
                         }
                     }
                 }

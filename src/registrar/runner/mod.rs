@@ -15,6 +15,7 @@ pub use self::core::{Core, Known};
 use super::epoch::{self, Epoch};
 use super::metrics::Meters;
 use super::notes::{Finder, Notes};
+use super::pace::Backoff;
 use super::plan::Step;
 use super::progress::{KindProgress, Progress};
 use super::watch::Seen;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use work::{Backoff, Work};
+use work::{PAUSES, Work};
 
 /// Most things seen that are taken in before the loop looks at anything else.
 const SEEN_BATCH: usize = 4096;
@@ -104,7 +105,7 @@ impl Runner {
             queue: VecDeque::new(),
             work: None,
             awaited: Revision(0),
-            backoff: Backoff::default(),
+            backoff: Backoff::new(PAUSES),
             refusal: None,
             shouted: None,
             told,

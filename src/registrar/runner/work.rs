@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// After something failed at the store.
-const PAUSES: Pauses = Pauses { least: Duration::from_millis(100), most: Duration::from_secs(10) };
+pub(super) const PAUSES: Pauses = Pauses { least: Duration::from_millis(100), most: Duration::from_secs(10) };
 /// So many conflicts in a row, and the store is listed afresh.
 const CONFLICTS_MAX: u32 = 5;
 
@@ -38,13 +38,6 @@ pub(super) enum Ended {
     Epoch(Result<Epoch, StoreError>),
     /// A word to the proxies, of removals up to a revision.
     Confirm(Revision, Result<Revision, StoreError>),
-}
-
-/// Waits longer after each failure, and never in step with others.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    failures: u32,
-    until: Option<Instant>,
 }
 
 impl Work {
@@ -86,26 +79,6 @@ impl Work {
         };
         *work = None;
         ended
-    }
-}
-
-impl Backoff {
-    pub(super) fn until(&self) -> Option<Instant> {
-        self.until
-    }
-
-    pub(super) fn waits(&self) -> bool {
-        self.until.is_some_and(|until| until > Instant::now())
-    }
-
-    fn failed(&mut self) -> u32 {
-        self.until = Some(Instant::now() + PAUSES.after(self.failures, rand::random()));
-        self.failures = self.failures.saturating_add(1);
-        self.failures
-    }
-
-    fn worked(&mut self) {
-        *self = Self::default();
     }
 }
 

@@ -11,7 +11,7 @@ pub use address::Addresses;
 
 use super::note::Note;
 use super::notes::{Finder, Notes};
-use super::pace::{GUEST, Pace, Refusal, in_time, only};
+use super::pace::{Refusal, Turns, in_time, only};
 use super::seen;
 use super::shared::Shared;
 use super::unit::Source;
@@ -108,12 +108,11 @@ impl StatusWriter {
     pub async fn run(mut self) {
         let mut version = self.statuses.0.subscribe();
         version.mark_changed();
-        let mut pace = Pace::new(Instant::now());
-        let (mut not_before, mut failures) = (Instant::now(), 0);
+        let mut turns = Turns::new();
         loop {
             let leads = *self.leads.borrow_and_update();
             let next = self.due.iter().min_by_key(|(_, at)| **at).map(|(name, at)| (name.clone(), *at));
-            let at = next.as_ref().filter(|_| leads).map(|(_, at)| (*at).max(not_before));
+            let at = next.as_ref().filter(|_| leads).map(|(_, at)| turns.at(*at));
             tokio::select! {
                 changed = version.changed() => match changed {
                     Ok(()) => self.take_changed(),
@@ -121,19 +120,16 @@ impl StatusWriter {
                 },
                 changed = self.leads.changed() => if changed.is_err() { return },
                 () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {
-                    if let Err(wait) = pace.take(Instant::now()) {
-                        not_before = Instant::now() + wait;
+                    if !turns.take() {
                         continue;
                     }
                     let Some((name, _)) = next else { continue };
                     self.due.remove(&name);
                     match self.settle(&name).await {
-                        Ok(()) => failures = 0,
+                        Ok(()) => turns.worked(),
                         Err(error) => {
-                            not_before = Instant::now() + GUEST.after(failures, rand::random());
-                            failures += 1;
                             tracing::debug!(ingress = %name, error, "a status was not written; it is tried again");
-                            self.due.insert(name, not_before);
+                            self.due.insert(name, turns.failed());
                         }
                     }
                 }

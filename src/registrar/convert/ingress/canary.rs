@@ -5,6 +5,7 @@ use super::super::{Converted, Remit};
 use super::said::{Said, shown};
 use super::upstream::Custom;
 use super::{backend, is_ours};
+use crate::expr::is_token;
 use crate::model::BackendId;
 use crate::registrar::seen::{Ingress, IngressBackend, IngressPath};
 use crate::registrar::world::World;
@@ -92,10 +93,6 @@ impl Share {
         let total = said.number("canary-weight-total", 1..=u64::from(u32::MAX), converted).unwrap_or(100);
         let weight = said.number("canary-weight", 0..=total, converted).unwrap_or(0);
         let mut pins = Vec::new();
-        let is_token = |name: &str| {
-            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-            !name.is_empty() && name.bytes().all(fits)
-        };
         for (name, field) in [("canary-by-header", "Header"), ("canary-by-cookie", "Cookie")] {
             let Some(key) = said.text(name) else { continue };
             if !is_token(key) {
