@@ -36,6 +36,8 @@
 //! | claim, ledger | what one unit wants to stand at a key; the claims of all units, and who gets each key |
 //! | note | what the author of an object in the cluster must know: what is wrong with it, or not carried over |
 //! | epoch | the time in office of the registrar that leads, as a key of the store that each of its transactions expects |
+//! | deployer, application, deployment | the server that performs blue/green deployments; what is deployed, over all its versions; one version's way to life and away again |
+//! | stage, charge | a part of a deployment that is done or undone as one; an application whose lock a deployer holds |
 //! | worker, inbox | one thread with its own event loop, sockets and upstream connections; the queue by which others talk to it |
 //!
 //! # Rooms
@@ -47,7 +49,7 @@
 //! | --- | --- |
 //! | 7 | `cli` the verbs |
 //! | 6 | [`app`] wiring: configuration in, running parts with their bound addresses out; the embedder's [`Gate`](app::Gate) |
-//! | 5 | `admin` the API, `registrar` which keeps the store in step with Kubernetes |
+//! | 5 | `admin` the API, `registrar` which keeps the store in step with Kubernetes, `deployer` which puts one version in the place of another |
 //! | 4 | [`proxy`] the data plane, and [`control`] the control plane, which do not know each other |
 //! | 3 | [`table`] the compiled table, the one swap, and the board both planes share; [`flip`] the way from one backend to another, over a whole fleet |
 //! | 2 | [`route`] match, [`middleware`] change, [`upstream`] carry, [`store`] keep |
@@ -218,6 +220,8 @@ pub mod proxy;
 
 #[cfg(feature = "admin")]
 pub mod admin;
+#[cfg(feature = "kubernetes")]
+pub mod deployer;
 #[cfg(feature = "kubernetes")]
 pub mod registrar;
 

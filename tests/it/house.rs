@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 8] = [
     &["route", "middleware", "upstream", "store"],
     &["table", "flip"],
     &["proxy", "control"],
-    &["admin", "registrar"],
+    &["admin", "registrar", "deployer"],
     &["app"],
     &["cli"],
 ];

@@ -9,9 +9,9 @@ mod due;
 
 use super::digest::short_digest;
 use super::notes::Notes;
-use super::pace::{Refusal, Turns, in_time, only};
+use super::pace::Turns;
 use super::unit::Source;
-use crate::kubernetes::Name;
+use crate::kubernetes::{Name, Refusal, in_time, only};
 use due::{Agenda, Reason, Told};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Secret, Service};
 use k8s_openapi::api::events::v1::Event;

@@ -3,9 +3,9 @@
 use super::{Runner, epoch};
 use crate::control::confirm;
 use crate::control::image::Confirmation;
+use crate::kubernetes::Pauses;
 use crate::model::Revision;
 use crate::registrar::epoch::Epoch;
-use crate::registrar::pace::Pauses;
 use crate::registrar::plan::{Act, Step};
 use crate::store::{Area, Expected, LeaseChoice, Operation, Store, StoreError, Transaction};
 use futures_util::FutureExt;

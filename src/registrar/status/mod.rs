@@ -11,11 +11,11 @@ pub use address::Addresses;
 
 use super::note::Note;
 use super::notes::{Finder, Notes};
-use super::pace::{Refusal, Turns, in_time, only};
+use super::pace::Turns;
 use super::seen;
 use super::shared::Shared;
 use super::unit::Source;
-use crate::kubernetes::Name;
+use crate::kubernetes::{Name, Refusal, in_time, only};
 use crate::model::Severity;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Patch, PatchParams};

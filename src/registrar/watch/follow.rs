@@ -3,8 +3,7 @@
 use super::Report;
 use super::kinds::{Selectors, Watched};
 use super::read::{self, Event, Lines};
-use crate::kubernetes::{Name, explain};
-use crate::registrar::pace::Pauses;
+use crate::kubernetes::{Name, Pauses, explain};
 use crate::registrar::world::Change;
 use http_body_util::{BodyExt, Limited};
 use kube::Client;

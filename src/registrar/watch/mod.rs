@@ -11,9 +11,8 @@ mod read;
 
 use self::follow::{Follow, Part};
 use self::kinds::Watched;
-use super::pace::Pauses;
 use super::world::{Change, Kind};
-use crate::kubernetes::Name;
+use crate::kubernetes::{Name, Pauses};
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};

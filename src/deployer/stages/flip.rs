@@ -1,0 +1,13 @@
+//! The alias moves, by the procedure of all flips.
+
+use crate::deployer::charge::{Charge, Trouble};
+use crate::deployer::machine::Look;
+use crate::deployer::world::World;
+
+pub(super) async fn look(_world: &World, _charge: &mut Charge) -> Result<Look, Trouble> {
+    Ok(Look::Done)
+}
+
+pub(super) async fn undo(_world: &World, _charge: &mut Charge) -> Result<Look, Trouble> {
+    Ok(Look::Done)
+}
