@@ -11,3 +11,8 @@ pub(super) async fn look(_world: &World, _charge: &mut Charge) -> Result<Look, T
 pub(super) async fn undo(_world: &World, _charge: &mut Charge) -> Result<Look, Trouble> {
     Ok(Look::Done)
 }
+
+/// Takes the Service away; it is no error that there is none.
+pub(super) async fn remove(_world: &World, _charge: &mut Charge) -> Result<Look, Trouble> {
+    Ok(Look::Done)
+}
