@@ -3,7 +3,8 @@
 //! Every write expects the application's record as it was when this process took it over. Who slept past its lock and
 //! was followed by another can write nothing more; who merely was cut off goes on.
 
-use super::record::{Application, Deployment, application_key, deployment_key};
+use super::flips::Flips;
+use super::record::{Application, Deployment, Facts, application_key, deployment_key};
 use crate::kubernetes::Name;
 use crate::store::{Area, Expected, LeaseChoice, Operation, Store, StoreError, Transaction};
 use std::collections::VecDeque;
@@ -43,6 +44,8 @@ pub struct Charge {
     pub(super) version: u64,
     /// Lines of the log that are not written yet.
     pub(super) said: VecDeque<String>,
+    /// Flips that this process runs for it.
+    pub(super) flips: Flips,
 }
 
 impl Charge {
@@ -54,7 +57,8 @@ impl Charge {
         (application, fence): (Application, u64),
         (deployment, version): (Deployment, u64),
     ) -> Self {
-        Self { store, app, application, fence, deployment, version, said: VecDeque::new() }
+        let (said, flips) = (VecDeque::new(), Flips::default());
+        Self { store, app, application, fence, deployment, version, said, flips }
     }
 
     /// The deployment under way, as it is known here.
@@ -71,6 +75,21 @@ impl Charge {
     /// What every transaction expects.
     pub fn fence(&self) -> (Area, Box<str>, Expected) {
         (Area::State, application_key(&self.app), Expected::Version(self.fence))
+    }
+
+    /// Writes the deployment with changed facts together with `also`, all or nothing; what is not written is not kept here
+    /// either.
+    ///
+    /// # Errors
+    /// It was not written, or nobody knows.
+    pub async fn note(&mut self, change: impl FnOnce(&mut Facts), also: Transaction) -> Result<(), Trouble> {
+        let before = self.deployment.facts.clone();
+        change(&mut self.deployment.facts);
+        let saved = self.save(also).await;
+        if saved.is_err() {
+            self.deployment.facts = before;
+        }
+        saved
     }
 
     /// Writes the deployment as it is here together with `also`, all or nothing.

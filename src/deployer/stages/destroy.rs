@@ -1,5 +1,6 @@
 //! The version that is over goes: Deployment and pods, then servers and backend.
 
+use super::alias::{self, Alias};
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::cluster::{Cluster, Fate, Pods, Stop, Which, record, routing, settle};
 use crate::deployer::machine::{Look, Task};
@@ -8,7 +9,6 @@ use crate::deployer::routing as table;
 use crate::deployer::world::World;
 use crate::store::{Area, Entry, Expected, Operation, Transaction};
 use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a registrar has to remove the servers of pods that are gone.
@@ -58,10 +58,7 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
 pub(super) async fn remove(world: &World, charge: &mut Charge, version: &Version) -> Result<Look, Stop> {
     let Made { name, backend, .. } = &version.made;
     if leads_to(world, charge, backend).await? {
-        return Err(Stop::waits(format!(
-            "the alias {} still leads to {backend}",
-            table::alias_id(&charge.app)
-        )));
+        return Err(Stop::waits(format!("the alias {} still leads to {backend}", alias::id(charge))));
     }
     let cluster = Cluster::of(world, charge);
     // In the foreground: as long as it is there, so may be pods.
@@ -152,8 +149,5 @@ fn removal(entries: Vec<Entry>) -> Transaction {
 
 /// Whether the application's alias leads to a backend.
 pub(super) async fn leads_to(world: &World, charge: &Charge, backend: &str) -> Result<bool, Stop> {
-    let key = table::backend_key(&table::alias_id(&charge.app));
-    let entry = routing(world, &key).await?;
-    let alias = entry.and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok());
-    Ok(alias.is_some_and(|alias| alias.get("Target").and_then(Value::as_str) == Some(backend)))
+    Ok(matches!(alias::find(world, charge).await?, Alias::To { target, .. } if target == backend))
 }

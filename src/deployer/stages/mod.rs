@@ -1,18 +1,23 @@
 //! What is done in each stage, and undone. Each is a look: it finds out how far things are, does what is still to do, and
 //! says what it came to. So it makes no difference whether the same process looks again, or another one after a death.
 
+mod alias;
+mod back;
 mod bake;
 mod create;
 mod destroy;
 mod detach;
 mod drain;
 mod flip;
+mod followed;
 mod health;
 mod hook;
 mod ready;
 mod register;
 mod route;
 mod service;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use super::charge::{Charge, Trouble};

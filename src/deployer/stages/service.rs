@@ -23,7 +23,6 @@ pub(super) async fn undo(world: &World, charge: &mut Charge) -> Result<Look, Tro
 }
 
 /// Removes the Service, if it is the application's own.
-#[allow(dead_code, reason = "a version that goes and has no successor calls it")]
 pub(super) async fn remove(world: &World, charge: &mut Charge) -> Result<Look, Trouble> {
     let gone = async {
         let cluster = Cluster::of(world, charge);
