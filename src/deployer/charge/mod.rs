@@ -11,7 +11,8 @@ mod take;
 pub(super) use beat::{Beat, beat};
 pub(super) use take::{begun, lock_put, put_state, take_over};
 
-use super::record::{Application, Deployment, LogLine, application_key, deployment_key};
+use super::flips::Flips;
+use super::record::{Application, Deployment, Facts, LogLine, application_key, deployment_key};
 use crate::kubernetes::Name;
 use crate::store::{Area, Expected, Operation, Store, StoreError, Transaction};
 use serde::de::DeserializeOwned;
@@ -102,11 +103,14 @@ pub struct Charge {
     /// The deployment as it was written last.
     written: Deployment,
     doubt: Doubt,
+    /// Flips that this process runs for it.
+    pub(super) flips: Flips,
 }
 
 impl Charge {
     /// An application whose record and deployment were written with these versions, and whose log has no line yet.
-    pub(super) fn new(
+    #[doc(hidden)]
+    pub fn new(
         store: Arc<dyn Store>,
         app: Name,
         (application, fence): (Application, u64),
@@ -114,12 +118,34 @@ impl Charge {
     ) -> Self {
         let written = deployment.clone();
         let (said, line, last_said, doubt) = (VecDeque::new(), 1, String::new(), Doubt::None);
-        Self { store, app, application, fence, deployment, version, said, line, last_said, written, doubt }
+        let flips = Flips::default();
+        Self { store, app, application, fence, deployment, version, said, line, last_said, written, doubt, flips }
+    }
+
+    /// The deployment under way, as it is known here.
+    #[doc(hidden)]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
     }
 
     /// What every transaction expects.
     pub fn fence(&self) -> (Area, Box<str>, Expected) {
         (Area::State, application_key(&self.app), Expected::Version(self.fence))
+    }
+
+    /// Writes the deployment with changed facts together with `also`, all or nothing; what is not written is not kept here
+    /// either.
+    ///
+    /// # Errors
+    /// It was not written, or nobody knows.
+    pub async fn note(&mut self, change: impl FnOnce(&mut Facts), also: Transaction) -> Result<(), Trouble> {
+        let before = self.deployment.facts.clone();
+        change(&mut self.deployment.facts);
+        let saved = self.save(also).await;
+        if saved.is_err() {
+            self.deployment.facts = before;
+        }
+        saved
     }
 
     /// Writes the deployment as it is here together with `also`, all or nothing.
