@@ -27,5 +27,5 @@ pub use client::{ClientTls, ClientTlsError, Trust, client_config};
 pub use client_auth::{ClientAuthError, ClientPolicies, ClientPolicy, HostTls};
 pub use seal::{SealError, SealKeys, Sealed};
 pub use server::{provider, server_config};
-pub use subject::describe_client;
+pub use subject::{common_name, describe_client};
 pub use tickets::{TicketRing, TicketRings};
