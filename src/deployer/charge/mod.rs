@@ -119,7 +119,20 @@ impl Charge {
         let written = deployment.clone();
         let (said, line, last_said, doubt) = (VecDeque::new(), 1, String::new(), Doubt::None);
         let flips = Flips::default();
-        Self { store, app, application, fence, deployment, version, said, line, last_said, written, doubt, flips }
+        Self {
+            store,
+            app,
+            application,
+            fence,
+            deployment,
+            version,
+            said,
+            line,
+            last_said,
+            written,
+            doubt,
+            flips,
+        }
     }
 
     /// The deployment under way, as it is known here.

@@ -95,6 +95,8 @@ async fn ask_all(descriptor: &Descriptor, pods: &[Pod]) -> Vec<(String, Said)> {
             (name, said)
         }
     });
+    // Made before they run: a future that holds the closure would not be `Send`.
+    let asked: Vec<_> = asked.collect();
     stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
 }
 
