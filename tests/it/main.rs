@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
+#[cfg(feature = "kubernetes")]
+mod deployer;
 mod edge;
 mod embed;
 mod flip;

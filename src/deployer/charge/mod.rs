@@ -96,6 +96,8 @@ pub struct Charge {
     pub(super) version: u64,
     /// Lines of the log that are not written yet.
     pub(super) said: VecDeque<LogLine>,
+    /// Flips that this process runs for it.
+    pub(super) flips: Flips,
     /// The number of the next line that is written.
     line: u64,
     /// What was said last.
@@ -103,8 +105,6 @@ pub struct Charge {
     /// The deployment as it was written last.
     written: Deployment,
     doubt: Doubt,
-    /// Flips that this process runs for it.
-    pub(super) flips: Flips,
 }
 
 impl Charge {
@@ -117,8 +117,8 @@ impl Charge {
         (deployment, version): (Deployment, u64),
     ) -> Self {
         let written = deployment.clone();
-        let (said, line, last_said, doubt) = (VecDeque::new(), 1, String::new(), Doubt::None);
-        let flips = Flips::default();
+        let (said, flips, doubt) = (VecDeque::new(), Flips::default(), Doubt::None);
+        let (line, last_said) = (1, String::new());
         Self {
             store,
             app,
@@ -127,11 +127,11 @@ impl Charge {
             deployment,
             version,
             said,
+            flips,
             line,
             last_said,
             written,
             doubt,
-            flips,
         }
     }
 

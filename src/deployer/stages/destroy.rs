@@ -113,7 +113,7 @@ async fn forget(world: &World, charge: &mut Charge, version: &Version, keys: Key
         ));
     }
     // As many in one transaction as fit beside the record itself; the backend last.
-    let room = world.store.capabilities().operations_max.saturating_sub(2).clamp(1, 100);
+    let room = world.store.capabilities().operations_max.saturating_sub(2).clamp(1, 90);
     let mut entries = keys.servers;
     let more = entries.len() > room;
     entries.truncate(room);

@@ -84,20 +84,25 @@ async fn ask_all(descriptor: &Descriptor, pods: &[Pod]) -> Vec<(String, Said)> {
         time: descriptor.timeouts.probe,
     };
     let client = client();
-    let asked = pods.iter().map(|pod| {
-        let (client, question) = (client.clone(), question.clone());
-        let (name, place) = (pod.metadata.name.clone().unwrap_or_default(), place(descriptor, pod));
-        async move {
-            let said = match place {
-                Some(place) => ask(&client, &question, place).await,
-                None => Said { trouble: Some("it has no address".to_owned()), more: None },
-            };
-            (name, said)
-        }
-    });
-    // Made before they run: a future that holds the closure would not be `Send`.
-    let asked: Vec<_> = asked.collect();
+    let places =
+        pods.iter().map(|pod| (pod.metadata.name.clone().unwrap_or_default(), place(descriptor, pod)));
+    let asked = places.map(|(name, place)| ask_named(client.clone(), question.clone(), name, place));
+    // Together first: what is made of borrowed pods on the way could not be sent between threads.
+    let asked = asked.collect::<Vec<_>>();
     stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn ask_named(
+    client: Client<HttpConnector, Empty<Bytes>>,
+    question: Question,
+    name: String,
+    place: Option<SocketAddr>,
+) -> (String, Said) {
+    let said = match place {
+        Some(place) => ask(&client, &question, place).await,
+        None => Said { trouble: Some("it has no address".to_owned()), more: None },
+    };
+    (name, said)
 }
 
 fn client() -> Client<HttpConnector, Empty<Bytes>> {
@@ -191,7 +196,7 @@ fn bounded(text: String) -> String {
 
 /// Writes down what is new of what pods say beside that they are well.
 async fn write_down(world: &World, charge: &mut Charge, said: &[(String, Said)]) -> Result<(), Stop> {
-    let room = world.store.capabilities().operations_max.saturating_sub(1).clamp(1, 100);
+    let room = world.store.capabilities().operations_max.saturating_sub(2).clamp(1, 90);
     let mut also = Transaction::default();
     for (pod, said) in said {
         let Some(more) = said.more.as_ref().filter(|_| also.operations.len() < room) else { continue };

@@ -1,0 +1,3 @@
+//! The deployer, on a real Kubernetes.
+
+mod stages;
