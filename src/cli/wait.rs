@@ -11,7 +11,6 @@ use crate::model::BackendId;
 use crate::store::{Area, LeaseChoice, Operation, Store, Transaction};
 use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -118,39 +117,14 @@ impl Wait {
 
     /// Who is not so far, and why.
     fn missing(&self, fleet: &Fleet) -> Vec<String> {
-        let members = fleet.members(Instant::now());
-        if members.is_empty() {
+        let now = Instant::now();
+        if fleet.members(now).is_empty() {
             return vec!["no proxy is there".to_owned()];
         }
-        let mut missing = Vec::new();
-        for member in members {
-            let name = &member.name;
-            if member.boots.is_empty() {
-                missing.push(format!("{name} is lost"));
-            }
-            for (_, alive) in &member.boots {
-                if alive.served < self.revision {
-                    missing.push(format!("{name} serves revision {}", alive.served));
-                    continue;
-                }
-                let Some(backend) = &self.drained else { continue };
-                match alive.backends.get(backend) {
-                    None => missing.push(format!("{name} has not told of {backend}")),
-                    Some(view) if view.named => {
-                        missing.push(format!("something at {name} still names {backend}"))
-                    }
-                    Some(view) if view.in_flight > 0 => {
-                        missing.push(format!("{name} has {} requests open to {backend}", view.in_flight));
-                    }
-                    Some(view) if !view.free || alive.quiet < self.revision => {
-                        missing.push(format!("requests at {name} can still begin on {backend}"));
-                    }
-                    Some(_) => {}
-                }
-            }
-        }
-        let unique: BTreeSet<String> = missing.into_iter().collect();
-        unique.into_iter().collect()
+        let mut missing = fleet.behind(self.revision, self.drained.as_deref(), now);
+        missing.extend(fleet.lost(now).into_iter().map(|name| format!("{name} is lost")));
+        missing.sort();
+        missing
     }
 
     fn missing_of(&self, fleet: &Value) -> Vec<String> {

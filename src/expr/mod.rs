@@ -33,7 +33,7 @@ pub use pattern::{COMPILED_BYTES_MAX, Captures, InvalidPattern, PATTERN_BYTES_MA
 pub use predicate::{Predicate, Tried};
 pub use route::{ALTERNATIVES_MAX, Alternative, NESTING_MAX, Route, TEXT_BYTES_MAX};
 pub use shape::{HostPattern, Names, PathPattern, Sink, Span, Spans};
-pub use text::{is_token, quoted};
+pub use text::{is_token, literal, quoted};
 pub use trip::{TripCondition, TripMeasure};
 
 #[cfg(test)]

@@ -26,3 +26,8 @@ pub fn quoted(text: &str) -> String {
     quoted.push('"');
     quoted
 }
+
+/// The same in backquotes, which need no escapes, where the text has none itself.
+pub fn literal(text: &str) -> String {
+    if text.contains('`') { quoted(text) } else { format!("`{text}`") }
+}

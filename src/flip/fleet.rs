@@ -177,6 +177,29 @@ impl Fleet {
         views.into_iter().map(|(name, boots)| MemberView { name: name.to_owned(), boots }).collect()
     }
 
+    /// Members without a living process: what they do is not known.
+    pub fn lost(&self, now: Instant) -> Vec<String> {
+        let lost = self.members(now).into_iter().filter(|member| member.boots.is_empty());
+        lost.map(|member| member.name).collect()
+    }
+
+    /// Who of those that live does not serve a revision yet, or has not drained a backend that nothing leads to since
+    /// then, and why: a text for each.
+    pub fn behind(&self, revision: u64, drained: Option<&str>, now: Instant) -> Vec<String> {
+        let mut behind = BTreeSet::new();
+        for member in self.members(now) {
+            let name = &member.name;
+            for (_, alive) in &member.boots {
+                if alive.served < revision {
+                    behind.insert(format!("{name} serves revision {}", alive.served));
+                } else if let Some(reason) = drained.and_then(|id| undrained(name, alive, id, revision)) {
+                    behind.insert(reason);
+                }
+            }
+        }
+        behind.into_iter().collect()
+    }
+
     /// Whether a name is on the list.
     pub fn is_member(&self, name: &str) -> bool {
         self.members.contains_key(name)
@@ -236,5 +259,20 @@ impl Fleet {
     /// Records of flips that cannot be read.
     pub fn broken(&self) -> impl Iterator<Item = &str> {
         self.broken.values().map(String::as_str)
+    }
+}
+
+/// Why a process has not drained a backend.
+fn undrained(name: &str, alive: &Alive, backend: &str, revision: u64) -> Option<String> {
+    match alive.backends.get(backend) {
+        None => Some(format!("{name} has not told of {backend}")),
+        Some(view) if view.named => Some(format!("something at {name} still names {backend}")),
+        Some(view) if view.in_flight > 0 => {
+            Some(format!("{name} has {} requests open to {backend}", view.in_flight))
+        }
+        Some(view) if !view.free || alive.quiet < revision => {
+            Some(format!("requests at {name} can still begin on {backend}"))
+        }
+        Some(_) => None,
     }
 }

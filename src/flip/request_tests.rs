@@ -3,6 +3,7 @@
 use super::*;
 use crate::flip::record::{ALIVE, Alive, BackendView, FlipView, MEMBERS, Warmth, write};
 use crate::flip::{Event, Outcome, Runner, history};
+use crate::store::StoreError;
 use crate::store::memory::MemoryStore;
 use std::time::Duration;
 
@@ -151,4 +152,89 @@ async fn a_refused_flip_leaves_nothing_behind() {
     beats.abort();
     assert_eq!(value(&store, "frontends/a/frontend").await, before);
     assert!(!store.list(Area::State).await.unwrap().entries.iter().any(|it| it.key.contains("flips/")));
+}
+
+const FENCE: &str = "deployer/applications/n/a";
+
+/// A runner that acts as long as the fence is as it is now.
+async fn fenced(memory: &MemoryStore) -> Runner {
+    let at = memory.put(Area::State, FENCE, "mine").unwrap();
+    let store: Arc<dyn Store> = Arc::new(memory.clone());
+    let fence = vec![(Area::State, FENCE.into(), Expected::Version(at.0))];
+    Runner::open(store).await.unwrap().with_fence(fence)
+}
+
+fn is_fence(error: &FlipError) -> bool {
+    matches!(error, FlipError::Store(StoreError::Conflict { key }) if key == FENCE)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_behind_a_fence_writes_nothing_once_it_has_fallen() {
+    let (memory, store) = store();
+    let before = value(&store, "frontends/a/frontend").await;
+    let Ok(Planned::Flip(flip)) = request(&[("a", "green")]).plan(&store, SystemTime::now()).await else {
+        panic!()
+    };
+    // It has fallen before anything was written.
+    let mut runner = fenced(&memory).await;
+    memory.put(Area::State, FENCE, "theirs").unwrap();
+    let error = runner.flip((*flip).clone(), Duration::from_secs(9), &mut |_| {}).await.unwrap_err();
+    assert!(is_fence(&error), "{error}");
+    // It falls while the proxies get ready.
+    paper(&memory, &Alive::default());
+    let mut runner = fenced(&memory).await;
+    let falls = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        memory.put(Area::State, FENCE, "theirs").unwrap();
+        let view = FlipView {
+            prepared: [("green".into(), Warmth { active: 1, well: 1, ..Warmth::default() })].into(),
+            ..FlipView::default()
+        };
+        paper(&memory, &Alive { flips: [(flip.id.clone(), view)].into(), ..Alive::default() });
+    };
+    let mut ignored = |_| {};
+    let flips = runner.flip((*flip).clone(), Duration::from_secs(9), &mut ignored);
+    let (error, ()) = tokio::join!(flips, falls);
+    let error = error.unwrap_err();
+    assert!(is_fence(&error), "{error}");
+    assert_eq!(value(&store, "frontends/a/frontend").await, before);
+    let left = store.list(Area::State).await.unwrap().entries;
+    assert!(!left.iter().any(|it| it.key.starts_with("flips/") || it.key.starts_with("owners/")), "{left:?}");
+    // Nor does it undo anything.
+    memory.delete(Area::State, "alive/p/1").unwrap();
+    memory.delete(Area::State, "members/p").unwrap();
+    let mut free = Runner::open(store.clone()).await.unwrap();
+    free.flip(*flip, Duration::from_secs(9), &mut |_| {}).await.unwrap();
+    let mut runner = fenced(&memory).await;
+    memory.put(Area::State, FENCE, "theirs").unwrap();
+    let id = runner.rollback_id();
+    let error = runner.rollback(&id, "a", "test", Duration::from_secs(5), &mut |_| {}).await.unwrap_err();
+    assert!(is_fence(&error), "{error}");
+    assert!(value(&store, "frontends/a/frontend").await.contains("green"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_written_flip_is_left_to_others_when_the_fence_falls() {
+    let (memory, store) = store();
+    let Ok(Planned::Flip(flip)) = request(&[("a", "green")]).plan(&store, SystemTime::now()).await else {
+        panic!()
+    };
+    memory.put(Area::State, "members/gone", "{}").unwrap();
+    let mut runner = fenced(&memory).await;
+    let falls = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        memory.put(Area::State, FENCE, "theirs").unwrap();
+        memory.delete(Area::State, "members/gone").unwrap();
+    };
+    let id = flip.id.clone();
+    let mut ignored = |_| {};
+    let flips = runner.flip(*flip, Duration::from_secs(9), &mut ignored);
+    let (error, ()) = tokio::join!(flips, falls);
+    let error = error.unwrap_err();
+    assert!(is_fence(&error), "{error}");
+    let left = store.list(Area::State).await.unwrap().entries;
+    assert!(!left.iter().any(|it| it.key.starts_with("owners/")), "{left:?}");
+    let mut other = Runner::open(store.clone()).await.unwrap();
+    assert!(matches!(other.resume(&id, &mut |_| {}).await, Ok(Outcome::Done { .. })));
+    assert!(value(&store, "frontends/a/frontend").await.contains("green"));
 }

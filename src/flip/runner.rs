@@ -6,7 +6,7 @@ use super::bake::Looks;
 use super::fleet::{Fleet, OpenFlip};
 use super::outcome::Outcome;
 use super::plan::{self, Elapsed, Step};
-use super::record::{Ending, FLIPS, Flip, OWNERS, Past, Phase, Totals, WATCH, new_id, unix_ms, write};
+use super::record::{Ending, FLIPS, Flip, Past, Phase, Totals, WATCH, new_id, unix_ms, write};
 use super::told::{Event, Sink, Told};
 use super::{FlipError, past, request, undo};
 use crate::expr::Condition;
@@ -14,6 +14,8 @@ use crate::store::{self, Area, Expected, Feed, LeaseChoice, Operation, Store, St
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until, timeout};
+
+mod owning;
 
 /// How long a flip's owner may be silent before it counts as dead, where the store has leases.
 pub const OWNER_TTL: Duration = Duration::from_secs(5);
@@ -42,6 +44,8 @@ pub struct Runner {
     beats: u64,
     /// It does not wait for the old side to have been warm for long enough.
     leaves_warm: bool,
+    /// What all that it writes of a flip expects beside.
+    fence: Vec<(Area, Box<str>, Expected)>,
 }
 
 impl Runner {
@@ -60,6 +64,7 @@ impl Runner {
             beat_at: Instant::now(),
             beats: 0,
             leaves_warm: true,
+            fence: Vec::new(),
         };
         let first = async {
             while !runner.fleet.is_known() {
@@ -77,6 +82,22 @@ impl Runner {
             Ok(Ok(())) => Ok(runner),
             Ok(Err(reason)) => Err(StoreError::Unavailable(reason).into()),
             Err(_) => Err(StoreError::Unavailable("its state area was not told in time".into()).into()),
+        }
+    }
+
+    /// The same, for somebody who acts only as long as these keys are as expected: so are the record, the values and the
+    /// end of each flip that it writes. When one of the keys is not, the error is a [`StoreError::Conflict`] that names
+    /// it, and a written flip is left to the proxies, who know no fence.
+    #[must_use]
+    pub fn with_fence(mut self, expect: Vec<(Area, Box<str>, Expected)>) -> Self {
+        self.fence = expect;
+        self
+    }
+
+    /// Takes in what was told since, without waiting.
+    pub fn catch_up(&mut self) {
+        while let Ok(event) = self.feed.try_recv() {
+            self.fleet.apply(&event, Instant::now());
         }
     }
 
@@ -126,7 +147,7 @@ impl Runner {
         transaction.expect.push((Area::State, key.clone(), Expected::Absent));
         transaction.operations.push(put_state(key, write(&flip)));
         transaction.operations.push(self.owner_put(&flip.id));
-        self.store.commit(transaction).await?;
+        self.commit_fenced(transaction).await?;
         match self.prepare(&flip.id, began, wait, sink).await? {
             Ok(revision) => self.watch(&flip.id, revision, Some(began + wait), sink).await,
             Err(reason) => Ok(Outcome::Refused(reason)),
@@ -164,7 +185,7 @@ impl Runner {
         let revision = loop {
             match undo::undo_last(self, id, target, by).await {
                 // Another record changed meanwhile; the feed tells of it soon.
-                Err(FlipError::Store(StoreError::Conflict { .. })) if tries < TRIES_MAX => {
+                Err(error) if self.is_passing(&error) && tries < TRIES_MAX => {
                     tries += 1;
                     self.next(Instant::now() + LOOK_EVERY).await;
                 }
@@ -261,9 +282,13 @@ impl Runner {
         }
         transaction.operations.push(put_state(key.clone(), write(&flip)));
         undo::supersede(&self.fleet, &flip, Ending::Superseded, &mut transaction);
-        let committed = self.store.commit(transaction).await;
+        let committed = self.commit_fenced(transaction).await;
         let revision = match committed {
             Ok(revision) => revision.0,
+            Err(StoreError::Conflict { key }) if self.is_fence(&key) => {
+                self.give_up(&flip.id).await;
+                return Err(StoreError::Conflict { key }.into());
+            }
             Err(StoreError::Conflict { key: other }) if other.starts_with(FLIPS) && *other != *key => {
                 return Ok(None);
             }
@@ -299,8 +324,23 @@ impl Runner {
         Ok(Some(Ok(revision)))
     }
 
-    /// Follows a written flip until it is over, or `until` if it is not safe by then.
-    pub(super) async fn watch(
+    /// Follows a written flip until it is over, or `until` if it is not safe by then. What cannot go on here is left to
+    /// others.
+    async fn watch(
+        &mut self,
+        id: &str,
+        revision: u64,
+        until: Option<Instant>,
+        sink: Sink<'_>,
+    ) -> Result<Outcome, FlipError> {
+        let watched = self.watch_on(id, revision, until, sink).await;
+        if watched.is_err() {
+            self.release(id).await;
+        }
+        watched
+    }
+
+    async fn watch_on(
         &mut self,
         id: &str,
         revision: u64,
@@ -336,10 +376,11 @@ impl Runner {
                         sink(Event::StillNamed { backend, by });
                     }
                     reason = missing(&found);
-                    if let Some(outcome) =
-                        self.act(&open, revision, &found, &mut looks, &mut told, sink).await?
-                    {
-                        return Ok(outcome);
+                    match self.act(&open, revision, &found, &mut looks, &mut told, sink).await {
+                        Ok(None) => {}
+                        Ok(Some(outcome)) => return Ok(outcome),
+                        Err(error) if self.is_passing(&error) => {}
+                        Err(error) => return Err(error),
                     }
                 }
             }
@@ -395,24 +436,18 @@ impl Runner {
                     sink(Event::RolledBack { reason: reason.clone(), revision: back });
                     Ok(Some(Outcome::RolledBack(reason)))
                 }
-                // The feed tells soon what has changed.
-                Err(FlipError::Store(StoreError::Conflict { .. })) => Ok(None),
                 // Somebody has changed a target since, and it is theirs now.
                 Err(FlipError::Refused(why)) => {
                     let reason = format!("{reason}; not rolled back: {why}");
-                    match self.close(open, revision, Ending::Superseded, &reason, counted).await {
-                        Err(FlipError::Store(StoreError::Conflict { .. })) => Ok(None),
-                        Err(error) => Err(error),
-                        Ok(()) => Err(FlipError::Refused(reason)),
-                    }
+                    self.close(open, revision, Ending::Superseded, &reason, counted).await?;
+                    Err(FlipError::Refused(reason))
                 }
                 Err(error) => Err(error),
             },
-            Step::Close => match self.close(open, revision, Ending::Closed, "", counted).await {
-                Err(FlipError::Store(StoreError::Conflict { .. })) => Ok(None),
-                Err(error) => Err(error),
-                Ok(()) => Ok(Some(Outcome::Done { revision })),
-            },
+            Step::Close => {
+                self.close(open, revision, Ending::Closed, "", counted).await?;
+                Ok(Some(Outcome::Done { revision }))
+            }
             _ if found.safe && flip.safe_at == 0 && keep > 0 => {
                 let mut flip = flip.clone();
                 (flip.safe_at, flip.revision) = (wall, revision);
@@ -453,7 +488,7 @@ impl Runner {
         let past = Past::of(&open.flip, revision, ending, reason.to_owned(), counted);
         let mut transaction = Transaction::default();
         past::end(&mut transaction, &past, open.version);
-        self.store.commit(transaction).await?;
+        self.commit_fenced(transaction).await?;
         let store = self.store.clone();
         tokio::spawn(async move { past::prune(&store).await });
         Ok(())
@@ -471,84 +506,8 @@ impl Runner {
             return false;
         };
         self.fleet.apply(&event, Instant::now());
-        while let Ok(event) = self.feed.try_recv() {
-            self.fleet.apply(&event, Instant::now());
-        }
+        self.catch_up();
         true
-    }
-
-    pub(super) fn owner_put(&mut self, id: &str) -> Operation {
-        self.beats += 1;
-        self.beat_at = Instant::now() + OWNER_BEAT;
-        let lease = if self.leases { LeaseChoice::Ttl(OWNER_TTL) } else { LeaseChoice::Keep };
-        let (key, value) = (format!("{OWNERS}{id}").into(), format!("\"{} {}\"", self.me, self.beats).into());
-        Operation::Put { area: Area::State, key, value, lease }
-    }
-
-    /// Says that this runner lives. If it cannot, others will find out.
-    async fn keep_owning(&mut self, id: &str) {
-        if Instant::now() >= self.beat_at {
-            let operations = vec![self.owner_put(id)];
-            // Never in place of another owner.
-            let expect = match self.fleet.flip(id) {
-                Some(open) => {
-                    vec![(Area::State, format!("{FLIPS}{id}").into(), Expected::Version(open.version))]
-                }
-                None => return,
-            };
-            let _ = self.store.commit(Transaction { expect, operations }).await;
-        }
-    }
-
-    /// Leaves a written flip to others.
-    async fn release(&mut self, id: &str) {
-        let mine = self.fleet.flip(id).filter(|open| open.flip.owner == self.me);
-        let Some(version) = mine.map(|open| open.version) else { return };
-        let operations = vec![Operation::Delete { area: Area::State, key: format!("{OWNERS}{id}").into() }];
-        let expect = vec![(Area::State, format!("{FLIPS}{id}").into(), Expected::Version(version))];
-        let _ = self.store.commit(Transaction { expect, operations }).await;
-    }
-
-    /// Takes a record away before anything was written.
-    async fn give_up(&mut self, id: &str) {
-        let Some(open) = self.fleet.flip(id).filter(|open| open.flip.phase == Phase::Prepare) else { return };
-        let expect = vec![(Area::State, format!("{FLIPS}{id}").into(), Expected::Version(open.version))];
-        let delete = |key: String| Operation::Delete { area: Area::State, key: key.into() };
-        let operations = vec![delete(format!("{FLIPS}{id}")), delete(format!("{OWNERS}{id}"))];
-        // Without its owner it lapses in any case.
-        let _ = self.store.commit(Transaction { expect, operations }).await;
-    }
-
-    async fn rewrite(&mut self, flip: &Flip, version: u64) {
-        let key: Box<str> = format!("{FLIPS}{}", flip.id).into();
-        let expect = vec![(Area::State, key.clone(), Expected::Version(version))];
-        let operations = vec![put_state(key, write(flip))];
-        let _ = self.store.commit(Transaction { expect, operations }).await;
-    }
-
-    /// Makes an abandoned record this runner's own.
-    async fn claim(&mut self, id: &str) -> Result<OpenFlip, FlipError> {
-        let Some(mut open) = self.fleet.flip(id).cloned() else {
-            return Err(FlipError::Refused("its record is gone".into()));
-        };
-        if open.flip.phase == Phase::Committed {
-            open.flip.revision = revision_of(&open);
-        }
-        open.flip.owner.clone_from(&self.me);
-        let key: Box<str> = format!("{FLIPS}{id}").into();
-        let expect = vec![(Area::State, key.clone(), Expected::Version(open.version))];
-        let operations = vec![put_state(key, write(&open.flip)), self.owner_put(id)];
-        self.store.commit(Transaction { expect, operations }).await?;
-        let patience = Instant::now() + FIRST_READ;
-        loop {
-            if let Some(found) = self.fleet.flip(id).filter(|found| found.flip.owner == self.me) {
-                return Ok(found.clone());
-            }
-            if Instant::now() >= patience {
-                return Err(StoreError::Unavailable("the claim was not told in time".into()).into());
-            }
-            self.next(patience).await;
-        }
     }
 }
 

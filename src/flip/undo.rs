@@ -98,9 +98,9 @@ pub(super) async fn undo_last(
     transaction.operations.push(put_state(key, write(&flip)));
     transaction.operations.push(runner.owner_put(&flip.id));
     supersede(runner.fleet(), &flip, Ending::RolledBack, &mut transaction);
-    match store.commit(transaction).await {
+    match runner.commit_fenced(transaction).await {
         Ok(revision) => Ok(revision.0),
-        Err(StoreError::Conflict { key }) if !key.starts_with(FLIPS) => {
+        Err(StoreError::Conflict { key }) if !key.starts_with(FLIPS) && !runner.is_fence(&key) => {
             Err(FlipError::Refused(format!("{key} was changed meanwhile; nothing was changed")))
         }
         Err(error) => Err(error.into()),
@@ -127,7 +127,7 @@ pub(super) async fn revert(
     }
     let past = Past::of(&open.flip, revision, Ending::RolledBack, reason.to_owned(), counted);
     past::end(&mut transaction, &past, open.version);
-    Ok(runner.store.commit(transaction).await?.0)
+    Ok(runner.commit_fenced(transaction).await?.0)
 }
 
 /// A target as it stands, which must lead to where it was moved.

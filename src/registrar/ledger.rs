@@ -9,7 +9,7 @@ use super::convert::{Converted, Desired};
 use super::note::Note;
 use super::remarks::Remarks;
 use super::unit::{Source, Unit};
-use crate::model::{KeyPairSource, ObjectKey, Severity};
+use crate::model::{ObjectKey, Severity};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -245,18 +245,6 @@ impl Want {
             (Self::Value(one), Self::Value(two)) => one == two || is_same(one, two),
             (one, two) => one == two,
         }
-    }
-}
-
-impl WantedCertificate {
-    /// The host's value with a key pair. It is for a store, never for an answer or a log.
-    pub fn with_pair(&self, pair: &KeyPairSource) -> Map<String, Value> {
-        let mut value = self.value.clone();
-        let settings = value.entry("Settings").or_insert_with(|| Map::new().into());
-        if let Some(settings) = settings.as_object_mut() {
-            settings.insert("KeyPair".into(), pair.to_value());
-        }
-        value
     }
 }
 

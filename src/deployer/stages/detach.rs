@@ -1,9 +1,54 @@
 //! Nothing leads to the application any more.
 
+use super::alias;
+use super::followed::behind;
+use super::service;
 use crate::deployer::charge::{Charge, Trouble};
+use crate::deployer::flips::store_trouble;
 use crate::deployer::machine::Look;
 use crate::deployer::world::World;
+use crate::model::{Kind, ObjectKey};
+use crate::store::{Area, Entry, Expected, Operation, Transaction};
 
-pub(super) async fn look(_world: &World, _charge: &mut Charge) -> Result<Look, Trouble> {
-    Ok(Look::Done)
+pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Trouble> {
+    let all = world.store.list(Area::Routing).await.map_err(store_trouble)?;
+    let leading = all.entries.iter().filter(|entry| leads_to(charge, entry));
+    let removal = removal(leading);
+    if !removal.operations.is_empty() {
+        let count = removal.operations.len();
+        charge.save(removal).await?;
+        charge.say(format!("{count} objects that led to {} are removed", charge.app));
+        return Ok(Look::Waits("the proxies take it in".to_owned()));
+    }
+    match service::remove(world, charge).await? {
+        Look::Done => {}
+        other => return Ok(other),
+    }
+    // What was removed was removed with the last write of the deployment's record, or before it.
+    let version = charge.version;
+    let behind = behind(world, charge, version, None).await?;
+    Ok(behind.map_or(Look::Done, |who| Look::Waits(format!("the proxies take it in: {who}"))))
+}
+
+/// Whether an object is one of the application's that lead to its backends, and not a backend itself.
+fn leads_to(charge: &Charge, entry: &Entry) -> bool {
+    let key = &*entry.key;
+    if key == alias::key(charge) {
+        return true;
+    }
+    let is_ours = charge.application.keys.iter().any(|own| own == key)
+        || charge.deployment.facts.before.contains_key(key);
+    let kind = ObjectKey::parse(key).map(|key| key.kind());
+    is_ours && !matches!(kind, Some(Kind::Backend | Kind::Server))
+}
+
+/// The writes that remove objects as they were found.
+fn removal<'e>(entries: impl Iterator<Item = &'e Entry>) -> Transaction {
+    let mut transaction = Transaction::default();
+    for entry in entries {
+        let (area, key) = (Area::Routing, entry.key.clone());
+        transaction.expect.push((area, key.clone(), Expected::Version(entry.version)));
+        transaction.operations.push(Operation::Delete { area, key });
+    }
+    transaction
 }

@@ -1,12 +1,32 @@
 //! Times that only pass.
 
+use super::followed::since_entered;
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::machine::Look;
+use std::time::Duration;
 
-pub(super) fn look(_charge: &mut Charge) -> Result<Look, Trouble> {
-    Ok(Look::Done)
+pub(super) fn look(charge: &mut Charge) -> Result<Look, Trouble> {
+    let left = left(charge, charge.deployment.descriptor.timeouts.cluster_drain);
+    Ok(left.map_or(Look::Done, |left| {
+        Look::Waits(format!("time for what came through the Service to end, {left} left"))
+    }))
 }
 
-pub(super) fn keep_warm(_charge: &mut Charge) -> Result<Look, Trouble> {
-    Ok(Look::Done)
+pub(super) fn keep_warm(charge: &mut Charge) -> Result<Look, Trouble> {
+    let Some(previous) = &charge.deployment.facts.previous else { return Ok(Look::Done) };
+    let left = left(charge, charge.deployment.descriptor.flip.keep_warm);
+    Ok(left.map_or(Look::Done, |left| {
+        Look::Waits(format!("version {} is kept warm, {left} left", previous.version))
+    }))
+}
+
+/// What is left of a time since the stage began, in whole seconds.
+fn left(charge: &Charge, time: Duration) -> Option<String> {
+    seconds_left(time, since_entered(charge))
+}
+
+/// What is left of a time, for people; none: nothing.
+pub(super) fn seconds_left(time: Duration, passed: Duration) -> Option<String> {
+    let left = time.saturating_sub(passed);
+    (!left.is_zero()).then(|| format!("{}s", left.as_millis().div_ceil(1_000)))
 }

@@ -1,23 +1,32 @@
 //! What is done in each stage, and undone. Each is a look: it finds out how far things are, does what is still to do, and
 //! says what it came to. So it makes no difference whether the same process looks again, or another one after a death.
 
+mod alias;
+mod back;
 mod bake;
 mod create;
 mod destroy;
 mod detach;
 mod drain;
 mod flip;
+mod followed;
 mod health;
 mod hook;
 mod ready;
 mod register;
 mod route;
 mod service;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use super::charge::{Charge, Trouble};
+use super::cluster::Stop;
 use super::machine::{Course, Look, Stage};
+use super::record::ROOT;
 use super::world::World;
+use crate::store::Area;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One look at the stage in which the deployment is.
@@ -68,4 +77,15 @@ pub fn time(stage: Stage, charge: &Charge) -> Option<Duration> {
         Stage::Bake => descriptor.flip.bake + descriptor.timeouts.drain,
         Stage::Drain | Stage::KeepWarm | Stage::Detach | Stage::Destroy => return None,
     })
+}
+
+/// Variables for all pods, as they stand now.
+async fn environment(world: &World) -> Result<BTreeMap<String, String>, Stop> {
+    let below = format!("{ROOT}environment/");
+    let all = world.store.list(Area::State).await?;
+    let variables = all.entries.iter().filter_map(|entry| {
+        let name = entry.key.strip_prefix(&below)?;
+        Some((name.to_owned(), String::from_utf8_lossy(&entry.value).into_owned()))
+    });
+    Ok(variables.collect())
 }

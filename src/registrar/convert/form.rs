@@ -2,7 +2,7 @@
 //! as in an HTTPRoute of the Gateway API.
 
 use super::Converted;
-use crate::expr;
+use crate::expr::literal;
 use crate::model::{BackendId, FrontendId, MiddlewareId, ObjectKey};
 use serde_json::{Map, Value, json};
 
@@ -161,17 +161,12 @@ impl Matches {
         };
         let path = match path {
             PathMatch::Any => "PathPrefix(`/`)".to_owned(),
-            PathMatch::Exact(path) => format!("Path({})", quoted(path)),
-            PathMatch::Prefix(path) => format!("PathPrefix({})", quoted(path)),
+            PathMatch::Exact(path) => format!("Path({})", literal(path)),
+            PathMatch::Prefix(path) => format!("PathPrefix({})", literal(path)),
         };
         match host {
-            Some(host) => format!("Host({}) && {path}", quoted(host)),
+            Some(host) => format!("Host({}) && {path}", literal(host)),
             None => path,
         }
     }
-}
-
-/// A string literal of the expression language.
-pub(super) fn quoted(text: &str) -> String {
-    if text.contains('`') { expr::quoted(text) } else { format!("`{text}`") }
 }

@@ -6,7 +6,6 @@
 
 pub mod annotations;
 mod form;
-mod hosts;
 pub mod ingress;
 mod labelled;
 mod servers;
@@ -15,11 +14,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use hosts::Hosts;
-
 use super::note::Note;
 use super::unit::{Source, Unit};
 use super::world::World;
+use crate::kubernetes::Hosts;
 use crate::model::{ObjectKey, Severity};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,8 @@
 //! Services with a route of their own, and the backends of Services.
 
 use super::annotations::{Entry, Given, Part, is_port, names};
-use super::{Converted, Hosts, servers, settings};
-use crate::kubernetes::Name;
+use super::{Converted, servers, settings};
+use crate::kubernetes::{Hosts, Name};
 use crate::model::{BackendId, FrontendId, ObjectKey};
 use crate::registrar::seen::{Service, ServicePort};
 use crate::registrar::unit::Source;

@@ -1,5 +1,5 @@
-//! The deployer as pipelines use it: between a real Kubernetes and a real store, with a registrar and proxies that
-//! follow.
+//! The deployer, on a real Kubernetes: single stages, and the whole as pipelines use it, between cluster, store and
+//! registrar, with proxies that follow.
 
 mod away;
 mod calls;
@@ -8,3 +8,4 @@ mod ends;
 mod fails;
 mod process;
 mod scene;
+mod stages;

@@ -9,6 +9,7 @@ use crate::registrar::convert::{Converted, Desired, Remit, convert};
 use crate::registrar::ledger::{Ledger, Want};
 use crate::registrar::seen::Ingress;
 use crate::registrar::{Note, Source, Unit};
+use crate::tls::with_pair;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,7 +100,7 @@ pub(super) fn weigh(cluster: &Cluster, remit: &Remit) -> Weighed {
             Want::Certificate(host) => {
                 weighed.certificates.insert(key.clone(), host.secret.clone());
                 let (cert, private) = ((&**host.certificate).into(), (&**host.key).into());
-                host.with_pair(&KeyPairSource::Plain { cert, key: private }).into()
+                with_pair(host.value.clone(), &KeyPairSource::Plain { cert, key: private }).into()
             }
             // Only a registrar knows what it wrote before.
             Want::Kept => continue,

@@ -5,8 +5,8 @@
 //! ingress-nginx would compare lengths, here the path with more literal segments wins; among expressions with the same
 //! literal segments the longer one does, within one Ingress. Literal parts are compared with regard to case.
 
-use super::super::form::{Matches, PathMatch, quoted};
-use crate::expr::{Pattern, Route};
+use super::super::form::{Matches, PathMatch};
+use crate::expr::{Pattern, Route, literal};
 use crate::kubernetes::Name;
 use crate::model::{BackendId, FrontendId};
 use crate::registrar::digest::short_digest;
@@ -100,7 +100,7 @@ pub(super) fn matches(hosts: &[&str], place: &Place) -> Result<Matches, String> 
                 Some(path) => Matches::Place { host: None, path }.expression(),
                 None => expression(place),
             };
-            let hosts: Vec<String> = hosts.iter().map(|host| format!("Host({})", quoted(host))).collect();
+            let hosts: Vec<String> = hosts.iter().map(|host| format!("Host({})", literal(host))).collect();
             Matches::Expression(match hosts.as_slice() {
                 [] => path,
                 [host] => format!("{host} && {path}"),
@@ -117,21 +117,21 @@ fn expression(place: &Place) -> String {
     match place {
         // The first alternative ranks like a prefix; the second takes what goes on within the segment.
         Place::Begins(text) => match text.strip_suffix('/') {
-            Some(_) => format!("Path({})", quoted(&format!("{text}<path:rest>"))),
+            Some(_) => format!("Path({})", literal(&format!("{text}<path:rest>"))),
             None => {
                 let parent = text.rsplit_once('/').map(|(parent, _)| parent).filter(|it| !it.is_empty());
                 format!(
                     "(PathPrefix({}) || PathPrefix({}) && PathRegexp({}))",
-                    quoted(text),
-                    quoted(parent.unwrap_or("/")),
-                    quoted(&format!("^{}", escape(text)))
+                    literal(text),
+                    literal(parent.unwrap_or("/")),
+                    literal(&format!("^{}", escape(text)))
                 )
             }
         },
         Place::Regexp { text, below } => format!(
             "PathPrefix({}) && PathRegexp({})",
-            quoted(below.as_deref().unwrap_or("/")),
-            quoted(&anchored(text))
+            literal(below.as_deref().unwrap_or("/")),
+            literal(&anchored(text))
         ),
         Place::Any | Place::Exact(_) | Place::Prefix(_) => String::new(),
     }

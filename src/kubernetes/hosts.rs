@@ -1,7 +1,6 @@
 //! Which hosts the authors of which namespace may have, where the operator says so.
 
-use super::form::quoted;
-use crate::expr::Route;
+use crate::expr::{Route, literal};
 use std::collections::BTreeMap;
 
 /// `--host-of NAMESPACE=HOST`: by namespace; empty: all may have all.
@@ -30,7 +29,8 @@ impl Hosts {
         if self.may_have(namespace, None) || Route::parse(route).is_err() {
             return Some(route.to_owned());
         }
-        let hosts: Vec<_> = self.of(namespace).iter().map(|host| format!("Host({})", quoted(host))).collect();
+        let hosts: Vec<_> =
+            self.of(namespace).iter().map(|host| format!("Host({})", literal(host))).collect();
         (!hosts.is_empty()).then(|| format!("({route}) && ({})", hosts.join(" || ")))
     }
 

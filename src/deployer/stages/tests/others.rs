@@ -1,0 +1,61 @@
+//! Servers that appear, times that pass, and the end of an application.
+
+use super::{Fixture, paper};
+use crate::deployer::machine::{Course, Look, Stage};
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn servers_are_waited_for() {
+    let mut fixture = Fixture::new(true, json!({})).await;
+    fixture.put("backends/shop-web-2/servers/a", &json!({ "URL": "http://10.0.0.1:80" }));
+    fixture
+        .put("backends/shop-web-2/servers/b", &json!({ "URL": "http://10.0.0.2:80", "State": "draining" }));
+    fixture.put("backends/shop-web-20/servers/a", &json!({ "URL": "http://10.0.0.3:80" }));
+    fixture.enter(Stage::Register, Course::Forward);
+    let text = "1 of 2 servers of shop-web-2 are in the store and take requests, 1 more do not";
+    assert_eq!(fixture.look().await, Ok(Look::Waits(text.into())));
+    fixture.began_before(Duration::from_secs(6));
+    let text = format!("{text}; is a registrar running for the namespace shop?");
+    assert_eq!(fixture.look().await, Ok(Look::Waits(text)));
+    fixture.put("backends/shop-web-2/servers/b", &json!({ "URL": "http://10.0.0.2:80" }));
+    assert_eq!(fixture.look().await, Ok(Look::Done));
+}
+
+#[tokio::test]
+async fn times_pass() {
+    let descriptor = json!({ "flip": { "keepWarm": "1h" }, "timeouts": { "clusterDrain": "15s" } });
+    for (stage, has_previous, passed, expected) in [
+        (Stage::Drain, true, 5, Some("time for what came through the Service to end, 10s left")),
+        (Stage::Drain, true, 15, None),
+        (Stage::KeepWarm, true, 60, Some("version 1 is kept warm, 3540s left")),
+        (Stage::KeepWarm, true, 3_600, None),
+        (Stage::KeepWarm, false, 60, None),
+    ] {
+        let mut fixture = Fixture::new(has_previous, descriptor.clone()).await;
+        fixture.enter(stage, Course::Forward);
+        fixture.began_before(Duration::from_secs(passed));
+        let expected = expected.map_or(Look::Done, |text| Look::Waits(text.into()));
+        assert_eq!(fixture.look().await, Ok(expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_leads_to_an_application_that_goes() {
+    let mut fixture = Fixture::new(true, json!({})).await;
+    let (_paper, _running) = paper::start(&fixture.memory);
+    let frontend = json!({ "Type": "http", "BackendId": "shop-web", "Route": "Host(`a`)" });
+    for key in ["frontends/shop-web/frontend", "frontends/theirs/frontend", "hosts/a/host"] {
+        fixture.put(key, &frontend);
+        if !key.contains("theirs") {
+            fixture.charge.application.keys.push(key.into());
+        }
+    }
+    fixture.charge.application.keys.push("backends/shop-web-1/backend".into());
+    assert_eq!(fixture.run(Stage::Detach, Course::Forward).await, Look::Done);
+    let left = fixture.keys(crate::store::Area::Routing, "");
+    let expected =
+        ["backends/shop-web-1/backend", "backends/shop-web-2/backend", "frontends/theirs/frontend"];
+    assert_eq!(left, expected);
+    assert_eq!(fixture.run(Stage::Detach, Course::Forward).await, Look::Done);
+}
