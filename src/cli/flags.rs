@@ -30,6 +30,11 @@ pub(super) struct ProxyFlags(pub(super) Partial);
 #[derive(Debug, Clone)]
 pub(super) struct RegistrarFlags(pub(super) Partial);
 
+/// The flags of `flipgate deployer`.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, Clone)]
+pub(super) struct DeployerFlags(pub(super) Partial);
+
 /// The flags of `flipgate import ingress-nginx`: which cluster is read, and what of it.
 #[cfg(feature = "kubernetes")]
 #[derive(Debug, Clone)]
@@ -57,6 +62,7 @@ fn heading(table: &str) -> &'static str {
         "access_log" => "Access log",
         "log" => "Log",
         "registrar" => "Kubernetes",
+        "deployer" => "Deployer",
         _ => "Process",
     }
 }
@@ -125,8 +131,17 @@ flags!(ProxyFlags, is_of_proxy, arg);
 #[cfg(feature = "kubernetes")]
 flags!(RegistrarFlags, is_of_registrar, arg);
 
+#[cfg(feature = "kubernetes")]
+flags!(DeployerFlags, is_of_deployer, arg);
+
 fn is_of_proxy(setting: &Setting) -> bool {
-    setting.table != "registrar"
+    !matches!(setting.table, "registrar" | "deployer")
+}
+
+#[cfg(feature = "kubernetes")]
+fn is_of_deployer(setting: &Setting) -> bool {
+    let shared = ["health", "kubeconfig", "kube-context", "host-of", "plain-keys"];
+    matches!(setting.table, "store" | "deployer" | "log") || shared.contains(&setting.flag)
 }
 
 #[cfg(feature = "kubernetes")]

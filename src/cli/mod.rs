@@ -13,6 +13,8 @@ mod context;
 mod delete;
 mod demo;
 mod demo_site;
+#[cfg(feature = "kubernetes")]
+mod deployer;
 mod doctor;
 mod document;
 mod explain;
@@ -107,6 +109,8 @@ enum Verb {
     Demo(demo::Demo),
     #[cfg(feature = "kubernetes")]
     Registrar(registrar::Registrar),
+    #[cfg(feature = "kubernetes")]
+    Deployer(deployer::Deployer),
     Get(get::Get),
     Put(put::Put),
     Delete(delete::Delete),
@@ -199,6 +203,8 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Demo(verb) => verb.run(context).await,
             #[cfg(feature = "kubernetes")]
             Verb::Registrar(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Deployer(verb) => verb.run(context).await,
             Verb::Get(verb) => verb.run(context).await,
             Verb::Put(verb) => verb.run(context).await,
             Verb::Delete(verb) => verb.run(context).await,
