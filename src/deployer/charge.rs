@@ -49,6 +49,24 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// An application whose record and deployment were written with these versions.
+    #[doc(hidden)]
+    pub fn new(
+        store: Arc<dyn Store>,
+        app: Name,
+        (application, fence): (Application, u64),
+        (deployment, version): (Deployment, u64),
+    ) -> Self {
+        let (said, flips) = (VecDeque::new(), Flips::default());
+        Self { store, app, application, fence, deployment, version, said, flips }
+    }
+
+    /// The deployment under way, as it is known here.
+    #[doc(hidden)]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
     /// Adds a line to the deployment's log, unless it is what was said last.
     pub fn say(&mut self, line: impl Into<String>) {
         self.said.push_back(line.into());

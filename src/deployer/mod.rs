@@ -19,13 +19,17 @@
 
 pub mod api;
 pub mod book;
+pub mod capacity;
 pub mod charge;
+pub mod cluster;
 pub mod descriptor;
 pub mod desk;
 pub mod flips;
 pub mod machine;
 pub mod maintenance;
+mod objects;
 pub mod record;
+mod routing;
 pub mod runner;
 pub mod stages;
 pub mod world;

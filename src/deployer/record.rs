@@ -13,7 +13,7 @@
 //! | `calls/NAMESPACE/DIGEST` | the answer to a call with an idempotency key |
 
 use super::descriptor::Descriptor;
-use super::machine::{Ask, Position};
+use super::machine::{Ask, Position, Stage};
 use crate::kubernetes::Name;
 use crate::telemetry::rfc3339;
 use serde::{Deserialize, Serialize};
@@ -138,6 +138,12 @@ pub struct Facts {
     /// The Service before its selector was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceBefore>,
+    /// The stages of hooks whose Job succeeded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub finished: Vec<Stage>,
+    /// When the pods of the version that goes were first seen gone, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone: Option<u64>,
 }
 
 /// The version that was live before.

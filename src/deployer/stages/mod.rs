@@ -24,8 +24,12 @@ mod validate;
 mod wanted;
 
 use super::charge::{Charge, Trouble};
+use super::cluster::Stop;
 use super::machine::{Course, Look, Stage};
+use super::record::ROOT;
 use super::world::World;
+use crate::store::Area;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One look at the stage in which the deployment is.
@@ -85,4 +89,15 @@ pub fn time(stage: Stage, charge: &Charge) -> Option<Duration> {
         Stage::Bake => descriptor.flip.bake + descriptor.timeouts.drain,
         Stage::Drain | Stage::KeepWarm | Stage::Detach | Stage::Destroy => return None,
     })
+}
+
+/// Variables for all pods, as they stand now.
+async fn environment(world: &World) -> Result<BTreeMap<String, String>, Stop> {
+    let below = format!("{ROOT}environment/");
+    let all = world.store.list(Area::State).await?;
+    let variables = all.entries.iter().filter_map(|entry| {
+        let name = entry.key.strip_prefix(&below)?;
+        Some((name.to_owned(), String::from_utf8_lossy(&entry.value).into_owned()))
+    });
+    Ok(variables.collect())
 }
