@@ -50,20 +50,17 @@ pub(super) async fn find(
 ) -> Result<Pair, Missing> {
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), namespace);
     for name in names {
-        let wrong = |reason: &str| Err(Missing::Wrong(format!("the Secret {namespace}/{name} {reason}")));
-        match in_time(secrets.get_opt(name)).await {
+        let reason = match in_time(secrets.get_opt(name)).await {
             Ok(Some(secret)) => match pair(secret, name) {
                 Ok(pair) => return Ok(pair),
-                Err(reason) if must => return wrong(&reason),
-                Err(_) => {}
+                Err(reason) => reason,
             },
-            Ok(None) if must => return wrong("does not exist"),
-            Ok(None) => {}
+            Ok(None) => "does not exist".to_owned(),
             Err(Refusal::Later(reason)) => return Err(Missing::Away(reason)),
-            Err(Refusal::Forbidden(reason) | Refusal::Final(reason)) if must => {
-                return wrong(&format!("may not be read: {reason}"));
-            }
-            Err(Refusal::Forbidden(_) | Refusal::Final(_)) => {}
+            Err(Refusal::Forbidden(reason) | Refusal::Final(reason)) => format!("may not be read: {reason}"),
+        };
+        if must {
+            return Err(Missing::Wrong(format!("the Secret {namespace}/{name} {reason}")));
         }
     }
     Err(Missing::None(format!("no certificate was found in the Secrets {}", names.join(", "))))

@@ -64,15 +64,6 @@ pub async fn look(world: &World, charge: &mut Charge) -> Result<Look, Trouble> {
     }
 }
 
-/// The routing keys that an application's deployments have made and that still stand, those of the one under way among
-/// them: what [`Application::keys`](super::record::Application::keys) is to be when that is over.
-///
-/// # Errors
-/// The store does not answer.
-pub async fn kept_keys(world: &World, charge: &Charge) -> Result<Vec<String>, Trouble> {
-    route::kept_keys(world, charge).await
-}
-
 /// How long a stage may take; none: as long as it takes.
 pub fn time(stage: Stage, charge: &Charge) -> Option<Duration> {
     const STEP: Duration = Duration::from_secs(60);

@@ -11,14 +11,13 @@ use crate::deployer::world::World;
 use crate::kubernetes::Hosts;
 use crate::model::{Frontend, Object, ObjectKey, Strictness};
 use crate::store::{Area, Entry};
-use std::collections::BTreeSet;
 
 /// Whether it could be done: the host may be the namespace's, nobody else has it, and its certificate is there. The inner
 /// error is for people.
 ///
 /// # Errors
 /// The store does not answer.
-pub(super) async fn check(world: &World, charge: &mut Charge) -> Result<Result<(), String>, Trouble> {
+pub(super) async fn check(world: &World, charge: &Charge) -> Result<Result<(), String>, Trouble> {
     let entries = list(world).await?;
     Ok(match wanted(world, charge, &entries).await {
         Ok((wanted, _)) => may_have(world, charge, &entries, &wanted),
@@ -71,18 +70,6 @@ pub(super) async fn undo(world: &World, charge: &mut Charge) -> Result<Look, Tro
     charge.save(transaction).await?;
     charge.say(line);
     Ok(Look::Waits("the proxies take the frontends in".to_owned()))
-}
-
-/// The routing keys that the application's deployments have made and that still stand, this one's among them.
-///
-/// # Errors
-/// The store does not answer.
-pub(super) async fn kept_keys(world: &World, charge: &Charge) -> Result<Vec<String>, Trouble> {
-    let entries = list(world).await?;
-    let standing: BTreeSet<&str> = entries.iter().map(|entry| &*entry.key).collect();
-    let made: BTreeSet<&String> =
-        charge.application.keys.iter().chain(charge.deployment.facts.before.keys()).collect();
-    Ok(made.into_iter().filter(|key| standing.contains(key.as_str())).cloned().collect())
 }
 
 /// Whether an object is one that this application's deployments have made.

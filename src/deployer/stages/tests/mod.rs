@@ -21,7 +21,7 @@ use http::{Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -140,8 +140,7 @@ impl Fixture {
         let version = entry.version;
         let (store, app) = (world.store.clone(), charge.app.clone());
         drop(charge);
-        let (said, flips) = (VecDeque::new(), Default::default());
-        let charge = Charge { store, app, application, fence, deployment, version, said, flips };
+        let charge = Charge::new(store, app, (application, fence), (deployment, version));
         Self { memory, world, charge }
     }
 
@@ -165,7 +164,7 @@ impl Fixture {
     }
 
     fn log(&self) -> String {
-        self.charge.said.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        self.charge.said.iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -194,8 +193,7 @@ fn charge(memory: &MemoryStore, has_previous: bool, descriptor: Value) -> Charge
     let key = deployment_key(&app, &deployment.id);
     let version = write(&key, serde_json::to_vec(&deployment).unwrap());
     let store: Arc<dyn Store> = Arc::new(memory.clone());
-    let (said, flips) = (VecDeque::new(), Default::default());
-    Charge { store, app, application, fence, deployment, version, said, flips }
+    Charge::new(store, app, (application, fence), (deployment, version))
 }
 
 /// A descriptor with these fields beside those that must be there.

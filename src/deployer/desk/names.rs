@@ -1,0 +1,51 @@
+//! Names in the table and in the cluster that an application's versions get.
+
+use crate::deployer::book::Book;
+use crate::deployer::record::Deployment;
+use crate::kubernetes::Name;
+
+/// `NAMESPACE-APP`: the alias and the frontend.
+fn alias_id(app: &Name) -> String {
+    format!("{}-{}", app.namespace, app.name)
+}
+
+/// `NAMESPACE-APP-VERSION`.
+pub(super) fn backend_id(app: &Name, version: &str) -> String {
+    format!("{}-{version}", alias_id(app))
+}
+
+/// The number after all that the application has had.
+pub(super) fn next_number(book: &Book, app: &Name, last: u64) -> u64 {
+    let own = book.deployments.iter().filter(|((of, _), _)| of == app);
+    let numbers = own.filter_map(|(_, kept)| kept.value.version.parse::<u64>().ok());
+    numbers.max().unwrap_or_default().max(last).saturating_add(1)
+}
+
+/// Why a deployment's names are those of another application: hyphens join them, and stand within them too.
+pub(super) fn taken(book: &Book, app: &Name, deployment: &Deployment) -> Option<String> {
+    let (alias, backend) = (alias_id(app), backend_id(app, &deployment.version));
+    let object = format!("{}-{}", app.name, deployment.version);
+    for other in book.applications.keys().filter(|other| *other != app) {
+        let its_alias = alias_id(other);
+        if its_alias == alias || its_alias == backend {
+            return Some(format!(
+                "the backend {its_alias} is the one of {other}: use another name or version"
+            ));
+        }
+    }
+    let made = book.deployments.iter().filter(|((of, _), _)| of != app);
+    for ((other, _), made) in made.filter_map(|(key, kept)| Some((key, kept.value.made.as_ref()?))) {
+        if made.backend == alias || made.backend == backend {
+            return Some(format!(
+                "the backend {} is the one of a version of {other}: use another name or version",
+                made.backend
+            ));
+        }
+        if other.namespace == app.namespace && made.name == object {
+            return Some(format!(
+                "the Deployment {object} is the one of {other}: use another name or version"
+            ));
+        }
+    }
+    None
+}

@@ -1,0 +1,216 @@
+//! Removes what is left of deployments that are over: of a create that a process sent long after others had gone on, or
+//! of a record that somebody changed by hand. What no known deployment has made is never touched.
+
+use crate::deployer::book::Book;
+use crate::deployer::charge::{put_state, read};
+use crate::deployer::desk::Desk;
+use crate::deployer::record::{Application, Deployment, Status, application_key, deployment_key};
+use crate::kubernetes::{Name, Refusal, explain, in_time};
+use crate::store::{Area, Expected, Operation, StoreError, Transaction};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment as Workload;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, PropagationPolicy};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// The annotation of what a deployment has made.
+const DEPLOYMENT: &str = "flipgate.io/deployment";
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+/// Pages that are read.
+const PAGES_MAX: usize = 100;
+/// After the end of a deployment, so that those of others are swept with it.
+const REST: Duration = Duration::from_secs(1);
+
+/// Sweeps at once, every so often, and whenever woken.
+pub(super) async fn run(desk: Desk, woken: Arc<Notify>, every: Duration) {
+    let mut changes = desk.changes();
+    // Nothing is known before the first.
+    let _ = changes.changed().await;
+    loop {
+        sweep(&desk).await;
+        sleep(REST.min(every)).await;
+        tokio::select! {
+            () = woken.notified() => {}
+            () = sleep(every) => {}
+        }
+    }
+}
+
+/// Sweeps once.
+pub(super) async fn sweep(desk: &Desk) {
+    let namespaces: BTreeSet<Box<str>> = {
+        let book = desk.book();
+        book.applications.keys().map(|app| app.namespace.clone()).collect()
+    };
+    for namespace in namespaces {
+        if let Err(refusal) = objects::<Workload>(desk, &namespace, What::Workload).await {
+            log_refusal(&namespace, &refusal);
+        }
+        if let Err(refusal) = objects::<Job>(desk, &namespace, What::Job).await {
+            log_refusal(&namespace, &refusal);
+        }
+    }
+    let idle = idle(&desk.book());
+    for app in idle {
+        if let Err(error) = backends(desk, &app).await {
+            tracing::debug!(%app, %error, "its backends could not be swept");
+        }
+    }
+}
+
+fn log_refusal(namespace: &str, refusal: &Refusal) {
+    match refusal {
+        Refusal::Forbidden(reason) | Refusal::Final(reason) => {
+            tracing::warn!(namespace, reason, "what is left of deployments cannot be looked for");
+        }
+        Refusal::Later(reason) => tracing::debug!(namespace, reason, "it is swept later"),
+    }
+}
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Workload,
+    Job,
+}
+
+/// The deployment that has made an object, with its record's version, if the deployment is over and does not want it.
+fn unwanted(book: &Book, what: What, namespace: &str, meta: &ObjectMeta) -> Option<(Name, String, u64)> {
+    let id = meta.annotations.as_ref()?.get(DEPLOYMENT)?;
+    let (app, kept) = book.deployment(namespace, id)?;
+    let record = &kept.value;
+    let is_wanted = match (record.status, what) {
+        (Status::Deploying | Status::Undeploying, _) => true,
+        (Status::Deployed, What::Workload) => match &record.made {
+            Some(made) => Some(&made.name) == meta.name.as_ref(),
+            None => true,
+        },
+        (Status::Failure | Status::Undeployed, What::Workload) => record.made.is_some(),
+        (_, What::Job) => false,
+    };
+    (!is_wanted).then(|| (app.clone(), id.clone(), kept.version))
+}
+
+async fn objects<K>(desk: &Desk, namespace: &str, what: What) -> Result<(), Refusal>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(desk.client().clone(), namespace);
+    let mut parameters = ListParams::default().limit(PAGE);
+    for _ in 0..PAGES_MAX {
+        let page = in_time(api.list_metadata(&parameters)).await?;
+        for object in &page.items {
+            let found = unwanted(&desk.book(), what, namespace, &object.metadata);
+            if let Some((app, id, version)) = found {
+                remove(desk, &api, &object.metadata, (&app, &id, version)).await;
+            }
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+async fn remove<K>(desk: &Desk, api: &Api<K>, meta: &ObjectMeta, (app, id, version): (&Name, &str, u64))
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let (Some(name), Some(uid)) = (&meta.name, &meta.uid) else { return };
+    if meta.deletion_timestamp.is_some() {
+        return;
+    }
+    // It may have been begun again, which the book has not heard of yet.
+    match read::<Deployment>(&**desk.store(), &deployment_key(app, id)).await {
+        Ok(Some((_, found))) if found == version => {}
+        _ => return,
+    }
+    let only = Preconditions { uid: Some(uid.clone()), resource_version: meta.resource_version.clone() };
+    let parameters = DeleteParams {
+        preconditions: Some(only),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &parameters).await {
+        Ok(_) => {
+            tracing::warn!(%app, deployment = id, name, "removed: it was left of a deployment that is over")
+        }
+        Err(error) => tracing::debug!(%app, name, reason = explain(&error), "it is removed later"),
+    }
+}
+
+/// Applications with nothing under way.
+fn idle(book: &Book) -> Vec<Name> {
+    let is_idle = |application: &Application| application.open.is_none() && !application.keys.is_empty();
+    let idle = book.applications.iter().filter(|(_, kept)| is_idle(&kept.value));
+    idle.map(|(app, _)| app.clone()).collect()
+}
+
+/// Removes backends of versions that are over, as long as nothing is under way.
+async fn backends(desk: &Desk, app: &Name) -> Result<(), StoreError> {
+    let key = application_key(app);
+    let Some((mut application, version)) = read::<Application>(&**desk.store(), &key).await? else {
+        return Ok(());
+    };
+    let is_known = desk.book().applications.get(app).is_some_and(|kept| kept.version == version);
+    if application.open.is_some() || !is_known {
+        return Ok(());
+    }
+    let alias: Box<str> = format!("backends/{}-{}/backend", app.namespace, app.name).into();
+    let (_, led) = desk.store().get(Area::Routing, &alias).await?;
+    let target = led.as_ref().and_then(|entry| target(&entry.value));
+    let wanted = wanted(&desk.book(), app, target.as_deref());
+    let over: BTreeSet<String> =
+        application.keys.iter().filter(|key| is_over(key, &alias, app, &wanted)).cloned().collect();
+    if over.is_empty() {
+        return Ok(());
+    }
+    application.keys.retain(|key| !over.contains(key));
+    let its_own = led.map_or(Expected::Absent, |entry| Expected::Version(entry.version));
+    let expect =
+        vec![(Area::State, key.clone(), Expected::Version(version)), (Area::Routing, alias.clone(), its_own)];
+    let delete = |key: &String| Operation::Delete { area: Area::Routing, key: key.as_str().into() };
+    let mut operations: Vec<Operation> = over.iter().map(delete).collect();
+    operations.push(put_state(key, &application));
+    desk.store().commit(Transaction { expect, operations }).await?;
+    tracing::info!(%app, keys = ?over, "removed: they were left of versions that are over");
+    Ok(())
+}
+
+/// Where an alias leads, in whatever spelling.
+fn target(value: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(value).ok()?;
+    let fields = value.as_object()?;
+    let (_, target) = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("target"))?;
+    target.as_str().map(str::to_owned)
+}
+
+fn wanted(book: &Book, app: &Name, target: Option<&str>) -> BTreeSet<String> {
+    let own = book.deployments.iter().filter(|((of, _), _)| of == app);
+    let made = own.filter_map(|(_, kept)| kept.value.made.as_ref()).map(|made| made.backend.as_str());
+    made.chain(target).map(|backend| format!("backends/{backend}/backend")).collect()
+}
+
+/// Whether a key is the backend of a version that is not wanted.
+fn is_over(key: &str, alias: &str, app: &Name, wanted: &BTreeSet<String>) -> bool {
+    let is_version = key
+        .strip_prefix(&format!("backends/{}-{}-", app.namespace, app.name))
+        .and_then(|rest| rest.strip_suffix("/backend"))
+        .is_some_and(|version| !version.is_empty() && !version.contains('/'));
+    is_version && key != alias && !wanted.contains(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+}
