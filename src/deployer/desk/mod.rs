@@ -12,6 +12,7 @@ use super::book::Book;
 use super::charge::{Charge, Timings, read};
 use super::descriptor::{Descriptor, Wrong};
 use super::machine::{Ask, Position, Stage};
+use super::maintenance;
 use super::record::{Application, Asked, Deployment, application_key, deployment_key};
 use crate::flip::record::new_id;
 use crate::kubernetes::Name;
@@ -229,8 +230,10 @@ impl Desk {
     ///
     /// # Errors
     /// The application has no frontend, or the store is away.
-    pub async fn maintain(&self, _app: &Name, _maintenance: Option<Maintenance>) -> Result<(), Denied> {
-        Err(Denied::Away("not built".into()))
+    pub async fn maintain(&self, app: &Name, maintenance: Option<Maintenance>) -> Result<(), Denied> {
+        let application = self.application(app).await?.map(|(application, _)| application);
+        let keys = application.map(|application| application.keys).unwrap_or_default();
+        maintenance::set(self.store(), &keys, maintenance.as_ref()).await
     }
 
     /// The application's record as the store has it now.

@@ -4,6 +4,8 @@
 mod alias;
 mod back;
 mod bake;
+mod certificate;
+mod change;
 mod create;
 mod destroy;
 mod detach;
@@ -19,6 +21,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod wanted;
 
 use super::charge::{Charge, Trouble};
 use super::cluster::Stop;
