@@ -75,7 +75,7 @@ impl Fake {
     }
 
     fn get(&self, id: &str) -> Deployment {
-        self.book.read().unwrap().deployments[&(app(), id.into())].value.clone()
+        self.book.read().unwrap().deployment("shop", id).unwrap().1.value.clone()
     }
 }
 
@@ -109,6 +109,7 @@ impl Office for Fake {
             let count = self.book().deployments.len() + 1;
             let id = again.map_or_else(|| format!("d{count}"), str::to_owned);
             let mut made = deployment(&id, Status::Deploying);
+            made.version = count.to_string();
             made.descriptor = descriptor;
             self.set(made.clone());
             Ok(made)
@@ -486,6 +487,7 @@ async fn an_application_is_closed_and_opened() {
     assert_eq!(setup.ask("PUT", path, &[], body).await.status, 204);
     assert_eq!(setup.ask("PUT", path, &[], "").await.status, 204);
     assert_eq!(setup.ask("PUT", path, &[], r#"{"retry": 1}"#).await.status, 400);
+    assert_eq!(setup.ask("PUT", "/applications/a%2Fb/maintenance?namespace=shop", &[], "").await.status, 404);
     assert_eq!(setup.ask("DELETE", path, &[], "").await.status, 204);
     let asked = setup.asked();
     assert_eq!(asked.len(), 3);
@@ -648,6 +650,47 @@ async fn logs_come_over_a_websocket() {
     }
     stop.cancel();
     server.await.unwrap();
+}
+
+/// The calls that `tests/it/deployer` makes to a whole process.
+#[path = "../../../tests/it/deployer/amdatu.rs"]
+#[allow(unreachable_pub, missing_docs, clippy::unused_unit)]
+mod amdatu;
+
+impl Fake {
+    /// Brings everything under way to its end.
+    fn run(&self) {
+        let all = self.book().deployments.values().map(|kept| kept.value.clone()).collect::<Vec<_>>();
+        for deployment in &all {
+            let ended = |status| Deployment { status, position: None, ..deployment.clone() };
+            match deployment.status {
+                Status::Deploying => {
+                    for live in all.iter().filter(|other| other.status == Status::Deployed) {
+                        self.set(Deployment { status: Status::Undeployed, ..live.clone() });
+                    }
+                    self.set(ended(Status::Deployed));
+                }
+                Status::Undeploying => self.set(ended(Status::Undeployed)),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_written_for_amdatu_works_unchanged() {
+    let setup = setup();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut calls = 0;
+    amdatu::walk("shop", &serde_json::Map::new(), &mut |call| {
+        calls += 1;
+        let answer = runtime.block_on(setup.ask(&call.method, &call.path, &[], &call.body));
+        // What was begun ends before the next call.
+        setup.fake.run();
+        let location = (!answer.field("location").is_empty()).then(|| answer.field("location").to_owned());
+        amdatu::Answer { status: answer.status, location, body: answer.text }
+    });
+    assert!(calls >= 37, "{calls}");
 }
 
 #[tokio::test]
