@@ -1,6 +1,6 @@
 //! Flags made from the list of settings, so that help, environment and file say the same.
 
-use super::admin::AdminClient;
+use super::api::{ADMIN, ApiClient};
 use super::context::Context;
 use super::target::Target;
 #[cfg(feature = "kubernetes")]
@@ -258,7 +258,7 @@ impl TargetFlags {
     }
 
     /// The admin API, whether or not a store is named somewhere.
-    pub(super) fn admin(&self, context: &Context<'_, '_>) -> anyhow::Result<AdminClient> {
+    pub(super) fn admin(&self, context: &Context<'_, '_>) -> anyhow::Result<ApiClient> {
         self.client(context, &self.config(context)?)
     }
 
@@ -305,7 +305,7 @@ impl TargetFlags {
         context.settings(self.settings.clone(), |name| name != "FLIPGATE_ADMIN")
     }
 
-    fn client(&self, context: &Context<'_, '_>, config: &Config) -> anyhow::Result<AdminClient> {
+    fn client(&self, context: &Context<'_, '_>, config: &Config) -> anyhow::Result<ApiClient> {
         let variable = (context.io.env)("FLIPGATE_ADMIN").filter(|text| !text.trim().is_empty());
         let url = match self.admin.clone().or(variable) {
             Some(url) => url,
@@ -314,7 +314,7 @@ impl TargetFlags {
                 None => ADMIN_DEFAULT.to_owned(),
             },
         };
-        AdminClient::new(&url, config.admin.token_file.as_deref())
+        ApiClient::new(&ADMIN, &url, config.admin.token_file.as_deref(), None)
     }
 }
 
