@@ -36,8 +36,7 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
     if let Err(reason) = may_have(world, charge, &entries, &wanted) {
         return Ok(Look::Failed(reason));
     }
-    let obsolete: Vec<String> =
-        charge.application.keys.iter().filter(|key| is_before_backends(key)).cloned().collect();
+    let obsolete = obsolete(charge);
     let Changes { transaction, before } = change::to_wanted(&entries, &wanted, &obsolete);
     if transaction.operations.is_empty() {
         return served(world, charge).await;
@@ -81,6 +80,15 @@ pub(super) fn is_ours(charge: &Charge, key: &str) -> bool {
 
 async fn list(world: &World) -> Result<Vec<Entry>, Trouble> {
     Ok(world.store.list(Area::Routing).await.map_err(store_trouble)?.entries)
+}
+
+/// What earlier versions made before the backends, but for hosts that this one has, too: without a Secret they keep the
+/// certificate that they have.
+fn obsolete(charge: &Charge) -> Vec<String> {
+    let hosts = routing::hosts(&charge.deployment.descriptor);
+    let hosts: Vec<String> = hosts.iter().map(|host| format!("hosts/{host}/host")).collect();
+    let keys = charge.application.keys.iter();
+    keys.filter(|key| is_before_backends(key) && !hosts.contains(*key)).cloned().collect()
 }
 
 /// Waits until all that was written is served.
