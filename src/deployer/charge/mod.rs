@@ -117,8 +117,8 @@ impl Charge {
         (deployment, version): (Deployment, u64),
     ) -> Self {
         let written = deployment.clone();
-        let (said, line, last_said) = (VecDeque::new(), 1, String::new());
-        let (doubt, flips) = (Doubt::None, Flips::default());
+        let (said, line, last_said, doubt) = (VecDeque::new(), 1, String::new(), Doubt::None);
+        let flips = Flips::default();
         Self {
             store,
             app,

@@ -8,6 +8,7 @@ mod drive;
 mod sweep;
 
 use super::charge::{Charge, Timings, Trouble, take_over};
+use super::cluster;
 use super::desk::Desk;
 use super::machine::{Look, Stage};
 use super::stages;
@@ -42,8 +43,8 @@ pub(super) trait Looks: Send + Sync + 'static {
 struct Real(Arc<World>);
 
 impl Looks for Real {
-    fn stamp<'a>(&'a self, _charge: &'a mut Charge) -> BoxFuture<'a, Result<Look, Trouble>> {
-        Box::pin(std::future::ready(Ok(Look::Done)))
+    fn stamp<'a>(&'a self, charge: &'a mut Charge) -> BoxFuture<'a, Result<Look, Trouble>> {
+        Box::pin(cluster::stamp(&self.0, charge))
     }
 
     fn look<'a>(&'a self, charge: &'a mut Charge) -> BoxFuture<'a, Result<Look, Trouble>> {

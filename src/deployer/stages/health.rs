@@ -84,20 +84,19 @@ async fn ask_all(descriptor: &Descriptor, pods: &[Pod]) -> Vec<(String, Said)> {
         time: descriptor.timeouts.probe,
     };
     let client = client();
-    let asked: Vec<_> = pods
-        .iter()
-        .map(|pod| {
-            let (client, question) = (client.clone(), question.clone());
-            let (name, place) = (pod.metadata.name.clone().unwrap_or_default(), place(descriptor, pod));
-            async move {
-                let said = match place {
-                    Some(place) => ask(&client, &question, place).await,
-                    None => Said { trouble: Some("it has no address".to_owned()), more: None },
-                };
-                (name, said)
-            }
-        })
-        .collect();
+    let asked = pods.iter().map(|pod| {
+        let (client, question) = (client.clone(), question.clone());
+        let (name, place) = (pod.metadata.name.clone().unwrap_or_default(), place(descriptor, pod));
+        async move {
+            let said = match place {
+                Some(place) => ask(&client, &question, place).await,
+                None => Said { trouble: Some("it has no address".to_owned()), more: None },
+            };
+            (name, said)
+        }
+    });
+    // Made before they run: a future that holds the closure would not be `Send`.
+    let asked: Vec<_> = asked.collect();
     stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
 }
 

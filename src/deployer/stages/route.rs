@@ -3,10 +3,10 @@
 use super::certificate::{self, Missing};
 use super::change::{self, Changes, Wanted, is_before_backends, is_frontend};
 use super::followed::behind;
-use super::wanted as routing;
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::flips::store_trouble;
 use crate::deployer::machine::Look;
+use crate::deployer::routing;
 use crate::deployer::world::World;
 use crate::kubernetes::Hosts;
 use crate::model::{Frontend, Object, ObjectKey, Strictness};
