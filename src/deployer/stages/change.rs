@@ -132,3 +132,37 @@ pub(super) fn is_before_backends(key: &str) -> bool {
 fn read(text: &[u8]) -> Option<Value> {
     serde_json::from_slice(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_was_wanted_is_put_back() {
+        let wanted = json!({ "BackendId": "b", "Gone": null, "Settings": { "PassHostHeader": true } });
+        for (before, now, expected) in [
+            (json!({ "BackendId": "a" }), json!({ "BackendId": "b" }), json!({ "BackendId": "a" })),
+            (
+                json!({ "backendid": "a", "Gone": 1 }),
+                json!({ "backendid": "b", "Maintenance": true }),
+                json!({ "Maintenance": true, "BackendId": "a", "Gone": 1 }),
+            ),
+            (json!({}), json!({ "BackendId": "b", "Settings": { "PassHostHeader": true } }), json!({})),
+            (
+                json!({}),
+                json!({ "Settings": { "PassHostHeader": true, "Hostname": "h" } }),
+                json!({ "Settings": { "Hostname": "h" } }),
+            ),
+            (
+                json!({ "Settings": { "PassHostHeader": false, "Hostname": "g" } }),
+                json!({ "Settings": { "PassHostHeader": true, "Hostname": "h" } }),
+                json!({ "Settings": { "PassHostHeader": false, "Hostname": "h" } }),
+            ),
+        ] {
+            let mut value = now.clone();
+            restore(&mut value, &before, &wanted);
+            assert_eq!(value, expected, "{before} {now}");
+        }
+    }
+}

@@ -21,7 +21,6 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod validate;
-mod wanted;
 
 use super::charge::{Charge, Trouble};
 use super::cluster::Stop;

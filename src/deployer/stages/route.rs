@@ -3,10 +3,10 @@
 use super::certificate::{self, Missing};
 use super::change::{self, Changes, Wanted, is_before_backends, is_frontend};
 use super::followed::behind;
-use super::wanted as routing;
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::flips::store_trouble;
 use crate::deployer::machine::Look;
+use crate::deployer::routing;
 use crate::deployer::world::World;
 use crate::kubernetes::Hosts;
 use crate::model::{Frontend, Object, ObjectKey, Strictness};
@@ -36,8 +36,7 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
     if let Err(reason) = may_have(world, charge, &entries, &wanted) {
         return Ok(Look::Failed(reason));
     }
-    let obsolete: Vec<String> =
-        charge.application.keys.iter().filter(|key| is_before_backends(key)).cloned().collect();
+    let obsolete = obsolete(charge);
     let Changes { transaction, before } = change::to_wanted(&entries, &wanted, &obsolete);
     if transaction.operations.is_empty() {
         return served(world, charge).await;
@@ -81,6 +80,15 @@ pub(super) fn is_ours(charge: &Charge, key: &str) -> bool {
 
 async fn list(world: &World) -> Result<Vec<Entry>, Trouble> {
     Ok(world.store.list(Area::Routing).await.map_err(store_trouble)?.entries)
+}
+
+/// What earlier versions made before the backends, but for hosts that this one has, too: without a Secret they keep the
+/// certificate that they have.
+fn obsolete(charge: &Charge) -> Vec<String> {
+    let hosts = routing::hosts(&charge.deployment.descriptor);
+    let hosts: Vec<String> = hosts.iter().map(|host| format!("hosts/{host}/host")).collect();
+    let keys = charge.application.keys.iter();
+    keys.filter(|key| is_before_backends(key) && !hosts.contains(*key)).cloned().collect()
 }
 
 /// Waits until all that was written is served.
