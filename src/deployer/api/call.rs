@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Largest body of a request, in bytes.
-pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = crate::deployer::descriptor::BYTES_MAX;
 
 /// A call within a namespace. Names in the query that are neither `namespace` nor of `T` are errors.
 pub(super) struct Call<T> {
