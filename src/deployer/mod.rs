@@ -26,4 +26,6 @@ pub mod machine;
 pub mod record;
 pub mod runner;
 pub mod stages;
+#[cfg(test)]
+mod testing;
 pub mod world;

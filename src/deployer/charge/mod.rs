@@ -11,7 +11,7 @@ mod take;
 pub(super) use beat::{Beat, beat};
 pub(super) use take::{begun, lock_put, put_state, take_over};
 
-use super::record::{Application, Deployment, LogLine, application_key, deployment_key};
+use super::record::{Application, Deployment, Facts, LogLine, application_key, deployment_key};
 use crate::kubernetes::Name;
 use crate::store::{Area, Expected, Operation, Store, StoreError, Transaction};
 use serde::de::DeserializeOwned;
@@ -106,7 +106,8 @@ pub struct Charge {
 
 impl Charge {
     /// An application whose record and deployment were written with these versions, and whose log has no line yet.
-    pub(super) fn new(
+    #[doc(hidden)]
+    pub fn new(
         store: Arc<dyn Store>,
         app: Name,
         (application, fence): (Application, u64),
@@ -117,9 +118,30 @@ impl Charge {
         Self { store, app, application, fence, deployment, version, said, line, last_said, written, doubt }
     }
 
+    /// The deployment under way, as it is known here.
+    #[doc(hidden)]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
     /// What every transaction expects.
     pub fn fence(&self) -> (Area, Box<str>, Expected) {
         (Area::State, application_key(&self.app), Expected::Version(self.fence))
+    }
+
+    /// Writes the deployment with changed facts together with `also`, all or nothing; what is not written is not kept here
+    /// either.
+    ///
+    /// # Errors
+    /// It was not written, or nobody knows.
+    pub async fn note(&mut self, change: impl FnOnce(&mut Facts), also: Transaction) -> Result<(), Trouble> {
+        let before = self.deployment.facts.clone();
+        change(&mut self.deployment.facts);
+        let saved = self.save(also).await;
+        if saved.is_err() {
+            self.deployment.facts = before;
+        }
+        saved
     }
 
     /// Writes the deployment as it is here together with `also`, all or nothing.
@@ -147,7 +169,8 @@ impl Charge {
 
     /// Writes with the fence, and as many lines of the log as there is room for. The revision.
     async fn commit(&mut self, mut transaction: Transaction) -> Result<u64, Trouble> {
-        transaction.expect.push(self.fence());
+        // First, so that who was followed hears of that and not of what else was changed.
+        transaction.expect.insert(0, self.fence());
         let lines = self.line_puts(OPERATIONS_MAX.saturating_sub(transaction.operations.len()));
         let count = lines.len();
         transaction.operations.extend(lines);
