@@ -52,7 +52,7 @@
 //! | 5 | `admin` the API, `registrar` which keeps the store in step with Kubernetes, `deployer` which puts one version in the place of another |
 //! | 4 | [`proxy`] the data plane, and [`control`] the control plane, which do not know each other |
 //! | 3 | [`table`] the compiled table, the one swap, and the board both planes share; [`flip`] the way from one backend to another, over a whole fleet |
-//! | 2 | [`route`] match, [`middleware`] change, [`upstream`] carry, [`store`] keep |
+//! | 2 | [`route`] match, [`middleware`] change, [`upstream`] carry, [`store`] keep, `web` what our own HTTP servers share |
 //! | 1 | [`message`] an HTTP message on its way, [`wire`] the bytes under it, [`tls`], [`telemetry`], [`config`], [`meter`] what happened of late, `kubernetes` a client and the lease that one of several holds |
 //! | 0 | [`model`] the objects, [`expr`] the expression language |
 //!
@@ -211,6 +211,8 @@ pub mod middleware;
 pub mod route;
 pub mod store;
 pub mod upstream;
+#[cfg(feature = "admin")]
+pub mod web;
 
 pub mod flip;
 pub mod table;

@@ -5,10 +5,10 @@
 //! here), and must not come from another site's page.
 
 use crate::model::is_listed;
+pub use crate::web::access::Role;
+use crate::web::access::{Refusal, TOKEN_BYTES_MAX, TokenDigest, bearer, is_cross_site, is_known_host};
 use arc_swap::ArcSwap;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
-use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
+use axum::http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,18 +17,6 @@ use zeroize::Zeroizing;
 
 /// Most tokens of a file.
 const TOKENS_MAX: usize = 1_000;
-
-/// Longest token, in bytes.
-const TOKEN_BYTES_MAX: usize = 4_096;
-
-/// What a token allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// To look.
-    Read,
-    /// To look and to change.
-    Write,
-}
 
 /// Why there is no access to give.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +50,7 @@ pub enum AccessError {
 
 /// Digests of tokens: what was read is not kept.
 #[derive(Default)]
-struct Tokens(Vec<(Role, [u8; 32])>);
+struct Tokens(Vec<(Role, TokenDigest)>);
 
 impl Tokens {
     /// Lines of `read TOKEN` or `write TOKEN`; a single token alone may write. Empty lines and `#` are passed over.
@@ -85,7 +73,7 @@ impl Tokens {
                 _ => return Err((number, "`read TOKEN` or `write TOKEN` is expected")),
             };
             match token.len() {
-                ..=TOKEN_BYTES_MAX => Ok((role, hash(token))),
+                ..=TOKEN_BYTES_MAX => Ok((role, TokenDigest::of(token))),
                 _ => Err((number, "a token has at most 4,096 bytes")),
             }
         };
@@ -94,18 +82,12 @@ impl Tokens {
 
     /// Compares with every token, whichever fits, in the same time.
     fn role(&self, presented: &str) -> Option<Role> {
-        let presented = hash(presented);
-        let fits = |known: &[u8; 32]| verify_slices_are_equal(known, &presented).is_ok();
+        let presented = TokenDigest::of(presented);
+        let fits = |known: &TokenDigest| known.fits(&presented);
         self.0
             .iter()
             .fold(None, |found, (role, known)| if fits(known) { found.max(Some(*role)) } else { found })
     }
-}
-
-fn hash(token: &str) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    bytes
 }
 
 /// Who may use the API.
@@ -126,13 +108,6 @@ pub(super) struct Caller<'a> {
     pub(super) headers: &'a HeaderMap,
     /// What it wants.
     pub(super) needs: Role,
-}
-
-/// Why a request is refused.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) message: &'static str,
 }
 
 impl Access {
@@ -199,7 +174,7 @@ impl Access {
         if !trusted && !address.is_loopback() {
             return refuse(StatusCode::FORBIDDEN, "this address is not among those that need no token");
         }
-        if !self.is_known_host(caller.headers) {
+        if !is_known_host(caller.headers, &self.hosts) {
             let message = "without a token, `Host` has to be an address, `localhost` or one of --admin-host";
             return refuse(StatusCode::FORBIDDEN, message);
         }
@@ -208,33 +183,6 @@ impl Access {
         }
         Ok(())
     }
-
-    fn is_known_host(&self, headers: &HeaderMap) -> bool {
-        let Some(host) = headers.get(header::HOST) else { return true };
-        let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
-        let name = authority.host().to_ascii_lowercase();
-        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
-        let local = bare == "localhost" || bare.ends_with(".localhost");
-        local || bare.parse::<IpAddr>().is_ok() || self.hosts.iter().any(|host| host == bare)
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Whether a browser says that a page of another origin sent it.
-fn is_cross_site(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
-        return true;
-    }
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let host = headers.get(header::HOST).map(|host| host.as_bytes());
-    let origin =
-        origin.as_bytes().splitn(2, |byte| *byte == b'/').nth(1).and_then(|rest| rest.strip_prefix(b"/"));
-    origin.is_none() || origin != host
 }
 
 #[cfg(test)]

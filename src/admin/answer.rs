@@ -1,56 +1,13 @@
-//! Answers: JSON, and every error as `{"message": ...}`.
+//! Answers: JSON.
 
 use crate::model::{Finding, Problem, Revision};
 use crate::store::StoreError;
 use crate::telemetry::rfc3339;
+pub(super) use crate::web::answer::{Failure, with};
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
-
-/// An error as the caller sees it. Nothing in it may be secret.
-#[derive(Debug)]
-pub(super) struct Failure {
-    status: StatusCode,
-    fields: Map<String, Value>,
-}
-
-impl Failure {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        let mut fields = Map::new();
-        fields.insert("message".into(), Value::String(message.into()));
-        Self { status, fields }
-    }
-
-    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.fields.insert(name.into(), value.into());
-        self
-    }
-
-    /// The problems of an invalid object; any other failure stays one.
-    pub(super) fn into_problems(mut self) -> Result<Vec<Value>, Self> {
-        match self.fields.remove("problems") {
-            Some(Value::Array(problems)) => Ok(problems),
-            _ => Err(self),
-        }
-    }
-
-    /// 422 with what is wrong with one object or several.
-    pub(super) fn invalid(message: impl Into<String>, problems: Vec<Value>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).with("problems", problems)
-    }
-}
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.fields)).into_response();
-        if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer realm=\"flipgate\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        response
-    }
-}
+use serde_json::{Value, json};
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
@@ -91,14 +48,6 @@ pub(super) fn written(revision: Revision, warnings: Vec<Value>) -> Response {
     let answer = json!({ "revision": revision });
     let answer = if warnings.is_empty() { answer } else { with(answer, "warnings", warnings) };
     Json(answer).into_response()
-}
-
-/// An object with one more field.
-pub(super) fn with(mut object: Value, name: &str, value: impl Into<Value>) -> Value {
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert(name.into(), value.into());
-    }
-    object
 }
 
 /// A version as a JSON number where every reader keeps it exact, as text beyond.

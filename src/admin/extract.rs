@@ -2,52 +2,10 @@
 
 use super::answer::Failure;
 use crate::store::{Area, Expected};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+pub(super) use crate::web::extract::{Json, Query, duration, unquoted};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::Bytes;
-use serde::de::DeserializeOwned;
-use std::time::Duration;
-
-/// Largest body of a request, in bytes.
-pub const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
-
-/// The bytes of a body that says it is JSON. A page of another site cannot send one without asking first.
-pub(super) struct Json(pub(super) Bytes);
-
-impl<S: Sync> FromRequest<S> for Json {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-        if !essence.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
-            let message = "a body needs `Content-Type: application/json`";
-            return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-        }
-        let bytes = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await;
-        bytes.map(Self).map_err(|_| {
-            let message = "the body is incomplete or has more than 2 MiB";
-            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-        })
-    }
-}
-
-/// The query, whose unknown names are errors.
-pub(super) struct Query<T>(pub(super) T);
-
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let query = axum::extract::Query::try_from_uri(&parts.uri);
-        query.map(|axum::extract::Query(query)| Self(query)).map_err(|error| {
-            let source =
-                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            Failure::new(StatusCode::BAD_REQUEST, format!("the query cannot be read: {source}"))
-        })
-    }
-}
 
 /// `If-Match` and `If-None-Match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,21 +51,10 @@ impl Conditions {
     }
 }
 
-fn unquoted(tag: &str) -> &str {
-    let strong = tag.strip_prefix("W/").unwrap_or(tag);
-    strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(strong)
-}
-
 impl<S: Sync> FromRequestParts<S> for Conditions {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         Self::read(&parts.headers)
     }
-}
-
-/// A duration in a query or a body.
-pub(super) fn duration(name: &str, text: &str) -> Result<Duration, Failure> {
-    crate::model::duration::parse(text)
-        .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("`{name}` {text:?} {error}")))
 }

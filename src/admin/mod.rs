@@ -17,7 +17,6 @@ mod observe;
 mod openapi;
 mod running;
 mod secrets;
-mod serve;
 mod statsd;
 #[cfg(test)]
 mod tests;
@@ -25,34 +24,30 @@ mod top;
 mod transactions;
 mod v2;
 
+pub use crate::web::extract::BODY_BYTES_MAX;
+pub use crate::web::{CONNECTIONS_MAX, REQUEST_TIMEOUT, serve};
 pub use access::{Access, AccessError, Role};
-pub use extract::BODY_BYTES_MAX;
 pub use live::{Live, MoreMetrics};
 pub use observe::{ROUTES_MAX, WAIT_MAX};
 pub use running::{ConfirmError, ListenerView, RouteView, Routes, Running, ServerView, State};
-pub use serve::{CONNECTIONS_MAX, serve};
 pub use statsd::{FRONTENDS_MAX, report};
 pub use top::{FrontendTop, ServerTop, Stats, Top, Verdict};
 
 use crate::store::Store;
 use crate::tls::SealKeys;
+use crate::web::{Peer, common_fields, in_time, is_text};
 use access::Caller;
 use answer::Failure;
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use secrets::Secrets;
-use serve::Peer;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Longest time for an answer, apart from those that wait for a revision.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the API speaks for.
 pub struct Parts {
@@ -154,37 +149,6 @@ async fn authorise(
             Failure::new(refusal.status, refusal.message).into_response()
         }
     }
-}
-
-/// Whether a path is UTF-8 once its escapes are read: no id is anything else.
-fn is_text(path: &str) -> bool {
-    let mut parts = path.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend(part.as_bytes().iter().skip(2));
-            }
-            None => bytes.extend(part.as_bytes()),
-        }
-    }
-    std::str::from_utf8(&bytes).is_ok()
-}
-
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Failure::new(StatusCode::GATEWAY_TIMEOUT, "this took more than 30 s").into_response(),
-    }
-}
-
-async fn common_fields(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let fields = response.headers_mut();
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 async fn nothing_here() -> Failure {

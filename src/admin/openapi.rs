@@ -2,6 +2,7 @@
 //! in it: it is vulcand's, whose answers its tests hold it against.
 
 use super::answer::with;
+use crate::web::openapi::{answer, header, id_parameter, list, object, one_of, query, reference, with_body};
 use axum::Json;
 use serde_json::{Map, Value, json};
 
@@ -201,16 +202,6 @@ fn operation(summary: &str, parameters: Vec<Value>, answers: Vec<(u16, Value)>) 
     json!({ "summary": summary, "parameters": parameters, "responses": answers })
 }
 
-fn with_body(operation: Value, schema: Value) -> Value {
-    let content = json!({ "application/json": { "schema": schema } });
-    with(operation, "requestBody", json!({ "required": true, "content": content }))
-}
-
-fn answer(status: u16, description: &str, schema: &str) -> (u16, Value) {
-    let content = json!({ "application/json": { "schema": reference(schema) } });
-    (status, json!({ "description": description, "content": content }))
-}
-
 fn failure(status: u16) -> (u16, Value) {
     let description = match status {
         400 => "The request cannot be understood",
@@ -225,40 +216,6 @@ fn failure(status: u16) -> (u16, Value) {
         _ => "The store does not answer",
     };
     answer(status, description, "Error")
-}
-
-fn id_parameter(name: &str) -> Value {
-    json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "maxLength": 255 } })
-}
-
-fn query(name: &str, kind: &str, description: &str) -> Value {
-    json!({ "name": name, "in": "query", "description": description, "schema": { "type": kind } })
-}
-
-fn header(name: &str, description: &str) -> Value {
-    json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } })
-}
-
-fn reference(schema: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{schema}") })
-}
-
-/// An object of these properties; a name that ends with `!` is required.
-fn object<const N: usize>(properties: [(&str, Value); N]) -> Value {
-    let required: Vec<&str> = properties.iter().filter_map(|(name, _)| name.strip_suffix('!')).collect();
-    let properties: Map<String, Value> = properties
-        .into_iter()
-        .map(|(name, schema)| (name.trim_end_matches('!').to_owned(), schema))
-        .collect();
-    json!({ "type": "object", "properties": properties, "required": required })
-}
-
-fn list(items: Value) -> Value {
-    json!({ "type": "array", "items": items })
-}
-
-fn one_of(names: &[&str]) -> Value {
-    json!({ "type": "string", "enum": names })
 }
 
 fn schemas() -> Value {

@@ -9,7 +9,7 @@ use axum::http::Request as HttpRequest;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tower::ServiceExt;
 

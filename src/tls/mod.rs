@@ -29,5 +29,5 @@ pub use client_auth::{ClientAuthError, ClientPolicies, ClientPolicy, HostTls};
 pub use keeper::{Keeper, with_pair, without_pair};
 pub use seal::{SealError, SealKeys, Sealed};
 pub use server::{provider, server_config};
-pub use subject::describe_client;
+pub use subject::{common_name, describe_client};
 pub use tickets::{TicketRing, TicketRings};

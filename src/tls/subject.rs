@@ -33,6 +33,15 @@ pub fn describe_client(own: &CertificateDer<'_>) -> (Box<str>, Box<str>) {
     (subject.into(), hex(digest(&SHA256, own).as_ref()).into())
 }
 
+/// The subject's common name; none where there is none, or more than one, or it is empty or longer than 2 KiB.
+pub fn common_name(own: &CertificateDer<'_>) -> Option<Box<str>> {
+    let (_, certificate) = X509Certificate::from_der(own).ok()?;
+    let mut names = certificate.subject().iter_common_name();
+    let name = names.next()?.as_str().ok()?;
+    let is_good = names.next().is_none() && !name.is_empty() && name.len() <= SUBJECT_BYTES_MAX;
+    is_good.then(|| name.into())
+}
+
 /// The last part comes first.
 fn name(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 8] = [
     &["model", "expr"],
     &["message", "tls", "telemetry", "config", "wire", "meter", "kubernetes"],
-    &["route", "middleware", "upstream", "store"],
+    &["route", "middleware", "upstream", "store", "web"],
     &["table", "flip"],
     &["proxy", "control"],
     &["admin", "registrar", "deployer"],

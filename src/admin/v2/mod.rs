@@ -14,8 +14,8 @@ mod top;
 mod write;
 
 use super::Admin;
-use super::extract::BODY_BYTES_MAX;
 use crate::store::StoreError;
+use crate::web::extract::BODY_BYTES_MAX;
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

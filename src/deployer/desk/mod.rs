@@ -163,6 +163,14 @@ impl Desk {
         begin::deploy(self, descriptor, again, by).await
     }
 
+    /// What a deployment of this descriptor would do, for people, if it were asked for now. Writes nothing.
+    ///
+    /// # Errors
+    /// It could not be done, or the API server is away.
+    pub async fn check(&self, _descriptor: &Descriptor) -> Result<Vec<String>, Denied> {
+        Err(Denied::Away("not built".into()))
+    }
+
     /// Writes down that the live deployment of an application is to go.
     ///
     /// # Errors

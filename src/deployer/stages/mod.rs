@@ -4,6 +4,8 @@
 mod alias;
 mod back;
 mod bake;
+mod certificate;
+mod change;
 mod create;
 mod destroy;
 mod detach;
@@ -19,6 +21,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod wanted;
 
 use super::charge::{Charge, Trouble};
 use super::cluster::Stop;
@@ -59,6 +62,15 @@ pub async fn look(world: &World, charge: &mut Charge) -> Result<Look, Trouble> {
         (Course::Back, Stage::Follow) => hook::undo_after(world, charge).await,
         (Course::Back, _) => Ok(Look::Done),
     }
+}
+
+/// The routing keys that an application's deployments have made and that still stand, those of the one under way among
+/// them: what [`Application::keys`](super::record::Application::keys) is to be when that is over.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn kept_keys(world: &World, charge: &Charge) -> Result<Vec<String>, Trouble> {
+    route::kept_keys(world, charge).await
 }
 
 /// How long a stage may take; none: as long as it takes.
