@@ -654,7 +654,7 @@ async fn logs_come_over_a_websocket() {
 
 /// The calls that `tests/it/deployer` makes to a whole process.
 #[path = "../../../tests/it/deployer/amdatu.rs"]
-#[allow(unreachable_pub, missing_docs, clippy::unused_unit)]
+#[allow(unreachable_pub, missing_docs)]
 mod amdatu;
 
 impl Fake {

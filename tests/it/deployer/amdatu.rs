@@ -123,7 +123,8 @@ impl Walk<'_> {
             let list = json();
             let mut ids: Vec<String> =
                 list.as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
-            (expected.sort(), ids.sort());
+            expected.sort();
+            ids.sort();
             assert_eq!(ids, expected, "{what}");
         }
         if let Some(count) = step["count"].as_u64() {
