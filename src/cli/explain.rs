@@ -1,6 +1,6 @@
 //! `flipgate explain`: which route takes a request, and why the ones before it do not.
 
-use super::admin::escape;
+use super::api::escape;
 use super::check::load;
 use super::context::{Context, Exit, Output};
 use super::flags::TargetFlags;

@@ -1,6 +1,6 @@
 //! Flags made from the list of settings, so that help, environment and file say the same.
 
-use super::admin::AdminClient;
+use super::api::{ADMIN, ApiClient};
 use super::context::Context;
 use super::target::Target;
 #[cfg(feature = "kubernetes")]
@@ -30,6 +30,11 @@ pub(super) struct ProxyFlags(pub(super) Partial);
 #[derive(Debug, Clone)]
 pub(super) struct RegistrarFlags(pub(super) Partial);
 
+/// The flags of `flipgate deployer`.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, Clone)]
+pub(super) struct DeployerFlags(pub(super) Partial);
+
 /// The flags of `flipgate import ingress-nginx`: which cluster is read, and what of it.
 #[cfg(feature = "kubernetes")]
 #[derive(Debug, Clone)]
@@ -57,6 +62,7 @@ fn heading(table: &str) -> &'static str {
         "access_log" => "Access log",
         "log" => "Log",
         "registrar" => "Kubernetes",
+        "deployer" => "Deployer",
         _ => "Process",
     }
 }
@@ -125,8 +131,17 @@ flags!(ProxyFlags, is_of_proxy, arg);
 #[cfg(feature = "kubernetes")]
 flags!(RegistrarFlags, is_of_registrar, arg);
 
+#[cfg(feature = "kubernetes")]
+flags!(DeployerFlags, is_of_deployer, arg);
+
 fn is_of_proxy(setting: &Setting) -> bool {
-    setting.table != "registrar"
+    !matches!(setting.table, "registrar" | "deployer")
+}
+
+#[cfg(feature = "kubernetes")]
+fn is_of_deployer(setting: &Setting) -> bool {
+    let shared = ["health", "kubeconfig", "kube-context", "host-of", "plain-keys"];
+    matches!(setting.table, "store" | "deployer" | "log") || shared.contains(&setting.flag)
 }
 
 #[cfg(feature = "kubernetes")]
@@ -243,7 +258,7 @@ impl TargetFlags {
     }
 
     /// The admin API, whether or not a store is named somewhere.
-    pub(super) fn admin(&self, context: &Context<'_, '_>) -> anyhow::Result<AdminClient> {
+    pub(super) fn admin(&self, context: &Context<'_, '_>) -> anyhow::Result<ApiClient> {
         self.client(context, &self.config(context)?)
     }
 
@@ -290,7 +305,7 @@ impl TargetFlags {
         context.settings(self.settings.clone(), |name| name != "FLIPGATE_ADMIN")
     }
 
-    fn client(&self, context: &Context<'_, '_>, config: &Config) -> anyhow::Result<AdminClient> {
+    fn client(&self, context: &Context<'_, '_>, config: &Config) -> anyhow::Result<ApiClient> {
         let variable = (context.io.env)("FLIPGATE_ADMIN").filter(|text| !text.trim().is_empty());
         let url = match self.admin.clone().or(variable) {
             Some(url) => url,
@@ -299,7 +314,7 @@ impl TargetFlags {
                 None => ADMIN_DEFAULT.to_owned(),
             },
         };
-        AdminClient::new(&url, config.admin.token_file.as_deref())
+        ApiClient::new(&ADMIN, &url, config.admin.token_file.as_deref(), None)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `flipgate fleet`: the proxies that follow the store, and the flips that are open.
 
-use super::admin::escape;
+use super::api::escape;
 use super::context::{Context, Exit, Output};
 use super::flags::TargetFlags;
 use super::progress;

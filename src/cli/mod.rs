@@ -4,7 +4,7 @@
 //! standard output and messages to standard error, both given from outside, so that a test runs a verb as a user does:
 //! through [`run`].
 
-mod admin;
+mod api;
 mod apply;
 mod check;
 mod completions;
@@ -13,6 +13,10 @@ mod context;
 mod delete;
 mod demo;
 mod demo_site;
+#[cfg(feature = "kubernetes")]
+mod deploy;
+#[cfg(feature = "kubernetes")]
+mod deployer;
 mod doctor;
 mod document;
 mod explain;
@@ -107,6 +111,22 @@ enum Verb {
     Demo(demo::Demo),
     #[cfg(feature = "kubernetes")]
     Registrar(registrar::Registrar),
+    #[cfg(feature = "kubernetes")]
+    Deployer(deployer::Deployer),
+    #[cfg(feature = "kubernetes")]
+    Deploy(deploy::Deploy),
+    #[cfg(feature = "kubernetes")]
+    Deployments(deploy::Deployments),
+    #[cfg(feature = "kubernetes")]
+    Logs(deploy::Logs),
+    #[cfg(feature = "kubernetes")]
+    Redeploy(deploy::Redeploy),
+    #[cfg(feature = "kubernetes")]
+    Undeploy(deploy::Undeploy),
+    #[cfg(feature = "kubernetes")]
+    Scale(deploy::Scale),
+    #[cfg(feature = "kubernetes")]
+    Maintenance(deploy::Maintenance),
     Get(get::Get),
     Put(put::Put),
     Delete(delete::Delete),
@@ -199,6 +219,22 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Demo(verb) => verb.run(context).await,
             #[cfg(feature = "kubernetes")]
             Verb::Registrar(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Deployer(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Deploy(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Deployments(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Logs(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Redeploy(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Undeploy(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Scale(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Maintenance(verb) => verb.run(context).await,
             Verb::Get(verb) => verb.run(context).await,
             Verb::Put(verb) => verb.run(context).await,
             Verb::Delete(verb) => verb.run(context).await,

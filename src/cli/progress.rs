@@ -1,6 +1,6 @@
 //! How a flip is shown as it goes: the same lines whether this process runs it or a proxy does.
 
-use super::admin::AdminClient;
+use super::api::ApiClient;
 use super::context::{Context, Exit, Output};
 use crate::flip::{Event, FlipError, Outcome};
 use anyhow::{anyhow, bail};
@@ -78,7 +78,7 @@ pub(super) fn failed(context: &mut Context<'_, '_>, place: &str, error: FlipErro
 /// Lets a proxy do it, and shows what it tells.
 pub(super) async fn through(
     context: &mut Context<'_, '_>,
-    client: &AdminClient,
+    client: &ApiClient,
     path: &str,
     body: &Value,
 ) -> anyhow::Result<Exit> {

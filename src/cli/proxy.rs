@@ -102,7 +102,7 @@ pub(super) struct Signals {
 }
 
 /// What a signal means.
-enum Told {
+pub(super) enum Told {
     End,
     Reload,
 }
@@ -117,7 +117,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Told {
         tokio::select! {
             _ = self.terminate.recv() => Told::End,
             _ = self.interrupt.recv() => Told::End,

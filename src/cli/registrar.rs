@@ -172,14 +172,14 @@ fn lease_name(settings: &RegistrarSettings, target: &Target) -> Name {
 }
 
 /// The machine's name, for people.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
     let name: String = name.trim().chars().filter(plain).take(63).collect();
-    if name.is_empty() { "registrar".to_owned() } else { name }
+    if name.is_empty() { "flipgate".to_owned() } else { name }
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|error| anyhow::anyhow!("--health {address}: {error}"))
 }

@@ -1,6 +1,6 @@
 //! What verbs read and write: a store, or a proxy's admin API in front of one. Each verb is written once.
 
-use super::admin::{AdminClient, Answer, escape};
+use super::api::{Answer, ApiClient, escape};
 use crate::model::{Kind, ObjectKey, Revision};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Snapshot, Store, StoreError, Transaction};
 use anyhow::{anyhow, bail};
@@ -15,7 +15,7 @@ pub(super) enum Target {
     /// Itself.
     Store(Arc<dyn Store>),
     /// Through a proxy. Key pairs come as markers, and unreadable values as text.
-    Admin(AdminClient),
+    Admin(ApiClient),
 }
 
 /// What became of a transaction.
@@ -166,7 +166,7 @@ impl Collection {
     }
 }
 
-async fn collection(client: &AdminClient, path: &str) -> anyhow::Result<Collection> {
+async fn collection(client: &ApiClient, path: &str) -> anyhow::Result<Collection> {
     let answer = client.get(&format!("/v3/{path}")).await?;
     if !answer.status.is_success() {
         bail!("{}: {}", client.url(), answer.message());
@@ -192,7 +192,7 @@ fn entry(object: &Value) -> Option<Entry> {
     })
 }
 
-async fn get_one(client: &AdminClient, key: &ObjectKey) -> anyhow::Result<(Revision, Option<Entry>)> {
+async fn get_one(client: &ApiClient, key: &ObjectKey) -> anyhow::Result<(Revision, Option<Entry>)> {
     // The list gives version and lease along with the value.
     let path = path(key);
     let (parent, _) = path.rsplit_once('/').unwrap_or_default();

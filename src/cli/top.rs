@@ -1,6 +1,6 @@
 //! `flipgate top`: what frontends and servers of one proxy do right now.
 
-use super::admin::{AdminClient, escape};
+use super::api::{ApiClient, escape};
 use super::context::{Context, Exit, Output, harmless};
 use super::flags::TargetFlags;
 use super::put::parse_duration;
@@ -69,7 +69,7 @@ impl Top {
     }
 }
 
-async fn look(client: &AdminClient, path: &str) -> anyhow::Result<Value> {
+async fn look(client: &ApiClient, path: &str) -> anyhow::Result<Value> {
     let answer = client.get(path).await?;
     match answer.status {
         StatusCode::OK => Ok(answer.body),
@@ -78,7 +78,7 @@ async fn look(client: &AdminClient, path: &str) -> anyhow::Result<Value> {
 }
 
 /// Draws until `q`, an interrupt, or a signal to end.
-async fn watch(client: &AdminClient, path: &str, refresh: Duration) -> anyhow::Result<Exit> {
+async fn watch(client: &ApiClient, path: &str, refresh: Duration) -> anyhow::Result<Exit> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let _terminal = Terminal::enter()?;
     loop {

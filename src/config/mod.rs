@@ -3,10 +3,12 @@
 //! [`Config::resolve`] is pure: it is given the flags, the environment and the file's text, and reports everything
 //! that is wrong with them at once, each problem with the place it came from.
 
+mod deployer;
 mod file;
 mod registrar;
 mod settings;
 
+pub use deployer::DeployerSettings;
 pub use registrar::RegistrarSettings;
 pub use settings::{SETTINGS, Setting, TABLES};
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub log: LogSettings,
     /// What `flipgate registrar` needs besides.
     pub registrar: RegistrarSettings,
+    /// What `flipgate deployer` needs besides that.
+    pub deployer: DeployerSettings,
 }
 
 /// Where objects live and how to get there.
@@ -354,6 +358,7 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
                 json: self.value("log-format", |text| choice(text, &[("text", false), ("json", true)])),
             },
             registrar: self.registrar(),
+            deployer: self.deployer(),
         }
     }
 

@@ -198,6 +198,31 @@ pub const SETTINGS: &[Setting] = &[
         "ADDRESS",
         "Address or name of the edge that is written into the status of Ingresses",
     ),
+    one(
+        "deployer",
+        "deploy",
+        "ADDRESS|off",
+        "127.0.0.1:8000",
+        "Where the deployer's API listens; off: it only goes on with deployments that others were asked for",
+    ),
+    one(
+        "deployer",
+        "deploy-token-file",
+        "FILE",
+        "",
+        "Who may call it: lines of ROLE NAMESPACES TOKEN or ROLE NAMESPACES CN=NAME",
+    ),
+    many("deployer", "deploy-trusted", "NETWORK", "Network whose callers need no token"),
+    many("deployer", "deploy-host", "NAME", "Name by which callers without a token may call it"),
+    one("deployer", "deploy-cert", "FILE", "", "Certificate chain of the API; with it, it speaks TLS"),
+    one("deployer", "deploy-key", "FILE", "", "Private key of that certificate"),
+    one(
+        "deployer",
+        "deploy-client-ca",
+        "FILE",
+        "",
+        "Authorities of client certificates, whose names may stand in the file of tokens",
+    ),
 ];
 
 impl Setting {

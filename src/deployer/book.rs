@@ -30,7 +30,7 @@ pub struct Book {
     /// Applications whose one in charge is alive.
     pub locks: BTreeMap<Name, Box<str>>,
     /// What is asked of deployments under way, until it is taken up.
-    pub asks: BTreeMap<Name, Asked>,
+    pub asks: BTreeMap<Name, Kept<Asked>>,
     /// Variables for all pods.
     pub environment: BTreeMap<Box<str>, Box<str>>,
     /// What was warned of.
@@ -122,7 +122,7 @@ impl Book {
                 insert(&mut self.health, (app, id.into(), pod.into()), text(entry))
             }
             Place::Lock(app) => insert(&mut self.locks, app, text(entry)),
-            Place::Ask(app) => insert(&mut self.asks, app, parse(entry)),
+            Place::Ask(app) => keep(&mut self.asks, app, entry, version),
             Place::Environment(name) => insert(&mut self.environment, name.into(), text(entry)),
         }
     }

@@ -32,4 +32,6 @@ pub mod record;
 mod routing;
 pub mod runner;
 pub mod stages;
+#[cfg(test)]
+mod testing;
 pub mod world;

@@ -10,10 +10,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Most fields that one JSON object may have.
-pub(super) const FIELDS_MAX: usize = 256;
+pub(crate) const FIELDS_MAX: usize = 256;
 
 /// Most findings kept of one object; what comes after them is counted in a last one.
-pub(super) const FINDINGS_MAX: usize = 64;
+pub(crate) const FINDINGS_MAX: usize = 64;
 
 /// Longest piece of a value that a finding shows, in characters.
 const SHOWN_CHARACTERS_MAX: usize = 60;
@@ -23,21 +23,21 @@ const PLAIN_NANOSECONDS_MIN: u64 = 1_000_000;
 
 /// What reading one object has found so far.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(crate) struct Report {
     strictness: Strictness,
     findings: RefCell<Vec<Finding>>,
 }
 
 impl Report {
-    pub(super) fn new(strictness: Strictness) -> Self {
+    pub(crate) fn new(strictness: Strictness) -> Self {
         Self { strictness, findings: RefCell::new(Vec::new()) }
     }
 
-    pub(super) fn error(&self, field: impl Into<String>, reason: impl Into<String>) {
+    pub(crate) fn error(&self, field: impl Into<String>, reason: impl Into<String>) {
         self.push(field.into(), reason.into(), Severity::Error);
     }
 
-    pub(super) fn warning(&self, field: impl Into<String>, reason: impl Into<String>) {
+    pub(crate) fn warning(&self, field: impl Into<String>, reason: impl Into<String>) {
         self.push(field.into(), reason.into(), Severity::Warning);
     }
 
@@ -46,7 +46,7 @@ impl Report {
     }
 
     /// Errors first, each group in the order found, at most [`FINDINGS_MAX`].
-    pub(super) fn into_findings(self) -> Vec<Finding> {
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
         let mut findings = self.findings.into_inner();
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         if findings.len() > FINDINGS_MAX {
@@ -62,14 +62,14 @@ impl Report {
         findings
     }
 
-    pub(super) fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.findings.borrow().iter().any(|finding| finding.severity == Severity::Error)
     }
 }
 
 /// One JSON object while it is read. Every field that a reader asks for becomes a known one; what nobody asked for is
 /// unknown when the object ends.
-pub(super) struct Fields<'v> {
+pub(crate) struct Fields<'v> {
     report: &'v Report,
     path: String,
     slots: Vec<Slot<'v>>,
@@ -85,7 +85,7 @@ struct Slot<'v> {
 impl<'v> Fields<'v> {
     /// Reads `value`, which must be an object, with `read`; then reports what `read` did not ask for. `path` is the
     /// object's own path, empty at the top. `None`: not an object, which is reported.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         report: &'v Report,
         path: &str,
         value: &'v Value,
@@ -140,30 +140,30 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub(super) fn error(&self, name: &str, reason: impl Into<String>) {
+    pub(crate) fn error(&self, name: &str, reason: impl Into<String>) {
         self.report.error(self.path_of(name), reason);
     }
 
-    pub(super) fn warning(&self, name: &str, reason: impl Into<String>) {
+    pub(crate) fn warning(&self, name: &str, reason: impl Into<String>) {
         self.report.warning(self.path_of(name), reason);
     }
 
-    pub(super) fn report(&self) -> &'v Report {
+    pub(crate) fn report(&self) -> &'v Report {
         self.report
     }
 
     /// Where this object stands; empty at the top.
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
     /// `name` with the path of this object before it.
-    pub(super) fn path_of(&self, name: &str) -> String {
+    pub(crate) fn path_of(&self, name: &str) -> String {
         join(&self.path, name)
     }
 
     /// The value of a field, whatever its type; null counts as absent.
-    pub(super) fn value(&mut self, name: &'static str) -> Option<&'v Value> {
+    pub(crate) fn value(&mut self, name: &'static str) -> Option<&'v Value> {
         if !self.known.contains(&name) {
             self.known.push(name);
         }
@@ -173,7 +173,7 @@ impl<'v> Fields<'v> {
     }
 
     /// All fields with their names as written, all used: for objects whose names are data.
-    pub(super) fn all(&mut self) -> impl Iterator<Item = (&'v str, &'v Value)> {
+    pub(crate) fn all(&mut self) -> impl Iterator<Item = (&'v str, &'v Value)> {
         self.slots.iter_mut().map(|slot| {
             slot.used = true;
             (slot.name, slot.value)
@@ -181,11 +181,11 @@ impl<'v> Fields<'v> {
     }
 
     /// A text that is not empty; the empty one counts as absent, as Go writes it for an unset field.
-    pub(super) fn text(&mut self, name: &'static str) -> Option<&'v str> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<&'v str> {
         self.text_or_empty(name).filter(|text| !text.is_empty())
     }
 
-    pub(super) fn text_or_empty(&mut self, name: &'static str) -> Option<&'v str> {
+    pub(crate) fn text_or_empty(&mut self, name: &'static str) -> Option<&'v str> {
         match self.value(name)? {
             Value::String(text) => Some(text),
             other => self.wrong(name, "a string", other),
@@ -193,7 +193,7 @@ impl<'v> Fields<'v> {
     }
 
     /// A text that must be there.
-    pub(super) fn required_text(&mut self, name: &'static str, what: &str) -> Option<&'v str> {
+    pub(crate) fn required_text(&mut self, name: &'static str, what: &str) -> Option<&'v str> {
         match self.value(name) {
             Some(Value::String(text)) if !text.is_empty() => Some(text),
             None | Some(Value::String(_)) => {
@@ -204,14 +204,14 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub(super) fn boolean(&mut self, name: &'static str) -> Option<bool> {
+    pub(crate) fn boolean(&mut self, name: &'static str) -> Option<bool> {
         match self.value(name)? {
             Value::Bool(value) => Some(*value),
             other => self.wrong(name, "true or false", other),
         }
     }
 
-    pub(super) fn integer(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
+    pub(crate) fn integer(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
         let value = self.value(name)?;
         match value.as_i64() {
             Some(number) if range.contains(&number) => Some(number),
@@ -225,7 +225,7 @@ impl<'v> Fields<'v> {
 
     /// A positive duration, at most `max`: Go's form, or a whole number of nanoseconds. The empty text counts as
     /// absent; so does zero, which is vulcand's way of saying "the default", with a warning.
-    pub(super) fn duration(&mut self, name: &'static str, max: Duration) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, name: &'static str, max: Duration) -> Option<Duration> {
         let value = self.value(name)?;
         let duration = match value {
             Value::String(text) if text.is_empty() => return None,
@@ -276,7 +276,7 @@ impl<'v> Fields<'v> {
     }
 
     /// An object within this one, read with `read`.
-    pub(super) fn object<T>(
+    pub(crate) fn object<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&mut Fields<'v>) -> T,
@@ -286,7 +286,7 @@ impl<'v> Fields<'v> {
     }
 
     /// A list of texts, each with its path; items of another type are reported and left out.
-    pub(super) fn texts(&mut self, name: &'static str) -> Vec<(String, &'v str)> {
+    pub(crate) fn texts(&mut self, name: &'static str) -> Vec<(String, &'v str)> {
         let items = match self.value(name) {
             None => return Vec::new(),
             Some(Value::Array(items)) if items.len() > FIELDS_MAX => {
@@ -309,7 +309,7 @@ impl<'v> Fields<'v> {
     }
 
     /// Fields that this version knows but does not act on: a warning for each that says something.
-    pub(super) fn inert(&mut self, names: &[&'static str]) {
+    pub(crate) fn inert(&mut self, names: &[&'static str]) {
         for name in names {
             if self.value(name).is_some_and(|value| !says_nothing(value)) {
                 self.warning(name, "is read and kept, but not acted on by this version");
@@ -318,20 +318,20 @@ impl<'v> Fields<'v> {
     }
 
     /// Fields that need no action because what they ask for is always so.
-    pub(super) fn satisfied(&mut self, names: &[&'static str]) {
+    pub(crate) fn satisfied(&mut self, names: &[&'static str]) {
         for name in names {
             self.value(name);
         }
     }
 
     /// `Id` or `Name` within the value: the key's counts; another one there is a warning.
-    pub(super) fn id_from_key(&mut self, name: &'static str, id: &str) {
+    pub(crate) fn id_from_key(&mut self, name: &'static str, id: &str) {
         if let Some(text) = self.text(name).filter(|text| *text != id) {
             self.warning(name, format!("is {}, but the key says {}; the key counts", quote(text), quote(id)));
         }
     }
 
-    pub(super) fn wrong<T>(&self, name: &str, expected: &str, found: &Value) -> Option<T> {
+    pub(crate) fn wrong<T>(&self, name: &str, expected: &str, found: &Value) -> Option<T> {
         self.error(name, wrong_type(expected, found));
         None
     }
@@ -360,7 +360,7 @@ fn says_nothing(value: &Value) -> bool {
 }
 
 /// The type of a value, and the value itself where it is short and of a kind that cannot be a secret.
-pub(super) fn show(value: &Value) -> String {
+pub(crate) fn show(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
@@ -372,7 +372,7 @@ pub(super) fn show(value: &Value) -> String {
 }
 
 /// A text as a finding shows it: quoted, escaped, cut.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     format!("{:?}", cut(text))
 }
 
@@ -398,7 +398,7 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 /// Says that `found` is none of `known`.
-pub(super) fn not_one_of(found: impl Display, known: &[&str]) -> String {
+pub(crate) fn not_one_of(found: impl Display, known: &[&str]) -> String {
     let found = found.to_string();
     let mut reason = format!("is {}; ", quote(&found));
     match known {

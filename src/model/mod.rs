@@ -9,7 +9,7 @@ pub mod balance;
 pub mod client_auth;
 pub mod duration;
 pub mod edit;
-mod fields;
+pub(crate) mod fields;
 pub mod frontend;
 pub mod health;
 pub mod hidden;

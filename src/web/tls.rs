@@ -118,3 +118,109 @@ fn clients(path: &Path) -> Result<ClientPolicy, TlsError> {
 fn text(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     std::fs::read(path).map(Zeroizing::new).map_err(|error| TlsError::File { path: path.into(), error })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::{ClientName, serve_tls};
+    use axum::{Extension, Router, routing::get};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    };
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsConnector;
+    use tokio_util::sync::CancellationToken;
+
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority(name: &str) -> Authority {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// A certificate with its key, both PEM.
+    fn issue(authority: &Authority, name: &str, host: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// The body of an answer to a client that shows this; none: there is none.
+    async fn ask(
+        address: SocketAddr,
+        trusts: &Authority,
+        shows: Option<&(String, String)>,
+    ) -> Option<String> {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusts.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match shows {
+            None => config.with_no_client_auth(),
+            Some((cert, key)) => {
+                let cert = CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                config.with_client_auth_cert(vec![cert], key).unwrap()
+            }
+        };
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("deployer.example").unwrap();
+        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn clients_are_known_by_the_names_in_their_certificates() {
+        let (own, other) = (authority("own"), authority("other"));
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let server = issue(&own, "deployer", "deployer.example");
+        std::fs::write(file("cert"), &server.0).unwrap();
+        std::fs::write(file("key"), &server.1).unwrap();
+        std::fs::write(file("ca"), own.pem()).unwrap();
+        let files = TlsFiles { cert: file("cert"), key: file("key"), client_authorities: Some(file("ca")) };
+        let tls = Arc::new(ServerTls::load(files).unwrap());
+        let router = Router::new().route(
+            "/",
+            get(async |name: Option<Extension<ClientName>>| {
+                name.map_or("nobody".to_owned(), |Extension(name)| name.0.to_string())
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let serving = tokio::spawn(serve_tls(listener, router, tls.clone(), stop.clone()));
+
+        let pipeline = issue(&own, "build pipeline", "client.example");
+        let stranger = issue(&other, "build pipeline", "client.example");
+        let shown = async |shows| ask(address, &own, shows).await;
+        assert_eq!(shown(Some(&pipeline)).await.as_deref(), Some("build pipeline"));
+        assert_eq!(shown(None).await.as_deref(), Some("nobody"));
+        assert_eq!(shown(Some(&stranger)).await, None);
+        assert_eq!(ask(address, &other, None).await, None);
+
+        std::fs::write(file("ca"), other.pem()).unwrap();
+        tls.reload().unwrap();
+        assert_eq!(shown(Some(&stranger)).await.as_deref(), Some("build pipeline"));
+        assert_eq!(shown(Some(&pipeline)).await, None);
+        std::fs::write(file("ca"), "nothing").unwrap();
+        let error = tls.reload().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: ", file("ca").display())), "{error}");
+        assert_eq!(shown(Some(&stranger)).await.as_deref(), Some("build pipeline"));
+        stop.cancel();
+        serving.await.unwrap();
+    }
+}

@@ -254,7 +254,7 @@ fn line(line: &str) -> Result<(Credential, Grant), &'static str> {
     };
     let namespaces = match namespaces {
         "*" => None,
-        names if names.split(',').all(is_namespace) => Some(names.split(',').map(Into::into).collect()),
+        names if names.split(',').all(is_label) => Some(names.split(',').map(Into::into).collect()),
         _ => return Err("a namespace has lower-case letters, digits and `-` only"),
     };
     Ok((credential_of(credential.trim())?, Grant { role, namespaces }))
@@ -279,8 +279,8 @@ fn token(text: &str) -> Result<Credential, &'static str> {
     }
 }
 
-/// Whether a text can be the name of a namespace: an RFC 1123 label.
-pub(super) fn is_namespace(text: &str) -> bool {
+/// Whether a text can be the name of a namespace or an application: an RFC 1123 label.
+pub(super) fn is_label(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     matches!(text.len(), 1..=63) && text.bytes().all(plain) && !text.starts_with('-') && !text.ends_with('-')
 }

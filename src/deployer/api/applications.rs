@@ -1,7 +1,8 @@
 //! Applications: what is live of them, and their maintenance.
 
 use super::Api;
-use super::call::{self, Call, Nothing, bad};
+use super::access::is_label;
+use super::call::{self, Call, Nothing, bad, no};
 use crate::deployer::book::Book;
 use crate::deployer::desk::Maintenance;
 use crate::kubernetes::Name;
@@ -63,7 +64,7 @@ pub(super) async fn close(
         text => serde_json::from_slice(text)
             .map_err(|error| bad(format!("the body is not a maintenance: {error}")))?,
     };
-    api.office.maintain(&Name::new(&call.namespace, &app), Some(maintenance)).await?;
+    api.office.maintain(&name(&call.namespace, &app)?, Some(maintenance)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -72,6 +73,14 @@ pub(super) async fn open(
     call: Call<Nothing>,
     Path(app): Path<String>,
 ) -> Result<Response, Failure> {
-    api.office.maintain(&Name::new(&call.namespace, &app), None).await?;
+    api.office.maintain(&name(&call.namespace, &app)?, None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// An application as a path names it, which may not lead elsewhere among the keys.
+fn name(namespace: &str, app: &str) -> Result<Name, Failure> {
+    match is_label(app) {
+        true => Ok(Name::new(namespace, app)),
+        false => Err(no("application", app)),
+    }
 }

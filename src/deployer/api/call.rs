@@ -1,7 +1,7 @@
 //! What every call has: a caller, a namespace in which the caller may do it, and a query.
 
 use super::Api;
-use super::access::{Caller, is_namespace};
+use super::access::{Caller, is_label};
 use crate::deployer::descriptor::{Descriptor, Wrong};
 use crate::deployer::desk::Denied;
 use crate::web::access::{Refusal, Role};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Largest body of a request, in bytes.
-pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = crate::deployer::descriptor::BYTES_MAX;
 
 /// A call within a namespace. Names in the query that are neither `namespace` nor of `T` are errors.
 pub(super) struct Call<T> {
@@ -44,7 +44,7 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Api>> for Call<T> {
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Api>) -> Result<Self, Failure> {
         let Namespace { namespace } = query(&parts.uri)?;
         let namespace = namespace.ok_or_else(|| bad("`?namespace=` is missing"))?;
-        if !is_namespace(&namespace) {
+        if !is_label(&namespace) {
             return Err(bad("`namespace` is not the name of one"));
         }
         let role = if reads(&parts.method) { Role::Read } else { Role::Write };

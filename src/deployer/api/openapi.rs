@@ -118,8 +118,7 @@ fn deployment_paths() -> Map<String, Value> {
         vec![required("appname", "Which application"), undeploy],
         vec![nothing("Removed"), started(), failure(404), failure(409)],
     );
-    let mut post = with_body(post, reference("Descriptor"));
-    post["requestBody"]["required"] = json!(false);
+    let post = with_optional_body(post, "Descriptor");
     paths.insert("/deployments/".into(), json!({ "get": get, "post": post, "delete": delete }));
     paths.insert("/deployments/{id}/".into(), deployment_path());
     let id = || vec![id_parameter("id")];
@@ -178,8 +177,7 @@ fn other_paths() -> Map<String, Value> {
         app(),
         vec![nothing("Closed"), failure(400), failure(404), failure(409)],
     );
-    let mut put = with_body(put, reference("Maintenance"));
-    put["requestBody"]["required"] = json!(false);
+    let put = with_optional_body(put, "Maintenance");
     let delete = operation("Open it again", app(), vec![nothing("Open"), failure(404), failure(409)]);
     paths.insert("/applications/{app}/maintenance".into(), json!({ "put": put, "delete": delete }));
     let plain = |summary: &str, answers_of: Vec<(u16, Value)>| json!({ "summary": summary, "parameters": [], "responses": answers(answers_of) });
@@ -195,6 +193,11 @@ fn other_paths() -> Map<String, Value> {
     let answers = vec![(200, text("It is")), (503, text("The store has not been read yet"))];
     open("/readyz", "Whether calls should be sent here", answers);
     paths
+}
+
+fn with_optional_body(operation: Value, schema: &str) -> Value {
+    let content = json!({ "application/json": { "schema": reference(schema) } });
+    with(operation, "requestBody", json!({ "required": false, "content": content }))
 }
 
 /// Within a namespace.

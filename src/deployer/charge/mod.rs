@@ -186,7 +186,8 @@ impl Charge {
 
     /// Writes with the fence, and as many lines of the log as there is room for. The revision.
     async fn commit(&mut self, mut transaction: Transaction) -> Result<u64, Trouble> {
-        transaction.expect.push(self.fence());
+        // First, so that who was followed hears of that and not of what else was changed.
+        transaction.expect.insert(0, self.fence());
         let lines = self.line_puts(OPERATIONS_MAX.saturating_sub(transaction.operations.len()));
         let count = lines.len();
         transaction.operations.extend(lines);

@@ -12,7 +12,7 @@ mod stamp;
 mod tail;
 
 pub(super) use mark::{Mark, whose};
-pub(super) use objects::{Cluster, Fate, Which};
+pub(super) use objects::{Change, Cluster, Fate, Which};
 pub(super) use pods::{Pods, is_ready, trouble_of};
 pub use stamp::stamp;
 pub(super) use tail::job_tail;

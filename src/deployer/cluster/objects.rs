@@ -13,7 +13,7 @@ use kube::api::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fmt::Debug;
 
 /// How often in one look something is done again because others write the object, too.
@@ -50,6 +50,14 @@ pub(in crate::deployer) struct Cluster {
     pub(in crate::deployer) client: kube::Client,
     pub(super) app: Name,
     pub(super) term: u64,
+}
+
+/// Fields with other values; `null` removes one.
+#[derive(Debug, Default)]
+pub(in crate::deployer) struct Change {
+    pub(in crate::deployer) annotations: Map<String, Value>,
+    pub(in crate::deployer) labels: Map<String, Value>,
+    pub(in crate::deployer) spec: Map<String, Value>,
 }
 
 /// Which object of a name is meant.
@@ -140,16 +148,20 @@ impl Cluster {
     pub(in crate::deployer) async fn change<K: Kind>(
         &self,
         read: &K,
-        mut patch: Value,
+        change: Change,
     ) -> Result<Option<K>, Stop> {
-        let meta = read.meta();
+        let (meta, Change { mut annotations, labels, spec }) = (read.meta(), change);
         self.check_term(meta)?;
-        for (field, value) in [("uid", &meta.uid), ("resourceVersion", &meta.resource_version)] {
-            patch["metadata"][field] = json!(value);
-        }
-        patch["metadata"]["annotations"][TERM] = json!(self.term.to_string());
-        let (api, name) = (self.api(), meta.name.as_deref().unwrap_or_default());
-        match answer(api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await? {
+        annotations.insert(TERM.to_owned(), self.term.to_string().into());
+        let patch = Patch::Merge(json!({
+            "metadata": {
+                "uid": meta.uid, "resourceVersion": meta.resource_version,
+                "annotations": annotations, "labels": labels,
+            },
+            "spec": spec,
+        }));
+        let (api, name) = (self.api::<K>(), meta.name.as_deref().unwrap_or_default());
+        match answer(api.patch(name, &PatchParams::default(), &patch)).await? {
             Answer::Is(changed) => Ok(Some(changed)),
             Answer::Missing(_) | Answer::Conflict => Ok(None),
         }
@@ -180,7 +192,7 @@ impl Cluster {
             if mark::term(read.meta()) == self.term {
                 return Ok(Some(read));
             }
-            if let Some(stamped) = self.change(&read, json!({})).await? {
+            if let Some(stamped) = self.change(&read, Change::default()).await? {
                 return Ok(Some(stamped));
             }
             let (name, uid) = (read.meta().name.clone().unwrap_or_default(), read.meta().uid.clone());

@@ -1,6 +1,10 @@
 //! What is to be deployed, as a pipeline says it: Amdatu's descriptor with its names, and beside them how the flip is
 //! done, hooks, and times.
 
+mod read;
+
+pub use read::{BYTES_MAX, REPLICAS_MAX};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -211,8 +215,7 @@ impl Descriptor {
     /// # Errors
     /// All of it.
     pub fn read(text: &[u8]) -> Result<Self, Vec<Wrong>> {
-        serde_json::from_slice(text)
-            .map_err(|error| vec![Wrong { field: String::new(), reason: error.to_string() }])
+        read::read(text)
     }
 
     /// The application.
@@ -220,13 +223,19 @@ impl Descriptor {
         crate::kubernetes::Name::new(&self.namespace, &self.app_name)
     }
 
-    /// What the API shows.
+    /// What the API shows. Keys of webhooks, which let their bearer in elsewhere, are left out.
     pub fn public(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        for hook in value.get_mut("webhooks").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(fields) = hook.as_object_mut() {
+                fields.retain(|name, _| !name.eq_ignore_ascii_case("key"));
+            }
+        }
+        value
     }
 }
 
-/// Durations: read in Go's form or as whole seconds, stored and shown in Go's form.
+/// Durations as they are stored and shown: in Go's form.
 mod millis {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::Duration;

@@ -3,13 +3,13 @@
 use super::{Denied, Desk, TRIES_MAX, contended, denied};
 use crate::deployer::charge::put_state;
 use crate::deployer::machine::{Ask, Course, Stage, Task};
-use crate::deployer::record::{Asked, Deployment, application_key, ask_key};
+use crate::deployer::record::{Asked, Deployment, application_key, ask_key, deployment_key};
 use crate::kubernetes::Name;
 use crate::store::{Area, Expected, StoreError, Transaction};
 
 pub(super) async fn ask(desk: &Desk, app: &Name, id: &str, ask: Ask, by: &str) -> Result<(), Denied> {
     for _ in 0..TRIES_MAX {
-        let Some((deployment, _)) = desk.deployment(app, id).await? else {
+        let Some((deployment, own)) = desk.deployment(app, id).await? else {
             return Err(Denied::NotFound(format!("{app} has no deployment {id}")));
         };
         let application = desk.application(app).await?;
@@ -23,7 +23,11 @@ pub(super) async fn ask(desk: &Desk, app: &Name, id: &str, ask: Ask, by: &str) -
             return Err(Denied::Conflict(format!("deployment {id} of {app} was asked to go back")));
         }
         let asked = Asked { deployment: id.to_owned(), ask, by: by.to_owned() };
-        let expect = vec![(Area::State, application_key(app), Expected::Version(version))];
+        // In no other stage than it was seen in, so that what can still be done is done.
+        let expect = vec![
+            (Area::State, application_key(app), Expected::Version(version)),
+            (Area::State, deployment_key(app, id), Expected::Version(own)),
+        ];
         let operations = vec![put_state(ask_key(app), &asked)];
         match desk.store().commit(Transaction { expect, operations }).await {
             Ok(revision) => {

@@ -67,6 +67,23 @@ pub(super) async fn undeploy(desk: &Desk, app: &Name, id: &str, by: &str) -> Res
     Err(contended(app))
 }
 
+/// What a deployment would be, if it were asked for now.
+pub(super) async fn check(desk: &Desk, descriptor: &Descriptor) -> Result<Vec<String>, Denied> {
+    let app = descriptor.app();
+    let (mut application, _) = idle(desk, &app).await?;
+    let deployment = draft(desk, &app, &mut application, descriptor, None);
+    refuse_names(desk, &app, &deployment)?;
+    let place = match previous(desk, &app, &application, &deployment.version).await? {
+        Some(previous) => format!("in the place of version {}", previous.version),
+        None => "the first one".to_owned(),
+    };
+    let count = match descriptor.replicas {
+        1 => "1 pod".to_owned(),
+        count => format!("{count} pods"),
+    };
+    Ok(vec![format!("version {} of {app} with {count}, {place}", deployment.version)])
+}
+
 /// The application's record, with nothing under way.
 async fn idle(desk: &Desk, app: &Name) -> Result<Held<Application>, Denied> {
     match desk.application(app).await? {
@@ -115,14 +132,6 @@ fn draft(
         }
         (None, version) => version.to_owned(),
     };
-    let made = Made {
-        name: format!("{}-{version}", app.name),
-        uid: None,
-        backend: names::backend_id(app, &version),
-    };
-    application.keys.push(format!("backends/{}/backend", made.backend));
-    application.keys.sort_unstable();
-    application.keys.dedup();
     Deployment {
         id: former.map_or_else(|| new_id(now), |(former, _)| former.id.clone()),
         created: former.map_or_else(|| rfc3339(now), |(former, _)| former.created.clone()),
@@ -133,7 +142,7 @@ fn draft(
         reason: None,
         position: Some(Position::first(Task::Deploy, unix_ms(now))),
         facts: Facts::default(),
-        made: Some(made),
+        made: None,
     }
 }
 

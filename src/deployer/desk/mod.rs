@@ -12,10 +12,11 @@ use super::book::Book;
 use super::charge::{Charge, Timings, read};
 use super::descriptor::{Descriptor, Wrong};
 use super::machine::{Ask, Position, Stage};
-use super::record::{Application, Asked, Deployment, application_key, deployment_key};
+use super::maintenance;
+use super::record::{Application, Deployment, application_key, deployment_key};
 use crate::flip::record::new_id;
 use crate::kubernetes::Name;
-use crate::store::{Event, Store, StoreError};
+use crate::store::{Event, Expected, Store, StoreError};
 use crate::telemetry::rfc3339;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
@@ -144,9 +145,16 @@ impl Desk {
         self.shared.has_begun.notified().await;
     }
 
-    /// What is asked of a deployment under way.
-    pub(super) fn asked(&self, app: &Name, id: &str) -> Option<Asked> {
-        self.book().asks.get(app).filter(|asked| asked.deployment == id).cloned()
+    /// What is asked of a deployment under way, as far as is known, and what a write expects that no other ask be missed.
+    pub(super) fn asked(&self, app: &Name, id: &str) -> (Option<Ask>, Expected) {
+        let book = self.book();
+        match book.asks.get(app) {
+            None => (None, Expected::Absent),
+            Some(kept) => {
+                let ask = (kept.value.deployment == id).then_some(kept.value.ask);
+                (ask, Expected::Version(kept.version))
+            }
+        }
     }
 
     /// Writes down a new deployment and takes its application into this process's charge. With `again`, an earlier
@@ -166,9 +174,9 @@ impl Desk {
     /// What a deployment of this descriptor would do, for people, if it were asked for now. Writes nothing.
     ///
     /// # Errors
-    /// It could not be done, or the API server is away.
-    pub async fn check(&self, _descriptor: &Descriptor) -> Result<Vec<String>, Denied> {
-        Err(Denied::Away("not built".into()))
+    /// It could not be done, or the store is away.
+    pub async fn check(&self, descriptor: &Descriptor) -> Result<Vec<String>, Denied> {
+        begin::check(self, descriptor).await
     }
 
     /// Writes down that the live deployment of an application is to go.
@@ -229,8 +237,10 @@ impl Desk {
     ///
     /// # Errors
     /// The application has no frontend, or the store is away.
-    pub async fn maintain(&self, _app: &Name, _maintenance: Option<Maintenance>) -> Result<(), Denied> {
-        Err(Denied::Away("not built".into()))
+    pub async fn maintain(&self, app: &Name, maintenance: Option<Maintenance>) -> Result<(), Denied> {
+        let application = self.application(app).await?.map(|(application, _)| application);
+        let keys = application.map(|application| application.keys).unwrap_or_default();
+        maintenance::set(self.store(), &keys, maintenance.as_ref()).await
     }
 
     /// The application's record as the store has it now.

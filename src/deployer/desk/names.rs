@@ -33,15 +33,21 @@ pub(super) fn taken(book: &Book, app: &Name, deployment: &Deployment) -> Option<
             ));
         }
     }
-    let made = book.deployments.iter().filter(|((of, _), _)| of != app);
-    for ((other, _), made) in made.filter_map(|(key, kept)| Some((key, kept.value.made.as_ref()?))) {
-        if made.backend == alias || made.backend == backend {
+    let others = book.deployments.iter().filter(|((of, _), _)| of != app);
+    for ((other, _), record) in others.map(|(key, kept)| (key, &kept.value)) {
+        let (its_backend, its_object) = match &record.made {
+            Some(made) => (made.backend.clone(), made.name.clone()),
+            None if record.status.is_open() => {
+                (backend_id(other, &record.version), format!("{}-{}", other.name, record.version))
+            }
+            None => continue,
+        };
+        if its_backend == alias || its_backend == backend {
             return Some(format!(
-                "the backend {} is the one of a version of {other}: use another name or version",
-                made.backend
+                "the backend {its_backend} is the one of a version of {other}: use another name or version"
             ));
         }
-        if other.namespace == app.namespace && made.name == object {
+        if other.namespace == app.namespace && its_object == object {
             return Some(format!(
                 "the Deployment {object} is the one of {other}: use another name or version"
             ));

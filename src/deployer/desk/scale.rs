@@ -2,7 +2,7 @@
 
 use super::{Denied, Desk, TRIES_MAX, contended, denied};
 use crate::deployer::charge::put_state;
-use crate::deployer::descriptor::Wrong;
+use crate::deployer::descriptor::{REPLICAS_MAX, Wrong};
 use crate::deployer::record::{Deployment, Made, application_key, deployment_key};
 use crate::kubernetes::{Name, Refusal, in_time};
 use crate::store::{Area, Expected, StoreError, Transaction};
@@ -19,8 +19,8 @@ pub(super) async fn scale(
     replicas: u32,
     by: &str,
 ) -> Result<Deployment, Denied> {
-    if replicas == 0 || i32::try_from(replicas).is_err() {
-        let reason = format!("{replicas} is not from 1 to {}", i32::MAX);
+    if !(1..=REPLICAS_MAX).contains(&replicas) {
+        let reason = format!("{replicas} is not from 1 to {REPLICAS_MAX}");
         return Err(Denied::Invalid(vec![Wrong { field: "replicas".into(), reason }]));
     }
     let Some((mut deployment, version)) = desk.deployment(app, id).await? else {

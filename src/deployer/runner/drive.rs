@@ -7,7 +7,7 @@ use crate::deployer::machine::{Ask, Course, Look, Next, Position, Stage, next};
 use crate::deployer::record::{Status, ask_key};
 use crate::flip::record::unix_ms;
 use crate::kubernetes::{Backoff, Pauses};
-use crate::store::Transaction;
+use crate::store::{Area, Expected, Transaction};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Pauses after looks that failed.
 const PAUSES: Pauses = Pauses { least: Duration::from_millis(500), most: Duration::from_secs(5) };
-/// What is waited for is not said more often than this.
+/// What is waited for is not said more often than this, and the longer it lasts the less often.
 const SAID_EVERY: Duration = Duration::from_secs(2);
+/// Of the time in a stage, the part for which nothing more is said.
+const SAID_PART: u32 = 20;
 
 /// What drives a charge.
 pub(super) struct Parts {
@@ -101,7 +103,7 @@ impl Drive {
             self.charge.finish(Status::Failure, Some("its record does not say where it is".into())).await?;
             return Ok(Turn::Over);
         };
-        let ask = self.ask();
+        let (ask, as_known) = self.asked();
         let look = self.look(&position, ask).await?;
         self.count(&look);
         let over = self.parts.looks.time(position.stage, &self.charge).is_some_and(|time| self.spent >= time);
@@ -111,13 +113,13 @@ impl Drive {
         }
         match next(&position, &look, over, ask, unix_ms(SystemTime::now())) {
             Next::Stay => self.stay(&position, &look).await,
-            Next::Enter(entered) => self.enter(&position, &look, entered, ask).await,
+            Next::Enter(entered) => self.enter(&position, &look, entered, (ask, as_known)).await,
             Next::End(status) => self.end(&position, status).await,
         }
     }
 
-    fn ask(&self) -> Option<Ask> {
-        self.parts.desk.asked(&self.charge.app, &self.charge.deployment.id).map(|asked| asked.ask)
+    fn asked(&self) -> (Option<Ask>, Expected) {
+        self.parts.desk.asked(&self.charge.app, &self.charge.deployment.id)
     }
 
     async fn look(&mut self, position: &Position, ask: Option<Ask>) -> Result<Look, Trouble> {
@@ -157,8 +159,8 @@ impl Drive {
         let (turn, failure) = match look {
             Look::Done => (Turn::Stays, None),
             Look::Waits(text) => {
-                let now = Instant::now();
-                if self.said.is_none_or(|said| now.saturating_duration_since(said) >= SAID_EVERY) {
+                let (now, rest) = (Instant::now(), SAID_EVERY.max(self.spent / SAID_PART));
+                if self.said.is_none_or(|said| now.saturating_duration_since(said) >= rest) {
                     self.said = Some(now);
                     self.charge.say(format!("{what}: {text}"));
                 }
@@ -187,7 +189,7 @@ impl Drive {
         position: &Position,
         look: &Look,
         entered: Position,
-        ask: Option<Ask>,
+        (ask, as_known): (Option<Ask>, Expected),
     ) -> Result<Turn, Trouble> {
         match (look, &entered.reason) {
             (Look::Done, _) => self.charge.say(format!("{}: done", name(position))),
@@ -203,6 +205,10 @@ impl Drive {
             None => false,
         };
         let mut also = Transaction::default();
+        if is_taken_up || position.can_go_back() && !entered.can_go_back() {
+            // What is asked at the same time is not passed over.
+            also.expect.push((Area::State, ask_key(&self.charge.app), as_known));
+        }
         if is_taken_up {
             also.operations.push(delete_state(ask_key(&self.charge.app)));
         }
@@ -242,8 +248,8 @@ impl Drive {
 
     /// Ends sooner when something is asked.
     async fn pause(&self, beat: &Beat, until: Instant) {
-        let (before, mut changes) = (self.ask(), self.parts.desk.changes());
-        let asked = async { while self.ask() == before && changes.changed().await.is_ok() {} };
+        let (before, mut changes) = (self.asked(), self.parts.desk.changes());
+        let asked = async { while self.asked() == before && changes.changed().await.is_ok() {} };
         tokio::select! {
             () = sleep_until(until) => {}
             () = asked => {}

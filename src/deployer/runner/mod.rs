@@ -81,6 +81,8 @@ pub(super) struct Runner {
     running: HashMap<Id, Name>,
     /// When those without a sign of life are taken over.
     due: BTreeMap<Name, Instant>,
+    /// Until then nothing is taken over: the store was away, and signs of life come again.
+    rests: Option<Instant>,
 }
 
 impl Runner {
@@ -94,7 +96,7 @@ impl Runner {
         desk.set_holder(&holder);
         let feed = desk.store().follow(Area::State);
         let (tasks, running, due) = (JoinSet::new(), HashMap::new(), BTreeMap::new());
-        Self { desk, looks, holder, timings, ended, feed, in_sync: false, tasks, running, due }
+        Self { desk, looks, holder, timings, ended, feed, in_sync: false, tasks, running, due, rests: None }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -136,10 +138,15 @@ impl Runner {
         };
         match &event {
             Event::Snapshot(_) | Event::Batch(_) => {}
-            Event::InSync { .. } => self.in_sync = true,
+            Event::InSync { .. } if self.in_sync => {}
+            Event::InSync { .. } => {
+                self.in_sync = true;
+                self.rests = self.rests.map(|_| Instant::now() + 2 * self.timings.beat);
+            }
             Event::Lost { reason } => {
                 tracing::warn!(reason, "the store is away");
                 self.in_sync = false;
+                self.rests = Some(Instant::now());
             }
         }
         self.desk.hear(&event);
@@ -153,8 +160,9 @@ impl Runner {
         let (abandoned, now) = (self.abandoned(), Instant::now());
         self.due.retain(|app, _| abandoned.contains_key(app));
         for (app, id) in abandoned {
-            let pause = || self.timings.takeover.mul_f64(rand::random_range(0.2..=1.0));
-            let due = *self.due.entry(app.clone()).or_insert_with(|| now + pause());
+            let pause = self.timings.takeover.mul_f64(rand::random_range(0.2..=1.0));
+            let after = self.rests.map_or(now, |until| until.max(now)) + pause;
+            let due = *self.due.entry(app.clone()).or_insert(after);
             if due <= now {
                 self.due.remove(&app);
                 self.take_over(app, &id, stop);

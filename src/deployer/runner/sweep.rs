@@ -213,4 +213,126 @@ fn is_over(key: &str, alias: &str, app: &Name, wanted: &BTreeSet<String>) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deployer::record::Made;
+    use crate::deployer::testing::{app, cluster, descriptor, desk, desk_of, until};
+    use crate::store::memory::MemoryStore;
+    use crate::store::{LeaseChoice, Store};
+    use serde_json::json;
+    use std::sync::Mutex;
+
+    fn store() -> Arc<dyn Store> {
+        Arc::new(MemoryStore::new())
+    }
+
+    fn made(version: &str) -> Made {
+        let backend = format!("prod-shop-{version}");
+        Made { name: format!("shop-{version}"), uid: Some("uid".into()), backend }
+    }
+
+    /// Deploys a version and ends it. Its id.
+    async fn run(desk: &Desk, version: &str, status: Status) -> String {
+        let begun = desk.deploy(descriptor(&app(), version), None, "me").await.unwrap();
+        let mut charge = desk.take_begun().pop().unwrap();
+        charge.deployment.made = Some(made(version));
+        charge.finish(status, None).await.unwrap();
+        until("it is heard", async || desk.book().revision.0 >= charge.fence).await;
+        begun.id
+    }
+
+    fn meta(name: &str, id: &str) -> Value {
+        json!({ "name": name, "namespace": "prod", "uid": format!("uid-of-{name}"), "resourceVersion": "7",
+            "annotations": { DEPLOYMENT: id } })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_a_deployment_that_is_over_has_made_is_unwanted() {
+        let store = store();
+        let (desk, _pump) = desk(&store);
+        let undeployed = run(&desk, "1", Status::Deployed).await;
+        let live = run(&desk, "2", Status::Deployed).await;
+        let failed = run(&desk, "3", Status::Failure).await;
+        let open = desk.deploy(descriptor(&app(), "4"), None, "me").await.unwrap().id;
+        let book = desk.book();
+        let check = |what, name: &str, id: &str, expected: bool| {
+            let meta: ObjectMeta = serde_json::from_value(meta(name, id)).unwrap();
+            assert_eq!(unwanted(&book, what, "prod", &meta).is_some(), expected, "{what:?} {name} {id}");
+            assert!(unwanted(&book, what, "other", &meta).is_none(), "ids are of one namespace");
+        };
+        for (id, name, workload, job) in [
+            (&undeployed, "shop-1", true, true),
+            (&failed, "shop-3", true, true),
+            (&live, "shop-2", false, true),
+            (&live, "shop-1", true, true),
+            (&open, "shop-4", false, false),
+            (&open, "shop-1", false, false),
+            (&"unknown".to_owned(), "shop-1", false, false),
+        ] {
+            check(What::Workload, name, id, workload);
+            check(What::Job, name, id, job);
+        }
+        assert!(unwanted(&book, What::Job, "prod", &ObjectMeta::default()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_removed_as_it_was_seen() {
+        let store = store();
+        let (objects, removed) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (listed, deleted) = (objects.clone(), removed.clone());
+        let client = cluster(move |method, path, body| {
+            if method == "DELETE" {
+                deleted.lock().unwrap().push((path.to_owned(), body["preconditions"].clone()));
+                return (200, json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" }));
+            }
+            let is_workload = path.ends_with("/deployments");
+            let items: Vec<Value> = match is_workload {
+                true => listed.lock().unwrap().clone(),
+                false => Vec::new(),
+            };
+            let list = json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
+                "items": items });
+            (200, list)
+        });
+        let (desk, _pump) = desk_of(&store, client);
+        let failed = run(&desk, "3", Status::Failure).await;
+        let live = run(&desk, "4", Status::Deployed).await;
+        *objects.lock().unwrap() = [("shop-3", &failed), ("shop-4", &live)]
+            .map(|(name, id)| json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta(name, id) }))
+            .to_vec();
+        sweep(&desk).await;
+        let path = "/apis/apps/v1/namespaces/prod/deployments/shop-3".to_owned();
+        let only = json!({ "uid": "uid-of-shop-3", "resourceVersion": "7" });
+        assert_eq!(*removed.lock().unwrap(), [(path, only)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn backends_of_versions_that_are_over_are_removed() {
+        let store = store();
+        let (desk, _pump) = desk(&store);
+        run(&desk, "2", Status::Deployed).await;
+        let key = application_key(&app());
+        let (mut application, _) = read::<Application>(&*store, &key).await.unwrap().unwrap();
+        let names = ["prod-shop-0", "prod-shop-1", "prod-shop-2", "prod-shop", "prod-shopping"];
+        application.keys = names.map(|name| format!("backends/{name}/backend")).to_vec();
+        let put = |key: &str, value: &str| Operation::Put {
+            area: Area::Routing,
+            key: key.into(),
+            value: value.to_owned().into(),
+            lease: LeaseChoice::Without,
+        };
+        let mut operations: Vec<Operation> = application.keys.iter().map(|key| put(key, "{}")).collect();
+        // Somebody led the alias back by hand.
+        operations[3] = put("backends/prod-shop/backend", r#"{"type": "alias", "target": "prod-shop-1"}"#);
+        operations.push(put("backends/prod-shop-00/backend", "{}"));
+        operations.push(put_state(key.clone(), &application));
+        let at = store.commit(Transaction { operations, ..Transaction::default() }).await.unwrap();
+        until("it is heard", async || desk.book().revision >= at).await;
+        backends(&desk, &app()).await.unwrap();
+        let left = store.list(Area::Routing).await.unwrap().entries;
+        let left: Vec<&str> = left.iter().map(|entry| &*entry.key).collect();
+        let kept = ["prod-shop-00", "prod-shop-1", "prod-shop-2", "prod-shop", "prod-shopping"];
+        assert_eq!(left, kept.map(|name| format!("backends/{name}/backend")));
+        let (application, _) = read::<Application>(&*store, &key).await.unwrap().unwrap();
+        assert!(!application.keys.contains(&"backends/prod-shop-0/backend".to_owned()));
+        assert_eq!(application.keys.len(), 4);
+    }
 }

@@ -4,6 +4,8 @@
 mod alias;
 mod back;
 mod bake;
+mod certificate;
+mod change;
 mod create;
 mod destroy;
 mod detach;

@@ -1,7 +1,7 @@
 //! The Service within the cluster.
 
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::cluster::{Cluster, Fate, Mark, Stop, Which, record, settle, whose};
+use crate::deployer::cluster::{Change, Cluster, Fate, Mark, Stop, Which, record, settle, whose};
 use crate::deployer::machine::Look;
 use crate::deployer::objects::{self, DEPLOYMENT};
 use crate::deployer::record::{Deployment, ServiceBefore};
@@ -123,14 +123,12 @@ async fn select(
     let spec = wanted.spec.as_ref();
     let (selector, ports) =
         (spec.and_then(|spec| spec.selector.as_ref()), spec.and_then(|spec| spec.ports.as_ref()));
-    let patch = json!({
-        "metadata": {
-            "annotations": {DEPLOYMENT: charge.deployment.id},
-            "labels": {PERSISTENT: "true"},
-        },
-        "spec": {"selector": exactly(&json!(selector), service), "ports": ports},
-    });
-    let Some(changed) = cluster.change(service, patch).await? else {
+    let change = Change {
+        annotations: [(DEPLOYMENT.to_owned(), json!(charge.deployment.id))].into_iter().collect(),
+        labels: [(PERSISTENT.to_owned(), json!("true"))].into_iter().collect(),
+        spec: selection(&json!(selector), json!(ports), service),
+    };
+    let Some(changed) = cluster.change(service, change).await? else {
         return Err(Stop::waits(format!("the Service {} was changed meanwhile", charge.app)));
     };
     charge.say(format!("the Service {} selects version {}", charge.app.name, charge.deployment.version));
@@ -142,14 +140,20 @@ async fn select(
     Ok(Look::Done)
 }
 
+/// The part of a Service's `spec` that says where requests go.
+fn selection(selector: &Value, ports: Value, service: &Service) -> Map<String, Value> {
+    let selector = Value::Object(exactly(selector, service));
+    [("selector".to_owned(), selector), ("ports".to_owned(), ports)].into_iter().collect()
+}
+
 /// A patch that leaves nothing else in the selector.
-fn exactly(selector: &Value, service: &Service) -> Value {
-    let mut fields = selector.as_object().cloned().unwrap_or_else(Map::new);
+fn exactly(selector: &Value, service: &Service) -> Map<String, Value> {
+    let mut fields = selector.as_object().cloned().unwrap_or_default();
     let stands = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     for key in stands.into_iter().flatten().map(|(key, _)| key) {
         fields.entry(key.clone()).or_insert(Value::Null);
     }
-    Value::Object(fields)
+    fields
 }
 
 async fn put_back(world: &World, charge: &mut Charge) -> Result<Look, Stop> {
@@ -170,11 +174,13 @@ async fn put_back(world: &World, charge: &mut Charge) -> Result<Look, Stop> {
         return Ok(Look::Done);
     }
     let previous = charge.deployment.facts.previous.as_ref().map(|previous| previous.id.clone());
-    let patch = json!({
-        "metadata": {"annotations": {DEPLOYMENT: previous}},
-        "spec": {"selector": exactly(&spec["selector"], &service), "ports": spec["ports"]},
-    });
-    match cluster.change(&service, patch).await? {
+    let field = |name: &str| spec.get(name).cloned().unwrap_or_default();
+    let change = Change {
+        annotations: [(DEPLOYMENT.to_owned(), json!(previous))].into_iter().collect(),
+        spec: selection(&field("selector"), field("ports"), &service),
+        ..Change::default()
+    };
+    match cluster.change(&service, change).await? {
         Some(_) => Ok(Look::Done),
         None => Err(Stop::waits(format!("the Service {} was changed meanwhile", charge.app))),
     }
@@ -189,7 +195,10 @@ mod tests {
         let service: Service =
             serde_json::from_value(json!({"spec": {"selector": {"app": "web", "tier": "front"}}})).unwrap();
         let wanted = json!({"app": "web", "version": "2"});
-        assert_eq!(exactly(&wanted, &service), json!({"app": "web", "version": "2", "tier": null}));
-        assert_eq!(exactly(&Value::Null, &service), json!({"app": null, "tier": null}));
+        assert_eq!(
+            Value::from(exactly(&wanted, &service)),
+            json!({"app": "web", "version": "2", "tier": null})
+        );
+        assert_eq!(Value::from(exactly(&Value::Null, &service)), json!({"app": null, "tier": null}));
     }
 }

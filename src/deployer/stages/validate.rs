@@ -1,6 +1,6 @@
 //! Whether it could be done, before anything is.
 
-use super::{create, service};
+use super::{create, route, service};
 use crate::deployer::capacity::{self, Asked};
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::cluster::{Cluster, Pods, Stop, settle};
@@ -26,6 +26,7 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
 async fn run(world: &World, charge: &mut Charge) -> Result<Look, Stop> {
     let cluster = Cluster::of(world, charge);
     cluster.check_namespace().await?;
+    route::check(world, charge).await?.map_err(Stop::failed)?;
     let there = there(charge, &cluster).await?;
     let template = try_all(world, charge, &cluster).await?;
     let (spec, refused) = effective(charge, &cluster, template).await?;

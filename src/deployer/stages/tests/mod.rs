@@ -3,6 +3,7 @@
 mod flip;
 mod others;
 mod paper;
+mod route;
 
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::descriptor::Descriptor;

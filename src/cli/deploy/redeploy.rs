@@ -1,0 +1,30 @@
+//! `flipgate redeploy`: an earlier deployment once more, which is also the way back.
+
+use super::begun;
+use super::client::DeployerFlags;
+use crate::cli::context::{Context, Exit};
+use http::Method;
+
+/// Deploy an earlier version again: the way back
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+While the version that took its place keeps it warm, or has not yet destroyed it, the traffic is moved back at once and the \
+newer version is removed. Otherwise it is deployed again as it was then.")]
+pub(in crate::cli) struct Redeploy {
+    /// The deployment's id, as `flipgate deployments` shows it
+    id: String,
+    /// Show how it goes until it is over
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    deployer: DeployerFlags,
+}
+
+impl Redeploy {
+    pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
+        let deployer = self.deployer.open(context, None)?;
+        let path = deployer.deployment(&self.id, "");
+        let deployment = deployer.call(Method::PUT, &path, None, &[]).await?;
+        begun(context, &deployer, &deployment, self.wait).await
+    }
+}

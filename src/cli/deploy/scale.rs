@@ -1,0 +1,31 @@
+//! `flipgate scale`: another number of pods.
+
+use super::client::DeployerFlags;
+use crate::cli::context::{Context, Exit};
+use http::Method;
+use serde_json::json;
+
+/// Give the version that is live another number of pods
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Scale {
+    /// The application, or its deployment's id
+    #[arg(value_name = "APP|ID")]
+    what: String,
+    /// Pods
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    replicas: u32,
+    #[command(flatten)]
+    deployer: DeployerFlags,
+}
+
+impl Scale {
+    pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
+        let deployer = self.deployer.open(context, None)?;
+        let id = deployer.live_or_id(&self.what).await?;
+        let body = json!({ "replicas": self.replicas });
+        let path = deployer.deployment(&id, "");
+        let scaled = deployer.call(Method::PATCH, &path, Some(&body), &[]).await?;
+        context.answer(format_args!("{} has {} replicas", self.what, self.replicas), || scaled)?;
+        Ok(Exit::Done)
+    }
+}
