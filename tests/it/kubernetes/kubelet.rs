@@ -139,3 +139,45 @@ fn pods_end_as_they_are_told() {
         until("all endpoints are gone", MOST, || cluster.endpoints("shop").is_empty().then_some(()));
     });
 }
+
+#[test]
+fn jobs_end_as_their_pods_do() {
+    let _machine = shared();
+    in_cluster(|cluster| {
+        let _kubelet = Kubelet::start(cluster.kubeconfig());
+        let jobs = "/apis/batch/v1/namespaces/default/jobs";
+        let job = |name: &str, policy: &str, code: &str| {
+            let env = json!([{"name": "EXIT_CODE", "value": code}]);
+            json!({
+                "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+                "spec": {"backoffLimit": 0, "template": {"spec": {
+                    "restartPolicy": policy, "containers": [{"name": "main", "image": "none", "env": env}],
+                }}},
+            })
+        };
+        for (name, policy, code, ends) in [
+            ("well", "Never", "0", "Complete"),
+            ("ill", "Never", "3", "Failed"),
+            ("again", "OnFailure", "3", "Failed"),
+            ("fine", "OnFailure", "0", "Complete"),
+        ] {
+            cluster.client().create(&job(name, policy, code));
+            until(&format!("the job {name} ends"), MOST, || {
+                let job = cluster.client().get(&format!("{jobs}/{name}")).unwrap();
+                let conditions = job["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                let is =
+                    |kind: &str| conditions.iter().any(|one| one["type"] == kind && one["status"] == "True");
+                assert!(!is(if ends == "Failed" { "Complete" } else { "Failed" }), "{job}");
+                is(ends).then_some(())
+            });
+            if policy == "Never" {
+                let pods = cluster.client().list(&format!("{PODS}?labelSelector=job-name={name}"));
+                let state = &pods[0]["status"]["containerStatuses"][0]["state"];
+                assert_eq!(state["terminated"]["exitCode"].to_string(), code);
+            }
+            cluster.client().delete(&format!("{jobs}/{name}?propagationPolicy=Foreground"));
+        }
+        until("all pods are gone", MOST, || cluster.client().list(PODS).is_empty().then_some(()));
+        until("all jobs are gone", MOST, || cluster.client().list(jobs).is_empty().then_some(()));
+    });
+}

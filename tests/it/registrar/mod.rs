@@ -8,6 +8,6 @@ mod ingress;
 mod manifests;
 mod many;
 mod pods;
-mod process;
+pub mod process;
 mod told;
 mod walk;

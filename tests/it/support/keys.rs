@@ -178,6 +178,20 @@ impl Keys {
         (serde_json::from_slice(pair.value()).unwrap(), pair.mod_revision())
     }
 
+    /// Everything in the state area that begins so, by its key within that area.
+    #[cfg(feature = "kubernetes")]
+    pub fn state(&mut self, start: &str) -> BTreeMap<String, Value> {
+        let root = format!("{STATE_PREFIX}/{}/", self.prefix.trim_matches('/'));
+        let options = GetOptions::new().with_prefix();
+        let asked = self.client.get(format!("{root}{start}"), Some(options));
+        let answer = self.runtime.block_on(asked).unwrap();
+        let pairs = answer.kvs().iter().map(|pair| {
+            let key = String::from_utf8_lossy(pair.key()).replacen(&root, "", 1);
+            (key, serde_json::from_slice(pair.value()).unwrap_or(Value::Null))
+        });
+        pairs.collect()
+    }
+
     /// How many keys begin so, below the prefix.
     pub fn count(&mut self, start: &str) -> usize {
         let options = GetOptions::new().with_prefix().with_count_only();

@@ -29,6 +29,8 @@ pub use directory::Directory;
 pub use fleet::Fleet;
 pub use flip::{Ended, Flip};
 pub use flipgate::Flipgate;
+#[cfg(feature = "kubernetes")]
+pub use http::try_call;
 pub use http::{Answer, Connection, get};
 pub use keys::Keys;
 pub use load::{H2load, Load, Wrk};

@@ -49,12 +49,13 @@ impl Process {
     /// The rest of the first printed line that holds `mark`.
     pub fn printed(&mut self, mark: &str, most: Duration) -> String {
         until(&format!("{} prints {mark:?}", self.name), most, || {
+            // Who ended has printed everything.
+            let ended = self.ended();
             let output = self.output();
             // Lines that are not complete yet do not count.
             let complete = &output[..output.rfind('\n').map_or(0, |end| end + 1)];
             let found =
                 complete.lines().find_map(|line| line.split_once(mark)).map(|(_, rest)| rest.to_owned());
-            let ended = self.ended();
             assert!(found.is_some() || ended.is_none(), "{} ended with {ended:?}", self.name);
             found
         })

@@ -19,7 +19,7 @@ pub const NOBODY: &str = "nobody";
 /// The controllers that tests rest on.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,endpointslice-controller,\
                            garbage-collector-controller,namespace-controller,serviceaccount-controller,\
-                           root-ca-certificate-publisher-controller";
+                           root-ca-certificate-publisher-controller,job-controller,resourcequota-controller";
 
 /// What the programs of one cluster read, and where they write.
 pub struct Files(TempDir);

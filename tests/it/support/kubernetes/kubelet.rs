@@ -3,17 +3,19 @@
 //! | a pod | becomes |
 //! | --- | --- |
 //! | any | a process on an address of its own, listening on all `containerPort`s, with the `env` of its first container |
-//! | labelled `colour`, else `app` | one of that colour |
+//! | labelled `colour`, else `version`, else `app` | one of that colour |
 //! | with a `readinessProbe` over HTTP or TCP | ready when that says so; the annotation `test/probe-millis` makes it quicker |
 //! | without | ready once its port accepts |
 //! | annotated `test/addresses: "IPv4,IPv6"` | one with addresses of these families, the first being its own |
 //! | annotated `test/fake: "true"` | no process: it is ready at once, and gone at once when deleted |
 //! | whose process ended | not ready, and not started again until [`Kubelet::revive`] |
+//! | with `restartPolicy: Never`, or `OnFailure` if it ended well | over, with the phase that its exit code says |
+//! | with `restartPolicy: OnFailure` that ended otherwise | started again |
 //! | being deleted | told to end after its `preStop.sleep`, killed after its grace period, and gone when its process is |
 //!
 //! As with a real one, a pod that is being deleted stays ready in its status as long as its probe says so: that it is
 //! about to end stands in its endpoint as `terminating`. What [`Setup`](crate::support::pod::Setup) says about the
-//! variables `ON_TERM` and `LINGER_MILLIS` goes for `env`.
+//! variables `ON_TERM`, `LINGER_MILLIS` and so on goes for `env`.
 
 use super::client::{connected, request};
 use super::life::{self, Running};

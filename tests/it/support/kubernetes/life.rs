@@ -60,7 +60,10 @@ pub async fn live(
         bind(&client, &object, node).await;
         let mut life = Life::begin(&shared, &object, running.clone()).await;
         life.go_on(&client, &shared, &mut told).await;
-        delete(&client, &object).await;
+        // One that is over by itself stays until somebody deletes it.
+        if told.wait_for(|object| object.metadata.deletion_timestamp.is_some()).await.is_ok() {
+            delete(&client, &object).await;
+        }
     };
     tokio::select! {
         () = life => {}
@@ -123,10 +126,16 @@ impl Life {
     async fn look(&mut self, object: &Object, is_ending: bool) {
         let ended = self.running.process().and_then(|process| process.ended());
         let code = ended.map(|status| status.code().unwrap_or(128 + status.signal().unwrap_or(0)));
+        let policy = object.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+        let (is_over, is_again) = match (policy, code) {
+            (Some("Never"), _) | (Some("OnFailure"), Some(0)) => (true, false),
+            (Some("OnFailure"), _) => (false, true),
+            _ => (false, false),
+        };
         (self.seen.state, self.seen.is_ready) = match code {
             None => (State::Running, self.readiness.look().await),
-            Some(code) if is_ending => (State::Over(code), false),
-            Some(_) if self.running.revived.swap(false, Ordering::Relaxed) => {
+            Some(code) if is_ending || is_over => (State::Over(code), false),
+            Some(_) if self.running.revived.swap(false, Ordering::Relaxed) || is_again => {
                 self.running.set(Some(start(object, &self.setup).await));
                 self.readiness = Readiness::of(object, self.seen.addresses[0]);
                 self.seen.restarts += 1;
@@ -172,7 +181,7 @@ fn setup(object: &Object, addresses: &[IpAddr]) -> Setup {
     let labels = object.labels();
     Setup {
         listen: listen.collect(),
-        colour: labels.get("colour").or(labels.get("app")).cloned(),
+        colour: ["colour", "version", "app"].into_iter().find_map(|name| labels.get(name)).cloned(),
         environment: environment.filter_map(|variable| Some((variable.name, variable.value?))).collect(),
     }
 }

@@ -48,7 +48,10 @@ pub struct Setup {
     pub colour: Option<String>,
     /// Variables. It knows `ON_TERM`, which says what it does when told to end: `drain` as described above, `exit` at
     /// once with all that is open, `stay` until it is killed; and `LINGER_MILLIS`, for which it goes on accepting before
-    /// it drains. With `ECHO` it answers with what it was asked, as JSON.
+    /// it drains. With `ECHO` it answers with what it was asked, as JSON. With `EXIT_CODE` it ends by itself, after
+    /// `RUN_MILLIS`, or soon. `HEALTH` says how it answers to `/health`: with JSON whose `healthy` is true (`ok`, or none
+    /// given) or false (`sick`), after a minute (`slow`), or to `POST` alone (`post`). With `FAILING` it answers 500 to so
+    /// many per thousand from the first.
     pub environment: Vec<(String, String)>,
 }
 

@@ -27,6 +27,8 @@ struct Pod {
     colour: String,
     /// It tells what it is asked, in place of its name alone.
     echoes: bool,
+    /// How it answers to checks.
+    health: String,
     state: Mutex<State>,
     /// Becomes true when the pod is told to end.
     leaving: watch::Receiver<bool>,
@@ -87,14 +89,19 @@ async fn serve(name: &str) {
     let in_name = || name.rsplit_once('-').map_or(name, |(colour, _)| colour).to_owned();
     let colour = std::env::var(super::COLOUR).unwrap_or_else(|_| in_name());
     let echoes = std::env::var(super::ECHO).is_ok();
-    let pod = Arc::new(Pod { name: name.to_owned(), colour, echoes, state: Mutex::default(), leaving });
+    let health = variable("HEALTH");
+    let state = Mutex::new(State::first());
+    let pod = Arc::new(Pod { name: name.to_owned(), colour, echoes, health, state, leaving });
     // On a line of its own, whatever the test harness printed before.
     println!("\npod listening on {}", listeners[0].local_addr().unwrap());
     let mut connections = JoinSet::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
-    let on_term = std::env::var("ON_TERM").unwrap_or_default();
-    let linger = std::env::var("LINGER_MILLIS").map_or(0, |millis| millis.parse().unwrap());
+    let on_term = variable("ON_TERM");
+    let after = |millis| tokio::time::Instant::now() + Duration::from_millis(millis);
+    let linger = number("LINGER_MILLIS").unwrap_or(0);
     let mut leaves_at = None;
+    let exit_code = number("EXIT_CODE");
+    let exits_at = exit_code.map(|_| after(number("RUN_MILLIS").unwrap_or(50)));
     loop {
         tokio::select! {
             accepted = poll_fn(|context| accept(&listeners, context)) => match accepted {
@@ -108,15 +115,24 @@ async fn serve(name: &str) {
             _ = terminate.recv() => match on_term.as_str() {
                 "exit" => return,
                 "stay" => {}
-                _ => leaves_at = Some(tokio::time::Instant::now() + Duration::from_millis(linger)),
+                _ => leaves_at = Some(after(linger)),
             },
             () = at(leaves_at) => break,
+            () = at(exits_at) => std::process::exit(i32::try_from(exit_code.unwrap()).unwrap()),
             _ = second.tick() => if nix::unistd::getppid() != parent { return },
         }
     }
     drop(listeners);
     let _ = leave.send(true);
     while connections.join_next().await.is_some() {}
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
 /// Never, if there is no time.
@@ -350,6 +366,16 @@ fn told<'f>(
     json!({"method": method, "target": target, "version": version, "headers": headers})
 }
 
+impl State {
+    /// That of a process that nobody has told anything.
+    fn first() -> Self {
+        match number("FAILING") {
+            Some(amount) => Self { mode: "failing".to_owned(), amount, ..Self::default() },
+            None => Self::default(),
+        }
+    }
+}
+
 impl Pod {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -398,9 +424,24 @@ impl Pod {
         if let Some(told) = &request.told {
             return self.echo(told, body.len()).await;
         }
+        if is_check {
+            return self.health(request.is_post).await;
+        }
         let sum = body.iter().fold(0_u64, |sum, byte| sum + u64::from(*byte));
         let text = format!("{} {} {} {} {sum}\n", self.colour, self.name, request.number, body.len());
         Reply::Answer(200, text.into())
+    }
+
+    /// The answer to a check, as the variable `HEALTH` says.
+    async fn health(&self, is_post: bool) -> Reply {
+        if self.health == "slow" {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        if self.health == "post" && !is_post {
+            return Reply::Answer(405, Bytes::new());
+        }
+        let answer = json!({"healthy": self.health != "sick", "pod": self.name});
+        Reply::Answer(200, answer.to_string().into())
     }
 
     /// What was asked, with the status that the target asks for: `/status/418`; `/once` is 503 the first time; `/slow/500`
