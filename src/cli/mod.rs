@@ -124,6 +124,8 @@ enum Verb {
     #[cfg(feature = "kubernetes")]
     Undeploy(deploy::Undeploy),
     #[cfg(feature = "kubernetes")]
+    Finish(deploy::Finish),
+    #[cfg(feature = "kubernetes")]
     Scale(deploy::Scale),
     #[cfg(feature = "kubernetes")]
     Maintenance(deploy::Maintenance),
@@ -183,7 +185,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
         Err(error) if is_broken_pipe(&error) => return Exit::Done,
         Err(error) => {
             context.note(format_args!("flipgate: {error:#}"));
-            Exit::Error
+            exit_of(&error)
         }
     };
     match context.io.stdout.flush() {
@@ -193,6 +195,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>, io: &mut Io<'_>) -> Exit {
         }
         _ => exit,
     }
+}
+
+/// What a deployer will not do as things are is an answer.
+#[cfg(feature = "kubernetes")]
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.is::<deploy::Refused>() { Exit::No } else { Exit::Error }
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn exit_of(_: &anyhow::Error) -> Exit {
+    Exit::Error
 }
 
 /// Whoever read standard output has read enough.
@@ -231,6 +244,8 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
             Verb::Redeploy(verb) => verb.run(context).await,
             #[cfg(feature = "kubernetes")]
             Verb::Undeploy(verb) => verb.run(context).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::Finish(verb) => verb.run(context).await,
             #[cfg(feature = "kubernetes")]
             Verb::Scale(verb) => verb.run(context).await,
             #[cfg(feature = "kubernetes")]

@@ -6,13 +6,13 @@ use std::fs;
 use std::path::Path;
 
 /// What a run left.
-struct Ran {
-    exit: Exit,
-    out: String,
-    err: String,
+pub(super) struct Ran {
+    pub(super) exit: Exit,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
-fn run_with(args: &[&str], stdin: &str, env: &[(&str, &str)]) -> Ran {
+pub(super) fn run_with(args: &[&str], stdin: &str, env: &[(&str, &str)]) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let env: BTreeMap<&str, &str> = env.iter().copied().collect();
     let variable = |name: &str| match name {

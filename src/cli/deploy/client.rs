@@ -70,6 +70,11 @@ impl Deployer {
         text
     }
 
+    /// The flag that says the namespace, where one has to.
+    pub(super) fn place(&self) -> String {
+        if self.namespace == NAMESPACE_DEFAULT { String::new() } else { format!(" -n {}", self.namespace) }
+    }
+
     /// The path of a deployment.
     pub(super) fn deployment(&self, id: &str, below: &str) -> String {
         self.path(&format!("/deployments/{}/{below}", escape(id)), &[])
@@ -102,7 +107,12 @@ impl Deployer {
             let part = |name| problem.get(name).and_then(Value::as_str).unwrap_or_default();
             message.push_str(&format!("\n  {}: {}", part("field"), part("reason")));
         }
-        Err(Refused(message).into())
+        match answer.status {
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+                Err(Refused(message).into())
+            }
+            _ => bail!("{}: {message}", self.client.url()),
+        }
     }
 
     /// The log from behind a line on, as Server-Sent Events.
@@ -120,6 +130,22 @@ impl Deployer {
         self.client.get_lines(&self.deployment(id, "logs"), &fields).await
     }
 
+    /// The deployment that is under way of an application.
+    pub(super) async fn open_of(&self, app: &str) -> anyhow::Result<Option<String>> {
+        let all = self.get(&self.path("/applications/", &[])).await?.unwrap_or_default();
+        let is_it = |one: &&Value| one.get("appName").and_then(Value::as_str) == Some(app);
+        let found = all.as_array().into_iter().flatten().find(is_it);
+        let id = found.and_then(|app| app.pointer("/open/id")).and_then(Value::as_str);
+        Ok(id.map(str::to_owned))
+    }
+
+    /// The newest deployment of an application; or, if there is none, what is taken for a deployment's id.
+    pub(super) async fn newest_or_id(&self, text: &str) -> anyhow::Result<String> {
+        let found = self.get(&self.path("/deployments/", &[("limit", "1"), ("appname", text)])).await?;
+        let id = found.as_ref().and_then(|all| all.pointer("/0/id")).and_then(Value::as_str);
+        Ok(id.unwrap_or(text).to_owned())
+    }
+
     /// The live deployment of an application; or, if there is none of that name, what is taken for a deployment's id.
     pub(super) async fn live_or_id(&self, text: &str) -> anyhow::Result<String> {
         let all = self.get(&self.path("/applications/", &[])).await?.unwrap_or_default();
@@ -133,7 +159,7 @@ impl Deployer {
     }
 }
 
-/// What a deployer refused. The text is its own.
+/// What a deployer will not do as things are. The text is its own.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Refused(String);
+pub(in crate::cli) struct Refused(pub(super) String);

@@ -8,27 +8,74 @@ use crate::cli::context::{Context, Exit, Output, harmless};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::time::Duration;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// Attempts to go on with a log that broke off, one after the other without a line in between.
 const TRIES_MAX: u32 = 60;
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Shows the log until the deployment is over, and how it came out. `judged`: failure is a negative answer.
+/// Between looks at the deployment itself: that the old version stays warm says no line of the log by itself.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// It is live and has proved itself. The version before may be kept warm.
+    Live,
+    /// It is live, and the version before is gone.
+    Alone,
+    /// It has gone back.
+    Back,
+    /// It is gone.
+    Gone,
+    /// Whatever its end is.
+    End,
+}
+
+impl Aim {
+    fn is_reached(self, deployment: &Value) -> bool {
+        let status = part(deployment, "status");
+        match self {
+            Self::Live => status == "DEPLOYED" || is_warm(deployment),
+            Self::Alone => status == "DEPLOYED",
+            Self::Back => status == "FAILURE",
+            Self::Gone => status == "UNDEPLOYED",
+            Self::End => true,
+        }
+    }
+}
+
+fn part<'d>(deployment: &'d Value, name: &str) -> &'d str {
+    deployment.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// All that is left is that the version before goes, later.
+fn is_warm(deployment: &Value) -> bool {
+    (part(deployment, "stage"), part(deployment, "course")) == ("keepWarm", "forward")
+}
+
+/// Shows the log until the deployment is over, or has come as far as is waited for; and how it came out.
 pub(super) async fn to_the_end(
     context: &mut Context<'_, '_>,
     deployer: &Deployer,
     id: &str,
-    judged: bool,
+    aim: Aim,
 ) -> anyhow::Result<Exit> {
     let mut shown = Shown { seen: 0, is_terminal: std::io::stdout().is_terminal(), is_open: false };
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tries = 0;
     loop {
         let before = shown.seen;
         let result = tokio::select! {
-            result = once(context, deployer, id, &mut shown) => result,
+            result = once(context, deployer, id, aim, &mut shown, &mut looks) => result,
             _ = tokio::signal::ctrl_c() => {
                 shown.close(context)?;
-                context.note(format_args!("flipgate: it goes on; `flipgate logs {id} -f` shows how"));
+                let place = deployer.place();
+                context.note(format_args!(
+                    "flipgate: it goes on; `flipgate logs {id} -f{place}` shows how, `flipgate undeploy {id}{place}` \
+                     sends it back"
+                ));
                 return Ok(Exit::Error);
             }
         };
@@ -42,33 +89,61 @@ pub(super) async fn to_the_end(
     }
     shown.close(context)?;
     let deployment = deployer.get(&deployer.deployment(id, "")).await?.unwrap_or_default();
-    end(context, &deployment, judged)
+    end(context, &deployment, aim)
 }
 
-fn end(context: &mut Context<'_, '_>, deployment: &Value, judged: bool) -> anyhow::Result<Exit> {
-    let part = |name| deployment.get(name).and_then(Value::as_str);
-    let status = part("status").unwrap_or("gone");
+fn end(context: &mut Context<'_, '_>, deployment: &Value, aim: Aim) -> anyhow::Result<Exit> {
+    let is_reached = aim.is_reached(deployment);
+    let text = outcome(deployment, aim);
     match context.output {
-        Output::Json => context.line(json!({ "event": "end", "deployment": deployment }))?,
-        Output::Text => match part("reason") {
-            Some(reason) => context.line(format_args!("{status}: {reason}"))?,
-            None => context.line(status)?,
-        },
+        Output::Json => {
+            context.line(json!({ "event": "end", "reached": is_reached, "deployment": deployment }))?;
+        }
+        Output::Text if is_reached => context.line(text)?,
+        Output::Text => context.note(format_args!("flipgate: {text}")),
     }
-    let is_well = matches!(status, "DEPLOYED" | "UNDEPLOYED");
-    Ok(if is_well || !judged { Exit::Done } else { Exit::No })
+    Ok(if is_reached { Exit::Done } else { Exit::No })
 }
 
-/// True: the deployment is over.
+/// For people.
+fn outcome(deployment: &Value, aim: Aim) -> String {
+    let app = deployment.pointer("/descriptor/appName").and_then(Value::as_str).unwrap_or_default();
+    let what = format!("{app} {}", part(deployment, "version"));
+    match (part(deployment, "status"), part(deployment, "reason")) {
+        ("DEPLOYED", _) => format!("{what} is live"),
+        ("UNDEPLOYED", _) => format!("{what} is gone"),
+        ("FAILURE", _) if aim == Aim::Back => format!("{what} has gone back"),
+        ("FAILURE", reason) => format!("{what} failed: {reason}"),
+        (_, _) if is_warm(deployment) => format!("{what} is live; the version before is kept warm"),
+        ("", _) => "its record is gone".to_owned(),
+        (status, _) => format!("{what} is {status}"),
+    }
+}
+
+/// True: the deployment is over, or as far as is waited for.
 async fn once(
     context: &mut Context<'_, '_>,
     deployer: &Deployer,
     id: &str,
+    aim: Aim,
     shown: &mut Shown,
+    looks: &mut Interval,
 ) -> anyhow::Result<bool> {
     let mut lines = deployer.events(id, shown.seen).await?;
     let (mut number, mut is_end) = (None, false);
-    while let Some(line) = lines.next_bytes().await? {
+    loop {
+        let line = tokio::select! {
+            biased;
+            line = lines.next_bytes() => line?,
+            _ = looks.tick(), if aim == Aim::Live => {
+                let deployment = deployer.get(&deployer.deployment(id, "")).await?;
+                if deployment.is_some_and(|deployment| is_warm(&deployment)) {
+                    return Ok(true);
+                }
+                continue;
+            }
+        };
+        let Some(line) = line else { return Ok(false) };
         let line = String::from_utf8_lossy(&line);
         match line.trim_end().split_once(':').map(|(name, value)| (name, value.trim_start())) {
             Some(("id", value)) => number = value.parse().ok(),
@@ -81,7 +156,6 @@ async fn once(
             _ => {}
         }
     }
-    Ok(false)
 }
 
 /// What stands on the screen.

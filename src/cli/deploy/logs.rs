@@ -1,15 +1,19 @@
 //! `flipgate logs`: what a deployment did.
 
-use super::client::DeployerFlags;
-use super::follow;
+use super::client::{DeployerFlags, Refused};
+use super::follow::{self, Aim};
 use crate::cli::context::{Context, Exit};
-use anyhow::bail;
 
 /// What a deployment did, and does
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flipgate logs web -f
+  flipgate logs 019a1f... -n shop")]
 pub(in crate::cli) struct Logs {
-    /// The deployment's id
-    id: String,
+    /// A deployment's id, or an application for its newest
+    #[arg(value_name = "ID|APP")]
+    what: String,
     /// Go on until it is over
     #[arg(short, long)]
     follow: bool,
@@ -20,13 +24,14 @@ pub(in crate::cli) struct Logs {
 impl Logs {
     pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
         let deployer = self.deployer.open(context, None)?;
-        if deployer.get(&deployer.deployment(&self.id, "")).await?.is_none() {
-            bail!("there is no deployment {} in this namespace", self.id);
+        let id = deployer.newest_or_id(&self.what).await?;
+        if deployer.get(&deployer.deployment(&id, "")).await?.is_none() {
+            return Err(Refused(format!("there is no deployment {id} in this namespace")).into());
         }
         if self.follow {
-            return follow::to_the_end(context, &deployer, &self.id, false).await;
+            return follow::to_the_end(context, &deployer, &id, Aim::End).await;
         }
-        let mut lines = deployer.text(&self.id).await?;
+        let mut lines = deployer.text(&id).await?;
         while let Some(line) = lines.next_bytes().await? {
             context.say(String::from_utf8_lossy(&line).trim_end())?;
         }

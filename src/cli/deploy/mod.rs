@@ -2,14 +2,19 @@
 
 mod client;
 mod deployments;
+mod finish;
 mod follow;
 mod logs;
 mod maintenance;
 mod redeploy;
 mod scale;
+#[cfg(test)]
+mod tests;
 mod undeploy;
 
+pub(super) use client::Refused;
 pub(super) use deployments::Deployments;
+pub(super) use finish::Finish;
 pub(super) use logs::Logs;
 pub(super) use maintenance::Maintenance;
 pub(super) use redeploy::Redeploy;
@@ -20,6 +25,7 @@ use super::context::{Context, Exit, Output};
 use super::value;
 use anyhow::bail;
 use client::{Deployer, DeployerFlags};
+use follow::Aim;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -33,8 +39,9 @@ Examples:
   flipgate deploy -f shop.json --idempotency-key $CI_JOB_ID
   flipgate logs 019a1f... -f                          look again at one that was not waited for
 
-The descriptor's fields are in the README. Exits with 0 when it is deployed (without --wait: when it is under way), 1 when \
-it failed or was refused, which leaves the version before as it was.")]
+The descriptor's fields are in the README. With --wait it ends when the new version has proved itself, while the one before \
+may still be kept warm; an interrupt ends the waiting alone. Exits with 0 when it is live (without --wait: when it is under \
+way), 1 when it failed or was refused, which leaves the version before as it was.")]
 pub(super) struct Deploy {
     /// File with the descriptor, JSON or YAML; - for standard input
     #[arg(short, long, value_name = "FILE")]
@@ -73,7 +80,7 @@ impl Deploy {
         if self.dry_run {
             return would_do(context, &answer);
         }
-        begun(context, &deployer, &answer, self.wait).await
+        begun(context, &deployer, &answer, self.wait.then_some(Aim::Live)).await
     }
 }
 
@@ -88,22 +95,23 @@ fn would_do(context: &mut Context<'_, '_>, answer: &Value) -> anyhow::Result<Exi
     Ok(Exit::Done)
 }
 
-/// Says that a deployment is under way, and follows it if that is asked for.
+/// Says that a deployment is under way, and follows it as far as is waited for.
 async fn begun(
     context: &mut Context<'_, '_>,
     deployer: &Deployer,
     deployment: &Value,
-    wait: bool,
+    aim: Option<Aim>,
 ) -> anyhow::Result<Exit> {
     let part = |name: &str| deployment.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (id, version, status) = (part("id"), part("version"), part("status"));
-    if !wait {
-        context
-            .answer(format_args!("deployment {id} of version {version}: {status}"), || deployment.clone())?;
+    let Some(aim) = aim else {
+        let how = format!("`flipgate logs {id} -f{}` shows how it goes", deployer.place());
+        let text = format!("deployment {id} of version {version}: {status}; {how}");
+        context.answer(text, || deployment.clone())?;
         return Ok(Exit::Done);
-    }
+    };
     if context.output == Output::Text {
         context.line(format_args!("deployment {id} of version {version}"))?;
     }
-    follow::to_the_end(context, deployer, &id, true).await
+    follow::to_the_end(context, deployer, &id, aim).await
 }

@@ -2,8 +2,10 @@
 
 use super::begun;
 use super::client::DeployerFlags;
+use super::follow::Aim;
 use crate::cli::context::{Context, Exit};
 use http::Method;
+use serde_json::Value;
 
 /// Deploy an earlier version again: the way back
 #[derive(Debug, clap::Args)]
@@ -25,6 +27,17 @@ impl Redeploy {
         let deployer = self.deployer.open(context, None)?;
         let path = deployer.deployment(&self.id, "");
         let deployment = deployer.call(Method::PUT, &path, None, &[]).await?;
-        begun(context, &deployer, &deployment, self.wait).await
+        let status = deployment.get("status").and_then(Value::as_str);
+        if status == Some("DEPLOYING") {
+            return begun(context, &deployer, &deployment, self.wait.then_some(Aim::Live)).await;
+        }
+        // It was still there, and the one that took its place goes back.
+        let app = deployment.pointer("/descriptor/appName").and_then(Value::as_str).unwrap_or_default();
+        let newer = match deployer.open_of(app).await? {
+            Some(id) => deployer.get(&deployer.deployment(&id, "")).await?,
+            None => None,
+        };
+        let newer = newer.as_ref().unwrap_or(&deployment);
+        begun(context, &deployer, newer, self.wait.then_some(Aim::Back)).await
     }
 }

@@ -9,3 +9,4 @@ mod fails;
 mod process;
 mod scene;
 mod stages;
+mod walk;
