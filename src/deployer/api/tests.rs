@@ -231,7 +231,8 @@ fn setup() -> Setup {
 }
 
 fn setup_with(access: Access) -> Setup {
-    let book = Book { revision: Revision(1), ..Book::default() };
+    let mut book = Book::default();
+    book.revision = Revision(1);
     let fake = Arc::new(Fake {
         book: RwLock::new(book),
         changed: watch::Sender::new(0),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::deployer::machine::{Ask, Course, Task};
-use crate::deployer::record::{Deployment, Status, ask_key, lock_key};
+use crate::deployer::record::{Asked, Deployment, Status, ask_key, lock_key};
 use crate::deployer::testing::{Process, Script, app, application, deployment, descriptor, process, until};
 use crate::store::memory::MemoryStore;
 use crate::store::{LeaseChoice, Operation, Store, Transaction};
@@ -307,6 +307,54 @@ async fn what_was_asked_is_taken_up_with_what_comes_of_it() {
     let _other = process(&store, "other", Box::new(marks));
     assert_eq!(over(&store, &id).await.status, Status::Failure);
     nothing_is_held(&memory);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_at_the_last_moment_is_not_passed_over() {
+    let (memory, store) = memory();
+    let asks = memory.clone();
+    let one = process(
+        &store,
+        "one",
+        Box::new(move |charge| {
+            if at(charge) == (Course::Forward, Stage::KeepWarm) {
+                // While the look lasts, which then comes to its end.
+                let deployment = charge.deployment.id.clone();
+                let asked = Asked { deployment, ask: Ask::Back, by: "me".into() };
+                asks.put(Area::State, &ask_key(&app()), serde_json::to_vec(&asked).unwrap()).unwrap();
+                return Box::pin(std::future::ready(Ok(Look::Done)));
+            }
+            marks(charge)
+        }),
+    );
+    let id = begin(&one, "1").await;
+    assert_eq!(over(&store, &id).await.status, Status::Failure);
+    assert!(!left(&memory, "1").contains(&"destroy".to_owned()));
+    nothing_is_held(&memory);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_merely_cut_off_goes_on() {
+    let (memory, store) = memory();
+    let one = process(&store, "one", but(Stage::KeepWarm, Look::Waits("time".into())));
+    let _other = process(&store, "other", Box::new(marks));
+    let id = begin(&one, "1").await;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        memory.set_outage(Some("gone"));
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let lock = lock_key(&app());
+        assert!(
+            memory.snapshot(Area::State).entries.iter().all(|entry| entry.key != lock),
+            "its lock has ended"
+        );
+        memory.set_outage(None);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(memory.snapshot(Area::State).entries.iter().any(|entry| entry.key == lock));
+    }
+    one.desk.ask(&app(), &id, Ask::Finish, "me").await.unwrap();
+    assert_eq!(over(&store, &id).await.status, Status::Deployed);
+    assert_eq!((application(&store, &app()).await.term, left(&memory, "1").len()), (1, 13));
 }
 
 #[tokio::test(start_paused = true)]

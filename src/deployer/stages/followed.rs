@@ -15,7 +15,7 @@ const WATCH_SPARE: Duration = Duration::from_secs(10);
 /// What stands of a flip in the store.
 pub(super) enum Record {
     /// It is under way.
-    Open(Open),
+    Open(Box<Open>),
     /// It is over.
     Past(Box<Past>),
     /// Nothing: it was not written, or was long ago.
@@ -40,7 +40,7 @@ pub(super) async fn record(world: &World, id: &str) -> Result<Record, Trouble> {
         let owner = format!("{OWNERS}{id}");
         let (_, owner) = world.store.get(Area::State, &owner).await.map_err(store_trouble)?;
         let revision = if flip.revision > 0 { flip.revision } else { entry.version };
-        return Ok(Record::Open(Open { flip, revision, owned: owner.is_some() }));
+        return Ok(Record::Open(Box::new(Open { flip, revision, owned: owner.is_some() })));
     }
     let past = history(&world.store).await.map_err(trouble)?.into_iter().find(|past| past.id == id);
     Ok(past.map_or(Record::Gone, |past| Record::Past(Box::new(past))))

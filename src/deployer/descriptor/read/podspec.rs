@@ -85,7 +85,7 @@ fn default(fields: &mut Map<String, Value>, name: &str, text: &str) {
     }
 }
 
-fn container<'c>(report: &Report, path: &str, container: &'c mut Value, names: &mut BTreeSet<String>) {
+fn container(report: &Report, path: &str, container: &mut Value, names: &mut BTreeSet<String>) {
     // Of another type, which is reported.
     let Some(container) = container.as_object_mut() else { return };
     default(container, "imagePullPolicy", "Always");
@@ -118,10 +118,10 @@ fn container<'c>(report: &Report, path: &str, container: &'c mut Value, names: &
         let at = format!("{path}.ports[{index}].containerPort");
         match port.get("containerPort") {
             None | Some(Value::Null) => report.error(at, "is missing: a port is expected, like 8080"),
-            Some(number) => match number.as_i64().filter(|number| !PORTS.contains(number)) {
-                Some(_) => report.error(at, format!("is {number}; from 1 to 65535 is allowed")),
-                None => {}
-            },
+            Some(number) if number.as_i64().is_some_and(|number| !PORTS.contains(&number)) => {
+                report.error(at, format!("is {number}; from 1 to 65535 is allowed"));
+            }
+            Some(_) => {}
         }
     }
 }
