@@ -19,8 +19,10 @@ fn a_deployment_outlasts_a_store_and_an_api_server_that_are_away() {
         let deployer = scene.deployer();
         scene.deploy_first(&deployer);
         let traffic = scene.traffic(200);
-        // Shorter than what is away: that time does not count.
-        let times = json!({"timeouts": {"ready": "10s", "flip": "10s"}, "flip": {"bake": "1s"}});
+        // Shorter than what is away: that time does not count. Kubernetes' own controllers wait for up to a minute before
+        // they ask a server again that was away.
+        let times =
+            json!({"timeouts": {"ready": "150s", "health": "10s", "flip": "10s"}, "flip": {"bake": "1s"}});
         let mut version = 1;
         let stages: &[&str] = if crate::support::full() {
             &["validate", "create", "ready", "flip", "bake", "destroy"]
@@ -30,7 +32,6 @@ fn a_deployment_outlasts_a_store_and_an_api_server_that_are_away() {
         for what in ["etcd", "the API server"] {
             for stage in stages {
                 version += 1;
-                // Its pods take a moment, so that something is in the middle.
                 let descriptor = shop_with(&version.to_string(), &[], times.clone());
                 let id = deployer.deploy(&descriptor);
                 deployer.wait_stage(&id, stage);
