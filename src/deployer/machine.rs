@@ -109,8 +109,8 @@ pub enum Next {
     Stay,
     /// This is to be written down, and then to be done.
     Enter(Position),
-    /// It is over.
-    End(Status),
+    /// It is over; if it failed, why.
+    End(Status, Option<String>),
 }
 
 /// What happens when a stage has had its time.
@@ -223,7 +223,7 @@ impl Position {
         let mut rest = self.task.stages().iter().skip_while(|stage| **stage != self.stage).skip(1);
         match rest.next() {
             Some(stage) => Next::Enter(self.at(*stage, now)),
-            None => Next::End(self.task.goal()),
+            None => Next::End(self.task.goal(), None),
         }
     }
 
@@ -233,7 +233,7 @@ impl Position {
             |stage: &&Stage| stage.has_undo() && (**stage < self.stage || with && **stage == self.stage);
         match self.task.stages().iter().rev().find(earlier) {
             Some(stage) => Next::Enter(Self { course: Course::Back, ..self.at(*stage, now) }),
-            None => Next::End(Status::Failure),
+            None => Next::End(Status::Failure, self.reason.clone()),
         }
     }
 
@@ -294,7 +294,10 @@ mod tests {
             match next(&position, &look, over, None, now) {
                 Next::Stay => return (done, undone, Status::Deploying),
                 Next::Enter(entered) => position = entered,
-                Next::End(status) => return (done, undone, status),
+                Next::End(status, reason) => {
+                    assert_eq!(reason.is_some(), status == Status::Failure, "{position:?}");
+                    return (done, undone, status);
+                }
             }
         }
         panic!("it does not end");

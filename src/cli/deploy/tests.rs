@@ -3,7 +3,7 @@
 use crate::cli::Exit;
 use crate::cli::tests::{Ran, run_with};
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;

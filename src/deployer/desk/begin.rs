@@ -3,8 +3,9 @@
 use super::{Denied, Desk, TRIES_MAX, contended, denied, names, retention};
 use crate::deployer::charge::{Charge, begun};
 use crate::deployer::descriptor::Descriptor;
-use crate::deployer::machine::{Position, Task};
+use crate::deployer::machine::{Look, Position, Task};
 use crate::deployer::record::{Application, Deployment, Facts, Made, Previous, Status};
+use crate::deployer::stages;
 use crate::flip::record::{new_id, unix_ms};
 use crate::kubernetes::Name;
 use crate::store::Expected;
@@ -81,7 +82,26 @@ pub(super) async fn check(desk: &Desk, descriptor: &Descriptor) -> Result<Vec<St
         1 => "1 pod".to_owned(),
         count => format!("{count} pods"),
     };
-    Ok(vec![format!("version {} of {app} with {count}, {place}", deployment.version)])
+    let mut would_do = vec![format!("version {} of {app} with {count}, {place}", deployment.version)];
+    would_do.extend(try_in_cluster(desk, app, application, deployment).await?);
+    Ok(would_do)
+}
+
+/// The first stage, which creates nothing, with a charge that nobody has.
+async fn try_in_cluster(
+    desk: &Desk,
+    app: Name,
+    application: Application,
+    deployment: Deployment,
+) -> Result<Vec<String>, Denied> {
+    let Some(world) = desk.world() else { return Ok(Vec::new()) };
+    let mut charge = Charge::new(desk.store().clone(), app, (application, 0), (deployment, 0));
+    match stages::look(&world, &mut charge).await {
+        Ok(Look::Done) => Ok(charge.said.into_iter().map(|line| line.text).collect()),
+        Ok(Look::Failed(reason)) => Err(Denied::Conflict(reason)),
+        Ok(Look::Waits(reason) | Look::Away(reason)) => Err(Denied::Away(reason)),
+        Err(trouble) => Err(Denied::Away(trouble.to_string())),
+    }
 }
 
 /// The application's record, with nothing under way.

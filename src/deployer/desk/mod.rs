@@ -14,11 +14,12 @@ use super::descriptor::{Descriptor, Wrong};
 use super::machine::{Ask, Position, Stage};
 use super::maintenance;
 use super::record::{Application, Deployment, application_key, deployment_key};
+use super::world::World;
 use crate::flip::record::new_id;
 use crate::kubernetes::Name;
 use crate::store::{Event, Expected, Store, StoreError};
 use crate::telemetry::rfc3339;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 
@@ -69,6 +70,8 @@ struct Shared {
     store: Arc<dyn Store>,
     client: kube::Client,
     holder: RwLock<String>,
+    /// What stages work with, once the runner has begun.
+    world: OnceLock<Arc<World>>,
     timings: Timings,
     /// Charges that began here, for the runner.
     begun: Mutex<Vec<Charge>>,
@@ -89,6 +92,7 @@ impl Desk {
             store,
             client,
             holder: RwLock::new(new_id(SystemTime::now())),
+            world: OnceLock::new(),
             timings,
             begun: Mutex::default(),
             has_begun: Notify::new(),
@@ -129,6 +133,15 @@ impl Desk {
     /// Gives this process its name.
     pub(super) fn set_holder(&self, holder: &str) {
         holder.clone_into(&mut self.shared.holder.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lets [`check`](Self::check) look at the cluster.
+    pub(super) fn set_world(&self, world: Arc<World>) {
+        let _ = self.shared.world.set(world);
+    }
+
+    fn world(&self) -> Option<Arc<World>> {
+        self.shared.world.get().cloned()
     }
 
     fn holder(&self) -> String {

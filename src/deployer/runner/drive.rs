@@ -114,7 +114,7 @@ impl Drive {
         match next(&position, &look, over, ask, unix_ms(SystemTime::now())) {
             Next::Stay => self.stay(&position, &look).await,
             Next::Enter(entered) => self.enter(&position, &look, entered, (ask, as_known)).await,
-            Next::End(status) => self.end(&position, status).await,
+            Next::End(status, reason) => self.end(status, reason).await,
         }
     }
 
@@ -220,8 +220,7 @@ impl Drive {
         Ok(Turn::Moved)
     }
 
-    async fn end(&mut self, position: &Position, status: Status) -> Result<Turn, Trouble> {
-        let reason = position.reason.clone().filter(|_| status == Status::Failure);
+    async fn end(&mut self, status: Status, reason: Option<String>) -> Result<Turn, Trouble> {
         self.charge.say(match (status, &reason) {
             (Status::Deployed, _) => format!("version {} is deployed", self.charge.deployment.version),
             (Status::Undeployed, _) => format!("version {} is undeployed", self.charge.deployment.version),

@@ -61,6 +61,7 @@ impl Looks for Real {
 pub async fn run(desk: Desk, world: Arc<World>, holder: String, stop: CancellationToken) {
     let timings = Timings::default();
     desk.set_holder(&holder);
+    desk.set_world(world.clone());
     let swept = Arc::new(Notify::new());
     let sweeper = sweep::run(desk.clone(), swept.clone(), timings.sweep);
     let _sweeper = AbortOnDropHandle::new(tokio::spawn(sweeper));

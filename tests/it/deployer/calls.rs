@@ -1,8 +1,9 @@
 //! What is asked of the API that is not as it should be, or not now.
 
+use super::amdatu;
 use super::scene::{Scene, shop, shop_with};
 use crate::support::kubernetes::in_cluster;
-use crate::support::{Answer, shared};
+use crate::support::{Answer, full, shared};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -109,11 +110,39 @@ fn malformed_descriptors_are_told_every_wrong_field() {
             }
         }
         for body in ["", "{", "[]", "\"shop\"", "{\"appName\": 1} x"] {
-            let answer = deployer.post_text(DEPLOYMENTS, body);
+            let answer = deployer.call_plainly("POST", DEPLOYMENTS, body);
             assert_eq!(answer.status, 400, "{body:?}: {}", answer.text());
         }
         assert!(scene.fleet.keys.state("deployer/").is_empty(), "something was written down");
         scene.gone();
         println!("deployer 6: {} malformed descriptors, 400 with every wrong field", cases.len());
+    });
+}
+
+#[test]
+fn a_client_written_for_amdatu_works_unchanged() {
+    let _machine = shared();
+    in_cluster(|cluster| {
+        let mut scene = Scene::begin(cluster);
+        let deployer = scene.deployer();
+        // Its pods are those of the tests; the times, which that deployer did not know, are as they are at full length.
+        let pods = shop("1")["podspec"].clone();
+        let mut fields = json!({"podspec": pods, "healthCheckPort": 8080});
+        if !full() {
+            fields["timeouts"] = json!({"clusterDrain": "1s"});
+        }
+        let mut calls = 0;
+        amdatu::walk("default", fields.as_object().unwrap(), &mut |call| {
+            calls += 1;
+            let answer = deployer.call_plainly(&call.method, &call.path, &call.body);
+            amdatu::Answer {
+                status: answer.status,
+                location: answer.field("location").map(str::to_owned),
+                body: answer.text(),
+            }
+        });
+        let left = scene.left();
+        assert!(left.deployments.is_empty() && left.pods.is_empty() && left.selected.is_none(), "{left:?}");
+        println!("deployer 7: {calls} calls of a client of Amdatu's, answered as documented");
     });
 }

@@ -1,6 +1,7 @@
 //! The deployer, on a real Kubernetes: single stages, and the whole as pipelines use it, between cluster, store and
 //! registrar, with proxies that follow.
 
+mod amdatu;
 mod away;
 mod calls;
 mod deaths;

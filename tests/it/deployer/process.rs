@@ -66,11 +66,6 @@ impl Deployer {
         });
     }
 
-    /// `http://HOST:PORT`
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
     /// A call of its API, which is answered.
     pub fn call(&self, method: &str, target: &str, body: Option<&Value>) -> Answer {
         let answer = self.try_call(method, target, body);
@@ -79,12 +74,13 @@ impl Deployer {
 
     pub fn try_call(&self, method: &str, target: &str, body: Option<&Value>) -> std::io::Result<Answer> {
         let body = body.map(Value::to_string).unwrap_or_default();
-        try_call(self.address, (method, target), &[], &body)
+        try_call(self.address, (method, target), &[("Content-Type", "application/json")], &body)
     }
 
-    /// POSTs a body that need not be JSON.
-    pub fn post_text(&self, target: &str, body: &str) -> Answer {
-        try_call(self.address, ("POST", target), &[], body).unwrap()
+    /// A call whose body need not be JSON, and has no type.
+    pub fn call_plainly(&self, method: &str, target: &str, body: &str) -> Answer {
+        let answer = try_call(self.address, (method, target), &[], body);
+        answer.unwrap_or_else(|error| panic!("{method} {target}: {error}"))
     }
 }
 
@@ -155,10 +151,10 @@ impl Deployer {
 
 fn run(kubeconfig: &Path, store: &str, arguments: &[String], output: &Path) -> (Process, SocketAddr) {
     let mut command = flipgate::command();
-    command.args(["deployer", "--store", store, "--listen", "127.0.0.1:0"]);
+    command.args(["deployer", "--store", store, "--deploy", "127.0.0.1:0"]);
     command.arg("--kubeconfig").arg(kubeconfig).args(arguments);
     let mut process = Process::start(&mut command, output);
-    let address = process.printed("deployer listening on http://", START_MAX);
+    let address = process.printed("deployments at http://", START_MAX);
     let address = address.split_whitespace().next().unwrap_or_default().parse().unwrap();
     (process, address)
 }

@@ -207,7 +207,7 @@ impl Connection {
     }
 }
 
-/// One call of an API over a connection of its own, with a JSON body if that is not empty.
+/// One call of an API over a connection of its own.
 #[cfg(feature = "kubernetes")]
 pub fn try_call(
     address: SocketAddr,
@@ -218,9 +218,6 @@ pub fn try_call(
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in fields {
         head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if !body.is_empty() {
-        head.push_str("Content-Type: application/json\r\n");
     }
     head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     let mut connection = Connection::try_open(address)?;

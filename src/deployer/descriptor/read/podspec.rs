@@ -111,18 +111,23 @@ fn container(report: &Report, path: &str, container: &mut Value, names: &mut BTr
         }
         _ => {}
     }
-    let ports = container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
-    for (index, port) in ports.enumerate() {
-        let Some(port) = port.as_object_mut() else { continue };
-        default(port, "protocol", "TCP");
-        let at = format!("{path}.ports[{index}].containerPort");
-        match port.get("containerPort") {
-            None | Some(Value::Null) => report.error(at, "is missing: a port is expected, like 8080"),
-            Some(number) if number.as_i64().is_some_and(|number| !PORTS.contains(&number)) => {
-                report.error(at, format!("is {number}; from 1 to 65535 is allowed"));
-            }
-            Some(_) => {}
+    let list = container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+    for (index, item) in list.enumerate() {
+        port(report, &format!("{path}.ports[{index}]"), item);
+    }
+}
+
+fn port(report: &Report, path: &str, port: &mut Value) {
+    let Some(port) = port.as_object_mut() else { return };
+    default(port, "protocol", "TCP");
+    let at = format!("{path}.containerPort");
+    match port.get("containerPort") {
+        None | Some(Value::Null) => report.error(at, "is missing: a port is expected, like 8080"),
+        Some(number) if number.as_i64().is_some_and(|number| !PORTS.contains(&number)) => {
+            report.error(at, format!("is {number}; from 1 to 65535 is allowed"));
         }
+        // Of another type, which is reported.
+        Some(_) => {}
     }
 }
 
@@ -134,13 +139,14 @@ fn check_types(report: &Report, path: &str, spec: &Value) {
             Ok(known) => return unknown(report, path, &left, &json!(known)),
             Err(error) => {
                 let place = shown(path, error.path());
-                let Some(found) = take(&mut left, error.path()) else {
-                    return report.error(place, format!("cannot be read: {}", error.inner()));
-                };
                 let message = error.inner().to_string();
-                let reason = match message.rsplit_once("expected ") {
-                    Some((_, expected)) => format!("is {}; {} is expected", show(&found), kind(expected)),
-                    None => format!("is {}, which Kubernetes does not take here: {message}", show(&found)),
+                let expected = message.rsplit_once("expected ").map(|(_, expected)| kind(expected));
+                let Some(found) = take(&mut left, error.path(), expected.unwrap_or_default()) else {
+                    return report.error(place, format!("cannot be read: {message}"));
+                };
+                let reason = match expected {
+                    Some(expected) => format!("is {}; {expected} is expected", show(&found)),
+                    None => format!("is {}, which Kubernetes does not take here", show(&found)),
                 };
                 report.error(place, reason);
             }
@@ -178,8 +184,9 @@ fn shown(start: &str, path: &Path) -> String {
     shown
 }
 
-/// Takes the value at a path away, so that what else is wrong is found. None: there is no such place.
-fn take(spec: &mut Value, path: &Path) -> Option<Value> {
+/// Takes the value at a path away, so that what else is wrong is found. None: there is no such place, or what would take
+/// it stands there already.
+fn take(spec: &mut Value, path: &Path, expected: &str) -> Option<Value> {
     let steps: Vec<&Segment> =
         path.iter().filter(|it| matches!(it, Segment::Seq { .. } | Segment::Map { .. })).collect();
     let (last, before) = steps.split_last()?;
@@ -194,10 +201,14 @@ fn take(spec: &mut Value, path: &Path) -> Option<Value> {
     match last {
         Segment::Map { key } => place.as_object_mut()?.remove(key),
         Segment::Seq { index } => {
-            // Others keep their numbers. An object is taken in most lists, a string in the others.
+            // Something else in its place: the others keep their numbers.
             let item = place.get_mut(*index)?;
-            let stand_in = if item.is_object() || item.is_null() { json!("") } else { json!({}) };
-            let stand_in = if *item == json!({}) || *item == json!("") { json!(0) } else { stand_in };
+            let stand_in = match expected {
+                "a string" => json!(""),
+                "a whole number" | "a number" => json!(0),
+                "a list" => json!([]),
+                _ => json!({}),
+            };
             (*item != stand_in).then(|| std::mem::replace(item, stand_in))
         }
         Segment::Enum { .. } | Segment::Unknown => None,

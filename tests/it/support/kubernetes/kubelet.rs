@@ -17,8 +17,8 @@
 //! about to end stands in its endpoint as `terminating`. What [`Setup`](crate::support::pod::Setup) says about the
 //! variables `ON_TERM`, `LINGER_MILLIS` and so on goes for `env`.
 
-use super::client::{connected, request};
-use super::life::{self, Running};
+use super::client::connected;
+use super::life::{self, Running, insist};
 use super::status::{NODE_ADDRESS, Seen, State, now, status};
 use crate::support::{Pod, until};
 use futures_util::StreamExt;
@@ -205,12 +205,10 @@ async fn register_nodes(client: &kube::Client) {
                 "allocatable": {"cpu": "8", "memory": "16Gi", "pods": "20000"},
             },
         });
-        while let Err(refused) = request(client, Method::POST, "/api/v1/nodes", Some(&node)).await {
-            if refused.status == 409 {
-                break;
-            }
-            tokio::time::sleep(RETRY).await;
-        }
+        insist(client, Method::POST, "/api/v1/nodes", &node).await;
+        // A new node is tainted until a controller, which is not there, has seen that it is ready.
+        let untainted = json!({"spec": {"taints": null}});
+        insist(client, Method::PATCH, &format!("/api/v1/nodes/{name}"), &untainted).await;
     }
 }
 

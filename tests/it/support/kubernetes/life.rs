@@ -219,7 +219,7 @@ pub async fn delete(client: &kube::Client, object: &Object) {
 }
 
 /// Asks until there is an answer: yes, or that there is no such object any more.
-async fn insist(client: &kube::Client, method: Method, path: &str, body: &Value) {
+pub async fn insist(client: &kube::Client, method: Method, path: &str, body: &Value) {
     while let Err(refused) = request(client, method.clone(), path, Some(body)).await {
         match refused.status {
             404 | 409 => return,
