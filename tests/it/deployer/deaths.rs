@@ -159,3 +159,44 @@ fn a_deployer_that_slept_past_its_lock_does_no_harm() {
         drop(traffic);
     });
 }
+
+/// Stages that are undone, in order.
+const UNDONE: [&str; 6] = ["follow", "service", "route", "flip", "create", "migrate"];
+
+/// kill -9 while a deployment goes back from a version that is live already.
+#[test]
+fn a_deployer_that_is_killed_on_the_way_back_is_followed() {
+    let _machine = shared();
+    in_cluster(|cluster| {
+        let mut scene = Scene::begin(cluster);
+        let mut deployers = [scene.deployer(), scene.deployer()];
+        let live = scene.deploy_first(&deployers[0]);
+        let traffic = scene.traffic(200);
+        for (at, stage) in UNDONE.iter().enumerate().filter(|(at, _)| full() || at % 3 == 0) {
+            let mut descriptor = next(at + 2);
+            descriptor["flip"]["keepWarm"] = json!("10m");
+            let id = deployers[0].deploy(&descriptor);
+            deployers[0].wait_stage(&id, "keepWarm");
+            scene.wait_served(&(at + 2).to_string());
+            deployers[0].change("DELETE", &id, None);
+            let place = |stage: &Value| UNDONE.iter().position(|one| stage == one);
+            let seen = until("it goes back", ENDS_MAX, || {
+                let position = stored(&mut scene, &id)["position"].clone();
+                let is_there = place(&position["stage"]).is_some_and(|now| now >= at);
+                let is_so = position.is_null() || (position["course"] == "back" && is_there);
+                is_so.then(|| position["stage"].clone())
+            });
+            deployers[0].kill();
+            let failed = deployers[1].ends(&id, "FAILURE");
+            println!("deployer 3: killed while {seen} was undone: {}", failed["reason"]);
+            assert_eq!(deployers[1].look(&live).unwrap()["status"], "DEPLOYED");
+            scene.settled("1", 2);
+            scene.wait_served("1");
+            scene.closed();
+            deployers[0].start_again();
+            deployers[0].wait_ready();
+            none_failed(&format!("deployer 3: killed while {stage} was undone"), &traffic.take());
+        }
+        drop(traffic);
+    });
+}

@@ -14,7 +14,6 @@ pub const MOST: Duration = Duration::from_secs(60);
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
 const PODS: &str = "/api/v1/namespaces/default/pods";
-const NODES: &str = "/api/v1/nodes";
 
 /// Everything that a deployer works with.
 pub struct Scene<'c> {
@@ -46,7 +45,7 @@ impl<'c> Scene<'c> {
         let fleet = Fleet::of(2).start();
         let kubelet = Kubelet::start(cluster.kubeconfig());
         let registrar = Registrar::ready(cluster, &fleet.keys.url());
-        until("there are nodes", MOST, || (cluster.client().list(NODES).len() == 2).then_some(()));
+        cluster.wait_nodes();
         until("the namespace has its account", MOST, || {
             cluster.client().get("/api/v1/namespaces/default/serviceaccounts/default")
         });

@@ -179,7 +179,7 @@ fn versions_come_and_go() {
     let _machine = shared();
     in_cluster(|cluster| {
         let kubelet = Kubelet::start(cluster.kubeconfig());
-        until("there are nodes", MOST, || (cluster.client().list("/api/v1/nodes").len() == 2).then_some(()));
+        cluster.wait_nodes();
         let bench = Bench::new(cluster);
         let all = [Stage::Validate, Stage::Create, Stage::Ready, Stage::Health, Stage::Service];
         let health = json!({"useHealthCheck": true, "healthCheckType": "simple"});
@@ -283,6 +283,9 @@ fn who_was_followed_does_no_harm() {
 fn what_one_made_before_its_death_is_adopted() {
     let _machine = shared();
     in_cluster(|cluster| {
+        let kubelet = Kubelet::start(cluster.kubeconfig());
+        cluster.wait_nodes();
+        drop(kubelet);
         let bench = Bench::new(cluster);
         let charge = bench.begin("id-1", "1", json!({}), None);
         let mut made = deployment("web-1", 1, 8080);
@@ -315,7 +318,7 @@ fn what_stands_in_the_way_is_named() {
     let _machine = shared();
     in_cluster(|cluster| {
         let kubelet = Kubelet::start(cluster.kubeconfig());
-        until("there are nodes", MOST, || (cluster.client().list("/api/v1/nodes").len() == 2).then_some(()));
+        cluster.wait_nodes();
         drop(kubelet);
         let bench = Bench::new(cluster);
         let check = |beside: Value, said: &[&str]| {
@@ -325,14 +328,17 @@ fn what_stands_in_the_way_is_named() {
                 assert!(reason.contains(text), "{reason}");
             }
         };
-        check(json!({"namespace": "nowhere"}), &["no namespace nowhere"]);
+        let nowhere = Bench { app: Name::new("nowhere", "web"), ..Bench::of(cluster.kubeconfig()) };
+        let charge = nowhere.begin("id-1", "1", json!({"namespace": "nowhere"}), None);
+        let reason = nowhere.fails(&charge, Stage::Validate);
+        assert!(reason.contains("no namespace nowhere"), "{reason}");
         let broken = json!({"containers": [{"name": "Main_", "image": "none"}]});
         check(
             json!({"podspec": broken}),
             &["422", "Deployment.apps \"web-1\" is invalid", "containers[0].name"],
         );
-        let account = json!({"serviceAccountName": "nobody", "containers": [{"name": "a", "image": "none"}]});
-        check(json!({"podspec": account}), &["serviceaccount \"nobody\" not found"]);
+        let class = json!({"priorityClassName": "vip", "containers": [{"name": "a", "image": "none"}]});
+        check(json!({"podspec": class}), &["no PriorityClass with name vip was found"]);
         let hook = json!({"before": {"timeout": "1m", "podspec": {"restartPolicy": "Always", "containers": [{"name": "a", "image": "none"}]}}});
         check(json!({"hooks": hook}), &["Job.batch", "restartPolicy"]);
 

@@ -136,6 +136,15 @@ impl Cluster {
         all
     }
 
+    /// Waits until a kubelet's nodes are there and take pods.
+    pub fn wait_nodes(&self) {
+        until("there are nodes", START_MAX, || {
+            let nodes = self.client.list("/api/v1/nodes");
+            let takes_pods = |node: &Value| node["spec"]["taints"].is_null();
+            (nodes.len() == 2 && nodes.iter().all(takes_pods)).then_some(())
+        });
+    }
+
     /// How many endpoints all services of the namespace `default` have together.
     pub fn count_endpoints(&self) -> usize {
         let slices = self.client.list("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices");
