@@ -14,6 +14,7 @@
 
 use super::descriptor::Descriptor;
 use super::machine::{Ask, Position, Stage};
+use super::routing::backend_id;
 use crate::kubernetes::Name;
 use crate::telemetry::rfc3339;
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,13 @@ pub struct Made {
     pub uid: Option<String>,
     /// The backend: `NAMESPACE-APP-VERSION`.
     pub backend: String,
+}
+
+impl Made {
+    /// The objects of a version as they are to be called.
+    pub fn named(app: &Name, version: &str) -> Self {
+        Self { name: format!("{}-{version}", app.name), uid: None, backend: backend_id(app, version) }
+    }
 }
 
 /// What stages remember.

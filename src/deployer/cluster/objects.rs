@@ -260,7 +260,8 @@ impl Which<'_> {
 }
 
 impl Fate {
-    fn parameters(self, meta: &ObjectMeta) -> DeleteParams {
+    /// Of the removal of an object as it was read.
+    pub(in crate::deployer) fn parameters(self, meta: &ObjectMeta) -> DeleteParams {
         let policy = match self {
             Self::First => PropagationPolicy::Foreground,
             Self::Later => PropagationPolicy::Background,

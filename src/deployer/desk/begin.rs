@@ -205,11 +205,7 @@ async fn previous(
             "version {version} of {app} is live already, by deployment {id}"
         )));
     }
-    let made = live.made.unwrap_or_else(|| Made {
-        name: format!("{}-{}", app.name, live.version),
-        uid: None,
-        backend: names::backend_id(app, &live.version),
-    });
+    let made = live.made.unwrap_or_else(|| Made::named(app, &live.version));
     Ok(Some(Previous { id: id.clone(), version: live.version, made }))
 }
 

@@ -1,7 +1,7 @@
 //! The alias of an application: where it leads.
 
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::flips::store_trouble;
+use crate::deployer::routing::{alias_id, backend_id, backend_key};
 use crate::deployer::world::World;
 use crate::model::{Backend, BackendId, Object, ObjectKey, Strictness};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
@@ -27,19 +27,19 @@ pub(super) enum Alias {
 
 /// `NAMESPACE-APP`.
 pub(super) fn id(charge: &Charge) -> String {
-    format!("{}-{}", charge.app.namespace, charge.app.name)
+    alias_id(&charge.app)
 }
 
 /// Where it is written.
 pub(super) fn key(charge: &Charge) -> String {
-    format!("backends/{}/backend", id(charge))
+    backend_key(&id(charge))
 }
 
 /// The backend of the deployment under way.
 pub(super) fn green(charge: &Charge) -> String {
     match &charge.deployment.made {
         Some(made) => made.backend.clone(),
-        None => format!("{}-{}", id(charge), charge.deployment.version),
+        None => backend_id(&charge.app, &charge.deployment.version),
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn blue(charge: &Charge) -> Option<String> {
 /// Looks it up.
 pub(super) async fn find(world: &World, charge: &Charge) -> Result<Alias, Trouble> {
     for key in [key(charge), format!("backends/{}", id(charge))] {
-        if let (_, Some(entry)) = world.store.get(Area::Routing, &key).await.map_err(store_trouble)? {
+        if let (_, Some(entry)) = world.store.get(Area::Routing, &key).await? {
             return Ok(read(charge, entry));
         }
     }
