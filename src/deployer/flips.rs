@@ -21,7 +21,7 @@ const FOLLOWED_FOR: Duration = Duration::from_secs(5);
 
 /// The flips of one charge. Dropping it ends their tasks; a written flip is then gone on with by others.
 #[derive(Default)]
-pub struct Flips {
+pub(super) struct Flips {
     tasks: BTreeMap<String, Task>,
     /// Flips that were refused, and why.
     refused: BTreeMap<String, String>,

@@ -20,7 +20,7 @@ const DRAIN_RETRY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// There is no frontend, a page is too long, or the store is away.
-pub async fn set(
+pub(super) async fn set(
     store: &Arc<dyn Store>,
     keys: &[String],
     maintenance: Option<&Maintenance>,

@@ -41,6 +41,26 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Deploying, Self::Deployed, Self::Undeploying, Self::Undeployed, Self::Failure];
+
+    /// As stored and shown: `DEPLOYED`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploying => "DEPLOYING",
+            Self::Deployed => "DEPLOYED",
+            Self::Undeploying => "UNDEPLOYING",
+            Self::Undeployed => "UNDEPLOYED",
+            Self::Failure => "FAILURE",
+        }
+    }
+
+    /// Whether nothing of it is left: it is neither live nor under way.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Undeployed | Self::Failure)
+    }
+
     /// Whether somebody is at work on it.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Deploying | Self::Undeploying)

@@ -119,7 +119,6 @@ pub struct Charge {
 
 impl Charge {
     /// An application whose record and deployment were written with these versions, and whose log has no line yet.
-    #[doc(hidden)]
     pub fn new(
         store: Arc<dyn Store>,
         app: Name,
@@ -146,7 +145,6 @@ impl Charge {
     }
 
     /// The deployment under way, as it is known here.
-    #[doc(hidden)]
     pub fn deployment(&self) -> &Deployment {
         &self.deployment
     }

@@ -40,7 +40,8 @@ impl When {
         }
     }
 
-    fn hook(self, record: &Record) -> Option<&Hook> {
+    /// What the descriptor says of it; none: there is none.
+    pub(super) fn hook(self, record: &Record) -> Option<&Hook> {
         let hooks = &record.descriptor.hooks;
         match self {
             Self::Before => hooks.before.as_ref(),
