@@ -133,7 +133,6 @@ async fn once(
     let (mut number, mut is_end) = (None, false);
     loop {
         let line = tokio::select! {
-            biased;
             line = lines.next_bytes() => line?,
             _ = looks.tick(), if aim == Aim::Live => {
                 let deployment = deployer.get(&deployer.deployment(id, "")).await?;

@@ -140,11 +140,7 @@ fn what_is_refused_is_told() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let ran = run_with(&["deploy", "-f", "-", "--deployer", &nobody], DESCRIPTOR, &[]);
     assert_eq!(ran.exit, Exit::Error);
-    assert!(
-        ran.err.contains("no deployer answers at") && ran.err.contains("--idempotency-key"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("no deployer answers at"), "{}", ran.err);
 }
 
 #[test]
@@ -164,15 +160,18 @@ fn waiting_ends_as_the_deployment_does() {
         (warm, "DEPLOYING", Exit::Done, "shop 2 is live; the version before is kept warm\n", ""),
         (failed, "FAILURE", Exit::No, "", "flipgate: shop 2 failed: ready: not in time\n"),
     ] {
-        let log = if status == "DEPLOYING" { LOG.to_owned() } else { ended(status) };
+        let is_over = status != "DEPLOYING";
+        let log = if is_over { ended(status) } else { LOG.to_owned() };
+        // What is kept warm is seen by looking; an end is told by the log.
+        let first = if is_over { &last } else { &begun };
         let fake = Fake::new(&[
             (POST, "202", &begun),
-            (ONE, "200", &begun),
+            (ONE, "200", first),
             (ONE, "200", &last),
             (LOGS, "200", &log),
         ]);
         fake.check(&["deploy", "-f", "-", "--wait"], DESCRIPTOR, exit, out, err);
-        if status != "DEPLOYING" {
+        if is_over {
             fake.check(&["logs", "d2", "-f"], "", Exit::Done, "ready: 1 of 2 pods\n", "");
         }
     }
@@ -182,12 +181,7 @@ fn waiting_ends_as_the_deployment_does() {
 fn programs_get_lines_of_json() {
     let begun = deployment("DEPLOYING", r#","stage":"flip","course":"forward""#);
     let last = deployment("FAILURE", r#","reason":"no""#);
-    let fake = Fake::new(&[
-        (POST, "202", &begun),
-        (ONE, "200", &begun),
-        (ONE, "200", &last),
-        (LOGS, "200", &ended("FAILURE")),
-    ]);
+    let fake = Fake::new(&[(POST, "202", &begun), (ONE, "200", &last), (LOGS, "200", &ended("FAILURE"))]);
     let ran = fake.run(&["deploy", "-f", "-", "--wait", "--output", "json"], DESCRIPTOR);
     let lines: Vec<serde_json::Value> =
         ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

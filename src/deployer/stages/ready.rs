@@ -41,6 +41,9 @@ fn judge(deployment: &Deployment, pods: &Pods, replicas: u32, now: Timestamp) ->
     if pods.current.len() > wanted {
         text.push_str(&format!(", {} of an earlier form are there", pods.current.len() - wanted));
     }
+    if ready == wanted && pods.current.len() == wanted {
+        text.push_str("; the Deployment's status does not say so yet");
+    }
     for reason in failures(deployment).into_iter().chain(troubles(pods, now)) {
         text.push_str("; ");
         text.push_str(&reason);
@@ -95,8 +98,9 @@ mod tests {
         let full = json!({"observedGeneration": 2, "updatedReplicas": 2});
         let waits = |text: &str| Look::Waits(text.to_owned());
         check(full.clone(), two(), Look::Done);
-        check(json!({"observedGeneration": 1, "updatedReplicas": 2}), two(), waits("2 of 2 pods are ready"));
-        check(json!({"observedGeneration": 2, "updatedReplicas": 1}), two(), waits("2 of 2 pods are ready"));
+        let unseen = "2 of 2 pods are ready; the Deployment's status does not say so yet";
+        check(json!({"observedGeneration": 1, "updatedReplicas": 2}), two(), waits(unseen));
+        check(json!({"observedGeneration": 2, "updatedReplicas": 1}), two(), waits(unseen));
         let mut three = two();
         three.push(pod("c", "False", Some("ContainerCreating")));
         check(full.clone(), three, waits("2 of 2 pods are ready, 1 of an earlier form are there"));

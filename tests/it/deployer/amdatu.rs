@@ -36,7 +36,8 @@ pub fn walk(namespace: &str, fields: &Map<String, Value>, ask: &mut dyn FnMut(&C
     let calls: Value = serde_json::from_str(CALLS).unwrap();
     let mut descriptor = calls["descriptor"].as_object().unwrap().clone();
     descriptor.extend(fields.clone());
-    let mut walk = Walk { descriptor, names: HashMap::from([("ns".to_owned(), namespace.to_owned())]), ask };
+    let names = HashMap::from([("ns".to_owned(), namespace.to_owned())]);
+    let mut walk = Walk { descriptor, replaced: fields, names, ask };
     let steps = calls["steps"].as_array().unwrap();
     assert!(steps.len() > 30, "the calls were not found");
     for step in steps {
@@ -46,6 +47,8 @@ pub fn walk(namespace: &str, fields: &Map<String, Value>, ask: &mut dyn FnMut(&C
 
 struct Walk<'a> {
     descriptor: Map<String, Value>,
+    /// Fields of the documented descriptor that the setting has replaced.
+    replaced: &'a Map<String, Value>,
     /// Ids by the names that the data gives them.
     names: HashMap<String, String>,
     ask: &'a mut dyn FnMut(&Call) -> Answer,
@@ -113,7 +116,7 @@ impl Walk<'_> {
             || serde_json::from_str::<Value>(&answer.body).unwrap_or_else(|_| panic!("{what}: {answer:?}"));
         for (name, expected) in step["has"].as_object().into_iter().flatten() {
             // What the setting replaces is as the setting says.
-            let replaced = self.descriptor.get(name).filter(|_| step["has"]["appName"].is_string());
+            let replaced = self.replaced.get(name).filter(|_| step["has"]["appName"].is_string());
             let expected = replaced.unwrap_or(expected).to_string();
             assert_eq!(json()[name].to_string(), self.filled(&expected), "{what}: {name}");
         }

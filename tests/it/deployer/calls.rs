@@ -56,7 +56,10 @@ fn malformed() -> Vec<(Value, &'static [&'static str])> {
         (json!({"appName": "Shop Floor!"}), &["appName"]),
         (json!({"newVersion": ""}), &["newVersion"]),
         (json!({"newVersion": "1/2"}), &["newVersion"]),
-        (json!({"newVersion": "a-version-that-is-too-long-for-a-name-of-anything"}), &["newVersion"]),
+        (
+            json!({"newVersion": "a-version-that-is-too-long-for-the-name-of-anything-beside-shop"}),
+            &["newVersion"],
+        ),
         (json!({"deploymentType": "rolling"}), &["deploymentType"]),
         (json!({"frontend": "https://shop.example"}), &["frontend"]),
         (json!({"frontend": "shop example"}), &["frontend"]),

@@ -124,6 +124,8 @@ fn what_is_live_is_scaled_closed_and_taken_away() {
             scene.settled("1", replicas);
             assert_eq!(deployer.look(&id).unwrap()["descriptor"]["replicas"], replicas);
         }
+        let before = traffic.requests();
+        until("more requests", MOST, || (traffic.requests() > before + 200).then_some(()));
         none_failed("deployer 8: scaled to 4 and to 1", &traffic.stop());
 
         let maintenance = "/applications/shop/maintenance?namespace=default";

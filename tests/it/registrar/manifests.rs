@@ -27,8 +27,11 @@ fn a_cluster_takes_the_manifests_and_accounts_may_do_no_more_than_they_have_to()
         );
         assert_eq!(cluster.client().list("/apis/apps/v1/namespaces/flipgate/deployments"), [] as [Value; 0]);
         cluster.kubectl(&["apply", "-k", &manifest("")]);
-        cluster.kubectl(&["apply", "-f", &manifest("rbac-status.yaml")]);
+        for name in ["rbac-status", "rbac-deployer", "rbac-deployer-secrets", "deployer"] {
+            cluster.kubectl(&["apply", "-f", &manifest(&format!("{name}.yaml"))]);
+        }
         for path in [
+            "/apis/apps/v1/namespaces/flipgate/deployments/flipgate-deployer",
             "/apis/apps/v1/namespaces/flipgate/deployments/flipgate-registrar",
             "/apis/apps/v1/namespaces/flipgate/daemonsets/flipgate-proxy",
             "/apis/apps/v1/namespaces/flipgate/statefulsets/flipgate-etcd",
@@ -119,6 +122,21 @@ fn accounts(cluster: &Cluster) {
     let refused = client.request(Method::DELETE, "/api/v1/namespaces/flipgate/pods/any", None).unwrap_err();
     assert_eq!(refused.status, 403, "{refused:?}");
     what_the_registrar_does(cluster, &kubeconfig, &client);
+
+    let deployer = Client::of(&cluster.kubeconfig_of_account("flipgate", "flipgate-deployer"));
+    let all = "get list create patch update delete";
+    let rights = [
+        ("apps/deployments", all),
+        ("batch/jobs", all),
+        ("/services", all),
+        ("/pods", "list create"),
+        ("/pods/log", "get"),
+        ("/namespaces", "get"),
+        ("/resourcequotas", "list"),
+        ("/nodes", "list"),
+        ("/secrets", "get"),
+    ];
+    assert_eq!(rules(&deployer, "default"), rights.into_iter().flat_map(each).collect::<BTreeSet<_>>());
 
     let proxy = Client::of(&cluster.kubeconfig_of_account("flipgate", "flipgate-proxy"));
     assert_eq!(rules(&proxy, "flipgate"), BTreeSet::new());
