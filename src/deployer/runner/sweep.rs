@@ -8,6 +8,7 @@ use crate::deployer::desk::Desk;
 use crate::deployer::objects::DEPLOYMENT;
 use crate::deployer::record::{Application, Deployment, Status, application_key, deployment_key};
 use crate::deployer::routing::{alias_id, backend_key};
+use crate::deployer::stages::alias::{self, Alias};
 use crate::kubernetes::{Name, Refusal, explain, in_time};
 use crate::store::{Area, Expected, Operation, StoreError, Transaction};
 use k8s_openapi::NamespaceResourceScope;
@@ -16,7 +17,6 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -161,9 +161,11 @@ async fn backends(desk: &Desk, app: &Name) -> Result<(), StoreError> {
     if application.open.is_some() || !is_known {
         return Ok(());
     }
-    let alias: Box<str> = backend_key(&alias_id(app)).into();
-    let (_, led) = desk.store().get(Area::Routing, &alias).await?;
-    let target = led.as_ref().and_then(|entry| target(&entry.value));
+    let (target, alias, its_own) = match alias::of(&**desk.store(), app).await? {
+        Alias::To { target, version, key } => (Some(target), key, Expected::Version(version)),
+        Alias::Absent => (None, backend_key(&alias_id(app)).into(), Expected::Absent),
+        Alias::Other => return Ok(()),
+    };
     let wanted = wanted(&desk.book(), app, target.as_deref());
     let over: BTreeSet<String> =
         application.keys.iter().filter(|key| is_over(key, &alias, app, &wanted)).cloned().collect();
@@ -171,7 +173,6 @@ async fn backends(desk: &Desk, app: &Name) -> Result<(), StoreError> {
         return Ok(());
     }
     application.keys.retain(|key| !over.contains(key));
-    let its_own = led.map_or(Expected::Absent, |entry| Expected::Version(entry.version));
     let expect =
         vec![(Area::State, key.clone(), Expected::Version(version)), (Area::Routing, alias.clone(), its_own)];
     let delete = |key: &String| Operation::Delete { area: Area::Routing, key: key.as_str().into() };
@@ -180,14 +181,6 @@ async fn backends(desk: &Desk, app: &Name) -> Result<(), StoreError> {
     desk.store().commit(Transaction { expect, operations }).await?;
     tracing::info!(%app, keys = ?over, "removed: they were left of versions that are over");
     Ok(())
-}
-
-/// Where an alias leads, in whatever spelling.
-fn target(value: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(value).ok()?;
-    let fields = value.as_object()?;
-    let (_, target) = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("target"))?;
-    target.as_str().map(str::to_owned)
 }
 
 fn wanted(book: &Book, app: &Name, target: Option<&str>) -> BTreeSet<String> {
@@ -212,7 +205,7 @@ mod tests {
     use crate::deployer::testing::{app, cluster, descriptor, desk, desk_of, until};
     use crate::store::memory::MemoryStore;
     use crate::store::{LeaseChoice, Store};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::sync::Mutex;
 
     fn store() -> Arc<dyn Store> {

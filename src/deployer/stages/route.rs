@@ -8,7 +8,6 @@ use crate::deployer::machine::Look;
 use crate::deployer::record::Facts;
 use crate::deployer::routing::{self, is_frontend};
 use crate::deployer::world::World;
-use crate::kubernetes::Hosts;
 use crate::model::{Frontend, Object, ObjectKey, Strictness};
 use crate::store::{Area, Entry};
 
@@ -149,10 +148,8 @@ async fn wanted(
 /// Whether nothing of what is wanted is somebody else's.
 fn may_have(world: &World, charge: &Charge, entries: &[Entry], wanted: &Wanted) -> Result<(), String> {
     let namespace = &charge.app.namespace;
-    let own: Hosts =
-        world.hosts.iter().map(|(namespace, host)| (namespace.as_str(), host.as_str())).collect();
     for host in routing::hosts(&charge.deployment.descriptor) {
-        if !own.may_have(namespace, Some(&host)) {
+        if !world.hosts.may_have(namespace, Some(&host)) {
             return Err(format!("the namespace {namespace} may not have the host {host} (--host-of)"));
         }
     }
