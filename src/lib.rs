@@ -37,7 +37,10 @@
 //! | note | what the author of an object in the cluster must know: what is wrong with it, or not carried over |
 //! | epoch | the time in office of the registrar that leads, as a key of the store that each of its transactions expects |
 //! | deployer, application, deployment | the server that performs blue/green deployments; what is deployed, over all its versions; one version's way to life and away again |
-//! | stage, charge | a part of a deployment that is done or undone as one; an application whose lock a deployer holds |
+//! | stage, course | a part of a deployment that is done or undone as one; which of the two: forward or back |
+//! | look | one visit to a stage, which does what is still to do and says what it came to |
+//! | charge, term | an application that one deployer works on, under a lock; how often that has changed hands, which its objects in the cluster bear |
+//! | desk, book | where callers of a deployer ask; what it knows of all applications, as the store told it |
 //! | worker, inbox | one thread with its own event loop, sockets and upstream connections; the queue by which others talk to it |
 //!
 //! # Rooms
@@ -114,6 +117,15 @@
 //! 3. One transaction writes all targets, if they are as they were, and moves the record on. It is an edit as any other.
 //! 4. Each member says when its workers serve it, when nothing older can begin an attempt, and what is open on the old
 //!    side, until it is *safe*; the record is closed into the history. If its owner dies, another process goes on.
+//!
+//! # A deployment, hop by hop
+//!
+//! 1. `cli` or a pipeline asks `deployer::api`; `deployer::desk` writes the deployment down, in the charge of this process.
+//! 2. `deployer::runner` looks at its stage (`deployer::stages`) until that is done, `deployer::machine` says which comes
+//!    next or what is to be undone, and that is written down before it begins. Pods become servers by way of the registrar;
+//!    the traffic moves by a [`flip`].
+//! 3. If the process dies, another one takes the charge over and goes on with the next look. The documentation of
+//!    `deployer` says what keeps two from acting at once.
 //!
 //! # Within a program
 //!

@@ -118,7 +118,7 @@ fn world(config: &Config, client: kube::Client, store: &Arc<dyn Store>) -> anyho
         store: store.clone(),
         seal_keys: SealKeys::gather(&direct, &config.store.seal_key_files)?,
         plain_keys: config.registrar.plain_keys,
-        hosts: config.registrar.hosts.clone(),
+        hosts: config.registrar.hosts.iter().map(|(namespace, host)| (&**namespace, &**host)).collect(),
     })
 }
 

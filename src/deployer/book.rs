@@ -46,6 +46,13 @@ pub struct Kept<T> {
     pub version: u64,
 }
 
+impl Kept<Deployment> {
+    /// Deployments in the order in which they last changed. A revision orders what happened within one second.
+    pub fn age(&self) -> impl Ord + '_ {
+        (&*self.value.last_modified, self.version)
+    }
+}
+
 impl Book {
     /// A deployment of a namespace by its id alone, as Amdatu's clients name it.
     pub fn deployment(&self, namespace: &str, id: &str) -> Option<(&Name, &Kept<Deployment>)> {

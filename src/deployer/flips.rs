@@ -21,7 +21,7 @@ const FOLLOWED_FOR: Duration = Duration::from_secs(5);
 
 /// The flips of one charge. Dropping it ends their tasks; a written flip is then gone on with by others.
 #[derive(Default)]
-pub struct Flips {
+pub(super) struct Flips {
     tasks: BTreeMap<String, Task>,
     /// Flips that were refused, and why.
     refused: BTreeMap<String, String>,
@@ -153,7 +153,7 @@ impl Flips {
         let now = Instant::now();
         let mut followed = match self.followed.take() {
             Some(followed) if now.saturating_duration_since(followed.used) < FOLLOWED_FOR => followed,
-            _ => Followed { runner: Runner::open(store.clone()).await.map_err(trouble)?, used: now },
+            _ => Followed { runner: Runner::open(store.clone()).await?, used: now },
         };
         followed.used = Instant::now();
         followed.runner.catch_up();
@@ -195,19 +195,11 @@ async fn run(
     }
 }
 
-/// What an error of a flip means to a charge.
-pub(super) fn trouble(error: FlipError) -> Trouble {
-    match error {
-        FlipError::Invalid(reason) | FlipError::Refused(reason) => Trouble::Refused(reason),
-        FlipError::Store(error) => store_trouble(error),
-    }
-}
-
-/// What an error of the store means to a charge.
-pub(super) fn store_trouble(error: StoreError) -> Trouble {
-    match error {
-        StoreError::Unavailable(reason) => Trouble::Away(reason),
-        StoreError::Conflict { key } => Trouble::Changed(key),
-        other => Trouble::Refused(other.to_string()),
+impl From<FlipError> for Trouble {
+    fn from(error: FlipError) -> Self {
+        match error {
+            FlipError::Invalid(reason) | FlipError::Refused(reason) => Self::Refused(reason),
+            FlipError::Store(error) => error.into(),
+        }
     }
 }

@@ -2,9 +2,10 @@
 //! case, tunnels too: a frontend's `Maintenance` is about requests that begin. So a drain is maintenance of which clients
 //! learn no more than that they may come again: without a page it has a `Retry-After` of its own.
 
-use super::desk::{Denied, Maintenance};
+use super::desk::{Denied, Maintenance, denied};
+use super::routing::is_frontend;
 use crate::model::edit::set_path;
-use crate::model::{Kind, Object, ObjectKey, Strictness};
+use crate::model::{Object, ObjectKey, Strictness};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Store, StoreError, Transaction};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const DRAIN_RETRY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// There is no frontend, a page is too long, or the store is away.
-pub async fn set(
+pub(super) async fn set(
     store: &Arc<dyn Store>,
     keys: &[String],
     maintenance: Option<&Maintenance>,
@@ -47,10 +48,6 @@ pub async fn set(
         }
     }
     Err(Denied::Conflict("a frontend is being changed all the time".to_owned()))
-}
-
-fn is_frontend(key: &str) -> bool {
-    ObjectKey::parse(key).is_some_and(|key| key.kind() == Kind::Frontend)
 }
 
 /// The field `Maintenance` of a frontend.
@@ -88,13 +85,6 @@ fn edit(entry: &Entry, wanted: &Value, transaction: &mut Transaction) -> Result<
     let lease = LeaseChoice::Keep;
     transaction.operations.push(Operation::Put { area, key, value: text.into(), lease });
     Ok(())
-}
-
-fn denied(error: StoreError) -> Denied {
-    match error {
-        StoreError::Unavailable(reason) => Denied::Away(reason),
-        other => Denied::Conflict(other.to_string()),
-    }
 }
 
 #[cfg(test)]

@@ -19,14 +19,14 @@
 
 pub mod api;
 pub mod book;
-pub mod capacity;
+mod capacity;
 pub mod charge;
 pub mod cluster;
 pub mod descriptor;
 pub mod desk;
-pub mod flips;
+mod flips;
 pub mod machine;
-pub mod maintenance;
+mod maintenance;
 mod objects;
 pub mod record;
 mod routing;

@@ -14,6 +14,7 @@
 
 use super::descriptor::Descriptor;
 use super::machine::{Ask, Position, Stage};
+use super::routing::backend_id;
 use crate::kubernetes::Name;
 use crate::telemetry::rfc3339;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,26 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Deploying, Self::Deployed, Self::Undeploying, Self::Undeployed, Self::Failure];
+
+    /// As stored and shown: `DEPLOYED`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploying => "DEPLOYING",
+            Self::Deployed => "DEPLOYED",
+            Self::Undeploying => "UNDEPLOYING",
+            Self::Undeployed => "UNDEPLOYED",
+            Self::Failure => "FAILURE",
+        }
+    }
+
+    /// Whether nothing of it is left: it is neither live nor under way.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Undeployed | Self::Failure)
+    }
+
     /// Whether somebody is at work on it.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Deploying | Self::Undeploying)
@@ -111,6 +132,13 @@ pub struct Made {
     pub uid: Option<String>,
     /// The backend: `NAMESPACE-APP-VERSION`.
     pub backend: String,
+}
+
+impl Made {
+    /// The objects of a version as they are to be called.
+    pub fn named(app: &Name, version: &str) -> Self {
+        Self { name: format!("{}-{version}", app.name), uid: None, backend: backend_id(app, version) }
+    }
 }
 
 /// What stages remember.

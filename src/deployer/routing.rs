@@ -1,10 +1,9 @@
 //! The objects of a deployment in the table: pure.
 
 use super::descriptor::{Descriptor, HttpHeader, Timeouts};
-use super::record;
 use crate::expr::literal;
 use crate::kubernetes::Name;
-use crate::model::duration;
+use crate::model::{Kind, ObjectKey, duration};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -28,16 +27,24 @@ pub(super) fn backend(descriptor: &Descriptor) -> String {
     value.to_string()
 }
 
+/// `NAMESPACE-APP`: the alias and the frontend.
 pub(super) fn alias_id(app: &Name) -> String {
     format!("{}-{}", app.namespace, app.name)
 }
 
-pub(super) fn backend_id(record: &record::Deployment) -> String {
-    format!("{}-{}", alias_id(&record.descriptor.app()), record.version)
+/// `NAMESPACE-APP-VERSION`.
+pub(super) fn backend_id(app: &Name, version: &str) -> String {
+    format!("{}-{version}", alias_id(app))
 }
 
+/// Where a backend or an alias is written.
 pub(super) fn backend_key(id: &str) -> String {
     format!("backends/{id}/backend")
+}
+
+/// Whether a key is a frontend's own.
+pub(super) fn is_frontend(key: &str) -> bool {
+    ObjectKey::parse(key).is_some_and(|key| key.kind() == Kind::Frontend)
 }
 
 /// What is to stand before the backends, by key: the frontend with its middlewares, and the one that leads there from
@@ -114,7 +121,7 @@ pub(super) fn tls_secret_names(descriptor: &Descriptor) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Object, ObjectKey, Strictness};
+    use crate::model::{Object, Strictness};
 
     fn descriptor(fields: Value) -> Descriptor {
         let mut value = json!({

@@ -1,5 +1,6 @@
 //! What stages work with.
 
+use crate::kubernetes::Hosts;
 use crate::store::Store;
 use crate::tls::SealKeys;
 use std::sync::Arc;
@@ -14,6 +15,6 @@ pub struct World {
     pub seal_keys: SealKeys,
     /// Whether private keys are written readable where there is no seal key.
     pub plain_keys: bool,
-    /// Namespaces with a host each that is for them; empty: all may have all.
-    pub hosts: Vec<(String, String)>,
+    /// Which namespace may have which hosts.
+    pub hosts: Hosts,
 }

@@ -1,7 +1,6 @@
 //! A deployer, and where it is.
 
 use crate::cli::api::{ApiClient, DEPLOYER, Lines, escape};
-use crate::cli::context::Context;
 use crate::tls::Trust;
 use anyhow::{anyhow, bail};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -15,7 +14,7 @@ const NAMESPACE_DEFAULT: &str = "default";
 
 /// Which deployer, and of what namespace.
 #[derive(Debug, Clone, clap::Args)]
-pub(in crate::cli) struct DeployerFlags {
+pub(in crate::cli) struct CallFlags {
     /// URL of the deployer's API
     #[arg(long, value_name = "URL", default_value = URL_DEFAULT, env = "FLIPGATE_DEPLOYER", help_heading = "Deployer")]
     deployer: String,
@@ -30,12 +29,12 @@ pub(in crate::cli) struct DeployerFlags {
     namespace: Option<String>,
 }
 
-impl DeployerFlags {
+impl CallFlags {
     /// The deployer; `own`: the namespace that a descriptor names.
     ///
     /// # Errors
     /// A URL or a file is not as it has to be; the namespace is not the descriptor's.
-    pub(super) fn open(&self, _: &Context<'_, '_>, own: Option<&str>) -> anyhow::Result<Deployer> {
+    pub(super) fn open(&self, own: Option<&str>) -> anyhow::Result<Deployer> {
         if let (Some(given), Some(own)) = (&self.namespace, own)
             && given != own
         {

@@ -1,6 +1,6 @@
 //! `flipgate deployments`: what was deployed, and what is.
 
-use super::client::DeployerFlags;
+use super::client::CallFlags;
 use crate::cli::context::{Context, Exit, Output};
 use crate::cli::table::table;
 use serde_json::Value;
@@ -18,12 +18,12 @@ pub(in crate::cli) struct Deployments {
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: u32,
     #[command(flatten)]
-    deployer: DeployerFlags,
+    deployer: CallFlags,
 }
 
 impl Deployments {
     pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        let deployer = self.deployer.open(context, None)?;
+        let deployer = self.deployer.open(None)?;
         let limit = self.limit.max(1).to_string();
         let mut query = vec![("limit", limit.as_str())];
         query.extend(self.app.as_deref().map(|app| ("appname", app)));

@@ -1,7 +1,7 @@
 //! `flipgate finish`: the version before goes now.
 
 use super::begun;
-use super::client::DeployerFlags;
+use super::client::CallFlags;
 use super::follow::Aim;
 use crate::cli::context::{Context, Exit};
 use http::Method;
@@ -22,12 +22,12 @@ pub(in crate::cli) struct Finish {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
-    deployer: DeployerFlags,
+    deployer: CallFlags,
 }
 
 impl Finish {
     pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        let deployer = self.deployer.open(context, None)?;
+        let deployer = self.deployer.open(None)?;
         let id = deployer.open_of(&self.what).await?.unwrap_or(self.what);
         let body = json!({ "flip": { "keepWarm": "0s" } });
         let path = deployer.deployment(&id, "");

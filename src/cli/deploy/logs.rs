@@ -1,6 +1,6 @@
 //! `flipgate logs`: what a deployment did.
 
-use super::client::{DeployerFlags, Refused};
+use super::client::{CallFlags, Refused};
 use super::follow::{self, Aim};
 use crate::cli::context::{Context, Exit};
 
@@ -18,12 +18,12 @@ pub(in crate::cli) struct Logs {
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
-    deployer: DeployerFlags,
+    deployer: CallFlags,
 }
 
 impl Logs {
     pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        let deployer = self.deployer.open(context, None)?;
+        let deployer = self.deployer.open(None)?;
         let id = deployer.newest_or_id(&self.what).await?;
         if deployer.get(&deployer.deployment(&id, "")).await?.is_none() {
             return Err(Refused(format!("there is no deployment {id} in this namespace")).into());

@@ -1,6 +1,6 @@
 //! `flipgate maintenance`: an application is closed, or open again.
 
-use super::client::DeployerFlags;
+use super::client::CallFlags;
 use crate::cli::api::escape;
 use crate::cli::context::{Context, Exit};
 use anyhow::bail;
@@ -32,12 +32,12 @@ pub(in crate::cli) struct Maintenance {
     #[arg(long)]
     drain: bool,
     #[command(flatten)]
-    deployer: DeployerFlags,
+    deployer: CallFlags,
 }
 
 impl Maintenance {
     pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        let deployer = self.deployer.open(context, None)?;
+        let deployer = self.deployer.open(None)?;
         let path = deployer.path(&format!("/applications/{}/maintenance", escape(&self.app)), &[]);
         let closes = self.state == "on";
         if !closes && (self.page.is_some() || self.retry_after.is_some() || self.drain) {

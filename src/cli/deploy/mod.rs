@@ -24,7 +24,7 @@ pub(super) use undeploy::Undeploy;
 use super::context::{Context, Exit, Output};
 use super::value;
 use anyhow::bail;
-use client::{Deployer, DeployerFlags};
+use client::{CallFlags, Deployer};
 use follow::Aim;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
@@ -56,7 +56,7 @@ pub(super) struct Deploy {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[command(flatten)]
-    deployer: DeployerFlags,
+    deployer: CallFlags,
 }
 
 impl Deploy {
@@ -67,7 +67,7 @@ impl Deploy {
             bail!("{name}: one descriptor is expected");
         };
         let own = descriptor.get("namespace").and_then(Value::as_str);
-        let deployer = self.deployer.open(context, own)?;
+        let deployer = self.deployer.open(own)?;
         let path = deployer.path("/deployments/", if self.dry_run { &[("dryRun", "true")] } else { &[] });
         let mut fields = Vec::new();
         if let Some(key) = &self.idempotency_key {

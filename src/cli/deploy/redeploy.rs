@@ -1,7 +1,7 @@
 //! `flipgate redeploy`: an earlier deployment once more, which is also the way back.
 
 use super::begun;
-use super::client::DeployerFlags;
+use super::client::CallFlags;
 use super::follow::Aim;
 use crate::cli::context::{Context, Exit};
 use http::Method;
@@ -19,12 +19,12 @@ pub(in crate::cli) struct Redeploy {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
-    deployer: DeployerFlags,
+    deployer: CallFlags,
 }
 
 impl Redeploy {
     pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        let deployer = self.deployer.open(context, None)?;
+        let deployer = self.deployer.open(None)?;
         let path = deployer.deployment(&self.id, "");
         let deployment = deployer.call(Method::PUT, &path, None, &[]).await?;
         let status = deployment.get("status").and_then(Value::as_str);

@@ -1,6 +1,6 @@
 //! `flipgate scale`: another number of pods.
 
-use super::client::DeployerFlags;
+use super::client::CallFlags;
 use crate::cli::context::{Context, Exit};
 use http::Method;
 use serde_json::json;
@@ -15,12 +15,12 @@ pub(in crate::cli) struct Scale {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     replicas: u32,
     #[command(flatten)]
-    deployer: DeployerFlags,
+    deployer: CallFlags,
 }
 
 impl Scale {
     pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        let deployer = self.deployer.open(context, None)?;
+        let deployer = self.deployer.open(None)?;
         let id = deployer.live_or_id(&self.what).await?;
         let body = json!({ "replicas": self.replicas });
         let path = deployer.deployment(&id, "");

@@ -1,7 +1,7 @@
 //! `flipgate undeploy`: nothing of an application is left, or a deployment under way goes back.
 
 use super::begun;
-use super::client::DeployerFlags;
+use super::client::CallFlags;
 use super::follow::Aim;
 use crate::cli::context::{Context, Exit};
 use http::Method;
@@ -20,12 +20,12 @@ pub(in crate::cli) struct Undeploy {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
-    deployer: DeployerFlags,
+    deployer: CallFlags,
 }
 
 impl Undeploy {
     pub(in crate::cli) async fn run(self, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
-        let deployer = self.deployer.open(context, None)?;
+        let deployer = self.deployer.open(None)?;
         let id = deployer.live_or_id(&self.what).await?;
         let path = deployer.deployment(&id, "");
         let deployment = deployer.call(Method::DELETE, &path, None, &[]).await?;

@@ -36,9 +36,7 @@ fn view(book: &Book, app: &Name) -> Value {
         }))
     };
     let mut all: Vec<_> = book.deployments.iter().filter(|((name, _), _)| name == app).collect();
-    all.sort_by(|(_, a), (_, b)| {
-        (&b.value.last_modified, b.version).cmp(&(&a.value.last_modified, a.version))
-    });
+    all.sort_by(|(_, a), (_, b)| b.age().cmp(&a.age()));
     let versions: Vec<Value> =
         all.iter().take(DEPLOYMENTS_MAX).filter_map(|(_, kept)| one(Some(&kept.value.id))).collect();
     json!({

@@ -108,10 +108,7 @@ fn newest_first<'a>(
         .filter(|((name, _), _)| is_asked(name))
         .map(|((name, _), kept)| (name, kept))
         .collect();
-    // A revision orders what happened within one second.
-    found.sort_by(|(_, a), (_, b)| {
-        (&b.value.last_modified, b.version).cmp(&(&a.value.last_modified, a.version))
-    });
+    found.sort_by(|(_, a), (_, b)| b.age().cmp(&a.age()));
     found
 }
 
@@ -283,8 +280,7 @@ async fn take_away(
     remove: bool,
     by: &str,
 ) -> Result<Deployment, Failure> {
-    let is_over = !deployment.status.is_open() && deployment.status != Status::Deployed;
-    let permit = match remove && !is_over {
+    let permit = match remove && !deployment.status.is_over() {
         true => Some(Arc::clone(&api.removals).try_acquire_owned().map_err(|_| {
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too many deployments are being removed")
         })?),
@@ -320,11 +316,7 @@ async fn remove_later(office: Arc<dyn Office>, app: Name, id: String, _permit: O
                 let book = office.book();
                 book.deployments.get(&(app.clone(), id.as_str().into())).map(|kept| kept.value.status)
             };
-            match status {
-                None | Some(Status::Undeployed | Status::Failure) => return,
-                Some(_) => {}
-            }
-            if changes.changed().await.is_err() {
+            if status.is_none_or(Status::is_over) || changes.changed().await.is_err() {
                 return;
             }
         }
@@ -343,10 +335,9 @@ pub(super) async fn purge(State(api): State<Arc<Api>>, call: Call<PurgeQuery>) -
         let book = api.office.book();
         let found = newest_first(&book, &call.namespace, Some(app));
         let Some((name, _)) = found.first() else { return Err(no("deployment of", app)) };
-        let is_over = |status| matches!(status, Status::Failure | Status::Undeployed);
         let over: Vec<String> = found
             .iter()
-            .filter(|(_, kept)| is_over(kept.value.status))
+            .filter(|(_, kept)| kept.value.status.is_over())
             .map(|(_, kept)| kept.value.id.clone())
             .collect();
         let live = found.iter().find(|(_, kept)| kept.value.status == Status::Deployed);

@@ -4,6 +4,7 @@ use super::Api;
 use crate::deployer::book::Book;
 use crate::deployer::machine::{Course, Position};
 use crate::deployer::record::Status;
+use crate::flip::record::unix_ms;
 use crate::kubernetes::Name;
 use axum::extract::State;
 use axum::http::header;
@@ -15,18 +16,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// Upper bounds in seconds.
 const BUCKETS: [f64; 10] = [0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
-
-const STATUSES: [(Status, &str); 5] = [
-    (Status::Deploying, "DEPLOYING"),
-    (Status::Deployed, "DEPLOYED"),
-    (Status::Undeploying, "UNDEPLOYING"),
-    (Status::Undeployed, "UNDEPLOYED"),
-    (Status::Failure, "FAILURE"),
-];
 
 type StatusLabels = [(&'static str, &'static str); 1];
 type StageLabels = [(&'static str, &'static str); 2];
@@ -70,8 +63,7 @@ impl Default for Meters {
 impl Meters {
     /// Looks where deployments under way are now.
     pub(super) fn see(&self, book: &Book) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let now = unix_ms(SystemTime::now());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut current = BTreeMap::new();
         for (app, state) in &book.applications {
@@ -103,12 +95,11 @@ impl Meters {
     fn render(&self, book: &Book, streams: usize) -> String {
         let mut counts = BTreeMap::<&str, usize>::new();
         for kept in book.deployments.values() {
-            let name = STATUSES.iter().find(|(status, _)| *status == kept.value.status);
-            *counts.entry(name.map_or("", |(_, name)| name)).or_default() += 1;
+            *counts.entry(kept.value.status.as_str()).or_default() += 1;
         }
-        for (_, name) in STATUSES {
-            let count = counts.get(name).copied().unwrap_or(0);
-            self.deployments.get_or_create(&[("status", name)]).set(number(count));
+        for status in Status::ALL.map(Status::as_str) {
+            let count = counts.get(status).copied().unwrap_or(0);
+            self.deployments.get_or_create(&[("status", status)]).set(number(count));
         }
         self.charges.set(number(book.locks.len()));
         self.streams.set(number(streams));

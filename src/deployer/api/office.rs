@@ -15,7 +15,6 @@ use tokio::sync::watch;
 pub(super) type Later<'a, T> = BoxFuture<'a, Result<T, Denied>>;
 
 /// See [`Desk`], whose methods these are.
-#[allow(missing_docs, reason = "the desk's methods have them")]
 pub(super) trait Office: Send + Sync + 'static {
     fn book(&self) -> RwLockReadGuard<'_, Book>;
     fn changes(&self) -> watch::Receiver<u64>;

@@ -9,7 +9,7 @@ mod nodes;
 mod quantity;
 mod quotas;
 
-pub use nodes::Taken;
+pub(super) use nodes::Taken;
 
 use k8s_openapi::api::core::v1::{Node, PodSpec, ResourceQuota};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const NAMED_MAX: usize = 5;
 
 /// For what room is asked.
 #[derive(Debug, Clone)]
-pub struct Asked<'a> {
+pub(super) struct Asked<'a> {
     /// Each pod, with the defaults of its namespace.
     pub spec: &'a PodSpec,
     /// How many of them.
@@ -38,7 +38,7 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 /// There is not, and what is missing, for people in one line.
-pub fn check(
+pub(super) fn check(
     asked: &Asked<'_>,
     nodes: Option<(&[Node], &Taken)>,
     quotas: &[ResourceQuota],

@@ -13,11 +13,11 @@ const PODS: &str = "pods";
 
 /// What pods take of each node.
 #[derive(Debug, Default)]
-pub struct Taken(BTreeMap<String, Resources>);
+pub(in crate::deployer) struct Taken(BTreeMap<String, Resources>);
 
 impl Taken {
     /// Counts a pod, if it is on a node and not over.
-    pub fn add(&mut self, pod: &Pod) {
+    pub(in crate::deployer) fn add(&mut self, pod: &Pod) {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let Some(spec) = pod.spec.as_ref().filter(|_| !matches!(phase, Some("Succeeded" | "Failed"))) else {
             return;

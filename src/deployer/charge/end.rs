@@ -4,6 +4,7 @@ use super::{Charge, Trouble, delete_state, put_state, read, trouble};
 use crate::deployer::record::{
     Application, Deployment, Facts, Status, application_key, ask_key, deployment_key, lock_key,
 };
+use crate::deployer::routing::backend_key;
 use crate::store::{Area, Expected, StoreError, Transaction};
 use std::time::SystemTime;
 
@@ -47,15 +48,14 @@ impl Charge {
         let mut deployment = self.deployment.clone();
         let mut application = self.application.clone();
         application.open = None;
-        let backend = |backend: &str| format!("backends/{backend}/backend");
         let drop_key =
             |keys: &mut Vec<String>, key: Option<String>| keys.retain(|it| Some(it) != key.as_ref());
-        let own = deployment.made.as_ref().map(|made| backend(&made.backend));
+        let own = deployment.made.as_ref().map(|made| backend_key(&made.backend));
         match status {
             Status::Deployed => {
                 application.live = Some(deployment.id.clone());
                 let previous = deployment.facts.previous.as_ref();
-                let old = previous.map(|previous| backend(&previous.made.backend));
+                let old = previous.map(|previous| backend_key(&previous.made.backend));
                 drop_key(&mut application.keys, old.filter(|old| Some(old) != own.as_ref()));
                 let made = deployment.facts.before.iter().filter(|(_, before)| before.is_none());
                 application.keys.extend(made.map(|(key, _)| key.clone()));

@@ -40,6 +40,16 @@ pub enum Trouble {
     Refused(String),
 }
 
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(reason) => Self::Away(reason),
+            StoreError::Conflict { key } => Self::Changed(key),
+            error => Self::Refused(error.to_string()),
+        }
+    }
+}
+
 /// How long things of a charge take.
 #[derive(Debug, Clone, Copy)]
 pub struct Timings {
@@ -109,7 +119,6 @@ pub struct Charge {
 
 impl Charge {
     /// An application whose record and deployment were written with these versions, and whose log has no line yet.
-    #[doc(hidden)]
     pub fn new(
         store: Arc<dyn Store>,
         app: Name,
@@ -136,7 +145,6 @@ impl Charge {
     }
 
     /// The deployment under way, as it is known here.
-    #[doc(hidden)]
     pub fn deployment(&self) -> &Deployment {
         &self.deployment
     }
@@ -275,12 +283,11 @@ pub(super) async fn read<T: DeserializeOwned>(
     }
 }
 
+/// What an error of a write with an application's fence means.
 fn trouble(app: &Name, error: StoreError) -> Trouble {
     match error {
         StoreError::Conflict { key } if *key == *application_key(app) => Trouble::Lost(app.clone()),
-        StoreError::Conflict { key } => Trouble::Changed(key),
-        StoreError::Unavailable(reason) => Trouble::Away(reason),
-        error => Trouble::Refused(error.to_string()),
+        error => error.into(),
     }
 }
 

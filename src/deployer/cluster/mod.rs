@@ -64,11 +64,7 @@ impl From<Refusal> for Stop {
 
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Conflict { key } => Self::Trouble(Trouble::Changed(key)),
-            StoreError::Unavailable(reason) => Self::Look(Look::Away(reason)),
-            error => Self::Trouble(Trouble::Refused(error.to_string())),
-        }
+        Self::Trouble(error.into())
     }
 }
 

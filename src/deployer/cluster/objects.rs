@@ -5,7 +5,7 @@ use super::mark::{self, Mark, whose};
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::objects::TERM;
 use crate::deployer::world::World;
-use crate::kubernetes::{Name, explain, in_time};
+use crate::kubernetes::{Name, Refusal, explain, in_time};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{
@@ -103,15 +103,9 @@ impl Cluster {
 
     /// All objects that are selected.
     pub(in crate::deployer) async fn list<K: Kind>(&self, params: ListParams) -> Result<Vec<K>, Stop> {
-        let (api, mut params, mut all) = (self.api::<K>(), params.limit(PAGE), Vec::new());
-        loop {
-            let page = in_time(api.list(&params)).await?;
-            all.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(all),
-            }
-        }
+        let mut all = Vec::new();
+        pages(&self.api::<K>(), params, |page| all.extend(page)).await?;
+        Ok(all)
     }
 
     /// Creates an object; none: there is one of this name, or the server was asked for too much at once. The next look
@@ -260,7 +254,8 @@ impl Which<'_> {
 }
 
 impl Fate {
-    fn parameters(self, meta: &ObjectMeta) -> DeleteParams {
+    /// Of the removal of an object as it was read.
+    pub(in crate::deployer) fn parameters(self, meta: &ObjectMeta) -> DeleteParams {
         let policy = match self {
             Self::First => PropagationPolicy::Foreground,
             Self::Later => PropagationPolicy::Background,
@@ -272,6 +267,23 @@ impl Fate {
                 resource_version: meta.resource_version.clone(),
             }),
             ..DeleteParams::default()
+        }
+    }
+}
+
+/// Takes all that is selected, page by page.
+pub(super) async fn pages<K: Clone + Debug + DeserializeOwned>(
+    api: &Api<K>,
+    params: ListParams,
+    mut take: impl FnMut(Vec<K>),
+) -> Result<(), Refusal> {
+    let mut params = params.limit(PAGE);
+    loop {
+        let page = in_time(api.list(&params)).await?;
+        take(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(()),
         }
     }
 }

@@ -1,15 +1,11 @@
 //! What the cluster as a whole has: namespaces, quotas, nodes. An account need not have the right to see it.
 
+use super::objects::pages;
 use super::{Cluster, Stop};
 use crate::deployer::capacity::Taken;
 use crate::kubernetes::{Refusal, in_time};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ResourceQuota};
 use kube::api::{Api, ListParams};
-use serde::de::DeserializeOwned;
-use std::fmt::Debug;
-
-/// Most objects of one answer.
-const PAGE: u32 = 500;
 
 /// What is seen, or why it may not be.
 type Seen<T> = Result<T, String>;
@@ -34,7 +30,7 @@ impl Cluster {
     /// The quotas of the namespace.
     pub(in crate::deployer) async fn quotas(&self) -> Result<Seen<Vec<ResourceQuota>>, Stop> {
         let mut all = Vec::new();
-        let seen = pages(&self.api(), ListParams::default(), |page| all.extend(page)).await?;
+        let seen = seen(pages(&self.api(), ListParams::default(), |page| all.extend(page)).await)?;
         Ok(seen.map(|()| all))
     }
 
@@ -42,32 +38,21 @@ impl Cluster {
     pub(in crate::deployer) async fn nodes(&self) -> Result<Seen<(Vec<Node>, Taken)>, Stop> {
         let (mut nodes, mut taken) = (Vec::new(), Taken::default());
         let api = Api::<Node>::all(self.client.clone());
-        if let Err(reason) = pages(&api, ListParams::default(), |page| nodes.extend(page)).await? {
+        let listed = pages(&api, ListParams::default(), |page| nodes.extend(page)).await;
+        if let Err(reason) = seen(listed)? {
             return Ok(Err(reason));
         }
         let live = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         let api = Api::<Pod>::all(self.client.clone());
-        let seen = pages(&api, live, |page| page.iter().for_each(|pod| taken.add(pod))).await?;
+        let seen = seen(pages(&api, live, |page| page.iter().for_each(|pod| taken.add(pod))).await)?;
         Ok(seen.map(|()| (nodes, taken)))
     }
 }
 
-async fn pages<K: Clone + Debug + DeserializeOwned>(
-    api: &Api<K>,
-    params: ListParams,
-    mut take: impl FnMut(Vec<K>),
-) -> Result<Seen<()>, Stop> {
-    let mut params = params.limit(PAGE);
-    loop {
-        let page = match in_time(api.list(&params)).await {
-            Ok(page) => page,
-            Err(Refusal::Forbidden(reason)) => return Ok(Err(reason)),
-            Err(refusal) => return Err(refusal.into()),
-        };
-        take(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params.continue_token = Some(token),
-            None => return Ok(Ok(())),
-        }
+fn seen(listed: Result<(), Refusal>) -> Result<Seen<()>, Stop> {
+    match listed {
+        Ok(()) => Ok(Ok(())),
+        Err(Refusal::Forbidden(reason)) => Ok(Err(reason)),
+        Err(refusal) => Err(refusal.into()),
     }
 }

@@ -5,6 +5,7 @@ mod read;
 
 pub use read::{BYTES_MAX, REPLICAS_MAX};
 
+use crate::kubernetes::Name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -115,13 +116,13 @@ pub struct FlipPlan {
     /// How many of the pods must be well in the eyes of every proxy: `2` or `50%`.
     pub min_healthy: String,
     /// How long the new side is compared with the old one before it counts as good.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub bake: Duration,
     /// A condition that also sends it back, as with `flipgate flip --rollback-on`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_on: Option<String>,
     /// How long the old version stays after that.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub keep_warm: Duration,
 }
 
@@ -144,7 +145,7 @@ pub struct Hook {
     /// A PodSpec of Kubernetes.
     pub podspec: Value,
     /// How long it may take.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub timeout: Duration,
 }
 
@@ -153,22 +154,22 @@ pub struct Hook {
 #[serde(rename_all = "camelCase", default)]
 pub struct Timeouts {
     /// All pods ready.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub ready: Duration,
     /// All pods healthy, beyond that.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub health: Duration,
     /// One question to one pod.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub probe: Duration,
     /// The proxies ready for the flip, and the flip written.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub flip: Duration,
     /// Requests open on the old version, before it counts as drained all the same.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub drain: Duration,
     /// What came through the Service within the cluster, which nobody counts.
-    #[serde(with = "millis")]
+    #[serde(with = "go_duration")]
     pub cluster_drain: Duration,
 }
 
@@ -219,8 +220,8 @@ impl Descriptor {
     }
 
     /// The application.
-    pub fn app(&self) -> crate::kubernetes::Name {
-        crate::kubernetes::Name::new(&self.namespace, &self.app_name)
+    pub fn app(&self) -> Name {
+        Name::new(&self.namespace, &self.app_name)
     }
 
     /// What the API shows. Keys of webhooks, which let their bearer in elsewhere, are left out.
@@ -236,7 +237,7 @@ impl Descriptor {
 }
 
 /// Durations as they are stored and shown: in Go's form.
-mod millis {
+mod go_duration {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::Duration;
 

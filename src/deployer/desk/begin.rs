@@ -123,9 +123,7 @@ async fn closed(
     let Some((record, version)) = desk.deployment(app, id).await? else {
         return Err(Denied::NotFound(format!("{app} has no deployment {id}")));
     };
-    if application.live.as_deref() == Some(id)
-        || !matches!(record.status, Status::Failure | Status::Undeployed)
-    {
+    if application.live.as_deref() == Some(id) || !record.status.is_over() {
         return Err(Denied::Conflict(format!("deployment {id} of {app} is live already")));
     }
     let lines = desk.book().log(app, id).count();
@@ -205,11 +203,7 @@ async fn previous(
             "version {version} of {app} is live already, by deployment {id}"
         )));
     }
-    let made = live.made.unwrap_or_else(|| Made {
-        name: format!("{}-{}", app.name, live.version),
-        uid: None,
-        backend: names::backend_id(app, &live.version),
-    });
+    let made = live.made.unwrap_or_else(|| Made::named(app, &live.version));
     Ok(Some(Previous { id: id.clone(), version: live.version, made }))
 }
 

@@ -288,7 +288,7 @@ impl Desk {
 }
 
 /// What an error of the store means to who asked.
-fn denied(error: StoreError) -> Denied {
+pub(super) fn denied(error: StoreError) -> Denied {
     match error {
         StoreError::Unavailable(_) => Denied::Away(error.to_string()),
         _ => Denied::Conflict(error.to_string()),

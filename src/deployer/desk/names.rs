@@ -1,18 +1,9 @@
-//! Names in the table and in the cluster that an application's versions get.
+//! Names that an application's versions get, and whether they are free.
 
 use crate::deployer::book::Book;
-use crate::deployer::record::Deployment;
+use crate::deployer::record::{Deployment, Made};
+use crate::deployer::routing::alias_id;
 use crate::kubernetes::Name;
-
-/// `NAMESPACE-APP`: the alias and the frontend.
-fn alias_id(app: &Name) -> String {
-    format!("{}-{}", app.namespace, app.name)
-}
-
-/// `NAMESPACE-APP-VERSION`.
-pub(super) fn backend_id(app: &Name, version: &str) -> String {
-    format!("{}-{version}", alias_id(app))
-}
 
 /// The number after all that the application has had.
 pub(super) fn next_number(book: &Book, app: &Name, last: u64) -> u64 {
@@ -23,8 +14,8 @@ pub(super) fn next_number(book: &Book, app: &Name, last: u64) -> u64 {
 
 /// Why a deployment's names are those of another application: hyphens join them, and stand within them too.
 pub(super) fn taken(book: &Book, app: &Name, deployment: &Deployment) -> Option<String> {
-    let (alias, backend) = (alias_id(app), backend_id(app, &deployment.version));
-    let object = format!("{}-{}", app.name, deployment.version);
+    let alias = alias_id(app);
+    let Made { name: object, backend, .. } = Made::named(app, &deployment.version);
     for other in book.applications.keys().filter(|other| *other != app) {
         let its_alias = alias_id(other);
         if its_alias == alias || its_alias == backend {
@@ -35,11 +26,9 @@ pub(super) fn taken(book: &Book, app: &Name, deployment: &Deployment) -> Option<
     }
     let others = book.deployments.iter().filter(|((of, _), _)| of != app);
     for ((other, _), record) in others.map(|(key, kept)| (key, &kept.value)) {
-        let (its_backend, its_object) = match &record.made {
-            Some(made) => (made.backend.clone(), made.name.clone()),
-            None if record.status.is_open() => {
-                (backend_id(other, &record.version), format!("{}-{}", other.name, record.version))
-            }
+        let Made { name: its_object, backend: its_backend, .. } = match &record.made {
+            Some(made) => made.clone(),
+            None if record.status.is_open() => Made::named(other, &record.version),
             None => continue,
         };
         if its_backend == alias || its_backend == backend {

@@ -2,7 +2,7 @@
 
 use super::{Denied, Desk, denied};
 use crate::deployer::charge::{OPERATIONS_MAX, delete_state};
-use crate::deployer::record::{Deployment, deployment_key, health_key, log_key};
+use crate::deployer::record::{deployment_key, health_key, log_key};
 use crate::kubernetes::Name;
 use crate::store::{Area, Expected, Operation, StoreError, Transaction};
 
@@ -22,8 +22,7 @@ pub(super) async fn sweep(desk: &Desk, app: &Name) {
 
 fn excess(desk: &Desk, app: &Name) -> Vec<String> {
     let book = desk.book();
-    let of_app = |of: &Name, kept: &Deployment| of == app && is_over(kept);
-    let own = book.deployments.iter().filter(|((of, _), kept)| of_app(of, &kept.value));
+    let own = book.deployments.iter().filter(|((of, _), kept)| of == app && kept.value.status.is_over());
     let mut closed: Vec<(&str, &str)> =
         own.map(|((_, id), kept)| (&*kept.value.last_modified, &**id)).collect();
     closed.sort_unstable();
@@ -31,18 +30,12 @@ fn excess(desk: &Desk, app: &Name) -> Vec<String> {
     closed.into_iter().take(count).map(|(_, id)| id.to_owned()).collect()
 }
 
-/// Live ones are closed, but not over.
-fn is_over(deployment: &Deployment) -> bool {
-    use crate::deployer::record::Status::{Failure, Undeployed};
-    matches!(deployment.status, Failure | Undeployed)
-}
-
 /// Removes records with their logs.
 pub(super) async fn forget(desk: &Desk, app: &Name, ids: &[String]) -> Result<(), Denied> {
     let mut over = Vec::new();
     for id in ids {
         match desk.deployment(app, id).await? {
-            Some((deployment, version)) if is_over(&deployment) => over.push((id, version)),
+            Some((deployment, version)) if deployment.status.is_over() => over.push((id, version)),
             Some(_) => return Err(Denied::Conflict(format!("deployment {id} of {app} is not over"))),
             None => {}
         }

@@ -24,11 +24,7 @@ async fn run(desk: &Desk, app: &Name, version: &str, status: Status) -> Deployme
 async fn end(desk: &Desk, status: Status) {
     let mut charge = desk.take_begun().pop().unwrap();
     let version = charge.deployment.version.clone();
-    charge.deployment.made = Some(Made {
-        name: format!("{}-{version}", charge.app.name),
-        uid: Some("uid".into()),
-        backend: names::backend_id(&charge.app, &version),
-    });
+    charge.deployment.made = Some(Made { uid: Some("uid".into()), ..Made::named(&charge.app, &version) });
     charge.finish(status, None).await.unwrap();
     desk.heard(charge.fence).await;
 }

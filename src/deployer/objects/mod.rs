@@ -3,7 +3,7 @@
 mod template;
 
 use super::descriptor::Hook;
-use super::record::Deployment as Record;
+use super::record::{Deployment as Record, Made};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Service;
@@ -40,7 +40,8 @@ impl When {
         }
     }
 
-    fn hook(self, record: &Record) -> Option<&Hook> {
+    /// What the descriptor says of it; none: there is none.
+    pub(super) fn hook(self, record: &Record) -> Option<&Hook> {
         let hooks = &record.descriptor.hooks;
         match self {
             Self::Before => hooks.before.as_ref(),
@@ -51,7 +52,7 @@ impl When {
 
 /// `APP-VERSION`: the Deployment, and the label `name` of its pods.
 pub(super) fn deployment_name(record: &Record) -> String {
-    format!("{}-{}", record.descriptor.app_name, record.version)
+    Made::named(&record.descriptor.app(), &record.version).name
 }
 
 /// `APP-VERSION-before`; what would be too long ends with a digest.

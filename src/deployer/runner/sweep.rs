@@ -3,17 +3,20 @@
 
 use crate::deployer::book::Book;
 use crate::deployer::charge::{put_state, read};
+use crate::deployer::cluster::Fate;
 use crate::deployer::desk::Desk;
+use crate::deployer::objects::DEPLOYMENT;
 use crate::deployer::record::{Application, Deployment, Status, application_key, deployment_key};
+use crate::deployer::routing::{alias_id, backend_key};
+use crate::deployer::stages::alias::{self, Alias};
 use crate::kubernetes::{Name, Refusal, explain, in_time};
 use crate::store::{Area, Expected, Operation, StoreError, Transaction};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment as Workload;
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions, PropagationPolicy};
+use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -21,8 +24,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// The annotation of what a deployment has made.
-const DEPLOYMENT: &str = "flipgate.io/deployment";
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 /// Pages that are read.
@@ -126,7 +127,7 @@ async fn remove<K>(desk: &Desk, api: &Api<K>, meta: &ObjectMeta, (app, id, versi
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let (Some(name), Some(uid)) = (&meta.name, &meta.uid) else { return };
+    let Some(name) = &meta.name else { return };
     if meta.deletion_timestamp.is_some() {
         return;
     }
@@ -135,13 +136,7 @@ where
         Ok(Some((_, found))) if found == version => {}
         _ => return,
     }
-    let only = Preconditions { uid: Some(uid.clone()), resource_version: meta.resource_version.clone() };
-    let parameters = DeleteParams {
-        preconditions: Some(only),
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
-    };
-    match api.delete(name, &parameters).await {
+    match api.delete(name, &Fate::Later.parameters(meta)).await {
         Ok(_) => {
             tracing::warn!(%app, deployment = id, name, "removed: it was left of a deployment that is over")
         }
@@ -166,9 +161,11 @@ async fn backends(desk: &Desk, app: &Name) -> Result<(), StoreError> {
     if application.open.is_some() || !is_known {
         return Ok(());
     }
-    let alias: Box<str> = format!("backends/{}-{}/backend", app.namespace, app.name).into();
-    let (_, led) = desk.store().get(Area::Routing, &alias).await?;
-    let target = led.as_ref().and_then(|entry| target(&entry.value));
+    let (target, alias, its_own) = match alias::of(&**desk.store(), app).await? {
+        Alias::To { target, version, key } => (Some(target), key, Expected::Version(version)),
+        Alias::Absent => (None, backend_key(&alias_id(app)).into(), Expected::Absent),
+        Alias::Other => return Ok(()),
+    };
     let wanted = wanted(&desk.book(), app, target.as_deref());
     let over: BTreeSet<String> =
         application.keys.iter().filter(|key| is_over(key, &alias, app, &wanted)).cloned().collect();
@@ -176,7 +173,6 @@ async fn backends(desk: &Desk, app: &Name) -> Result<(), StoreError> {
         return Ok(());
     }
     application.keys.retain(|key| !over.contains(key));
-    let its_own = led.map_or(Expected::Absent, |entry| Expected::Version(entry.version));
     let expect =
         vec![(Area::State, key.clone(), Expected::Version(version)), (Area::Routing, alias.clone(), its_own)];
     let delete = |key: &String| Operation::Delete { area: Area::Routing, key: key.as_str().into() };
@@ -187,24 +183,16 @@ async fn backends(desk: &Desk, app: &Name) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Where an alias leads, in whatever spelling.
-fn target(value: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(value).ok()?;
-    let fields = value.as_object()?;
-    let (_, target) = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("target"))?;
-    target.as_str().map(str::to_owned)
-}
-
 fn wanted(book: &Book, app: &Name, target: Option<&str>) -> BTreeSet<String> {
     let own = book.deployments.iter().filter(|((of, _), _)| of == app);
     let made = own.filter_map(|(_, kept)| kept.value.made.as_ref()).map(|made| made.backend.as_str());
-    made.chain(target).map(|backend| format!("backends/{backend}/backend")).collect()
+    made.chain(target).map(backend_key).collect()
 }
 
 /// Whether a key is the backend of a version that is not wanted.
 fn is_over(key: &str, alias: &str, app: &Name, wanted: &BTreeSet<String>) -> bool {
     let is_version = key
-        .strip_prefix(&format!("backends/{}-{}-", app.namespace, app.name))
+        .strip_prefix(&format!("backends/{}-", alias_id(app)))
         .and_then(|rest| rest.strip_suffix("/backend"))
         .is_some_and(|version| !version.is_empty() && !version.contains('/'));
     is_version && key != alias && !wanted.contains(key)
@@ -217,7 +205,7 @@ mod tests {
     use crate::deployer::testing::{app, cluster, descriptor, desk, desk_of, until};
     use crate::store::memory::MemoryStore;
     use crate::store::{LeaseChoice, Store};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::sync::Mutex;
 
     fn store() -> Arc<dyn Store> {

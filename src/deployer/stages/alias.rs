@@ -1,15 +1,16 @@
 //! The alias of an application: where it leads.
 
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::flips::store_trouble;
+use crate::deployer::routing::{alias_id, backend_id, backend_key};
 use crate::deployer::world::World;
+use crate::kubernetes::Name;
 use crate::model::{Backend, BackendId, Object, ObjectKey, Strictness};
-use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
+use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Store, StoreError, Transaction};
 use serde_json::json;
 
 /// The alias as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Alias {
+pub(in crate::deployer) enum Alias {
     /// There is none.
     Absent,
     /// It leads to a backend.
@@ -27,19 +28,19 @@ pub(super) enum Alias {
 
 /// `NAMESPACE-APP`.
 pub(super) fn id(charge: &Charge) -> String {
-    format!("{}-{}", charge.app.namespace, charge.app.name)
+    alias_id(&charge.app)
 }
 
 /// Where it is written.
 pub(super) fn key(charge: &Charge) -> String {
-    format!("backends/{}/backend", id(charge))
+    backend_key(&id(charge))
 }
 
 /// The backend of the deployment under way.
 pub(super) fn green(charge: &Charge) -> String {
     match &charge.deployment.made {
         Some(made) => made.backend.clone(),
-        None => format!("{}-{}", id(charge), charge.deployment.version),
+        None => backend_id(&charge.app, &charge.deployment.version),
     }
 }
 
@@ -50,16 +51,25 @@ pub(super) fn blue(charge: &Charge) -> Option<String> {
 
 /// Looks it up.
 pub(super) async fn find(world: &World, charge: &Charge) -> Result<Alias, Trouble> {
-    for key in [key(charge), format!("backends/{}", id(charge))] {
-        if let (_, Some(entry)) = world.store.get(Area::Routing, &key).await.map_err(store_trouble)? {
-            return Ok(read(charge, entry));
+    Ok(of(&*world.store, &charge.app).await?)
+}
+
+/// That of an application, in either spelling of its key.
+///
+/// # Errors
+/// The store's.
+pub(in crate::deployer) async fn of(store: &dyn Store, app: &Name) -> Result<Alias, StoreError> {
+    let id = alias_id(app);
+    for key in [backend_key(&id), format!("backends/{id}")] {
+        if let (_, Some(entry)) = store.get(Area::Routing, &key).await? {
+            return Ok(read(&id, entry));
         }
     }
     Ok(Alias::Absent)
 }
 
-fn read(charge: &Charge, entry: Entry) -> Alias {
-    let Ok(id) = BackendId::try_from(id(charge).as_str()) else { return Alias::Other };
+fn read(id: &str, entry: Entry) -> Alias {
+    let Ok(id) = BackendId::try_from(id) else { return Alias::Other };
     match Object::parse(&ObjectKey::Backend(id), &entry.value, Strictness::Stored).object {
         Some(Object::Backend(Backend::Alias { target, .. })) => {
             Alias::To { target: target.to_string(), version: entry.version, key: entry.key }

@@ -4,7 +4,7 @@ use super::alias::{self, Alias};
 use super::flip::by;
 use super::followed::{self, Record, adopt, behind, far, hear, since_entered, start, unwatch, watch};
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::flips::{Work, trouble};
+use crate::deployer::flips::Work;
 use crate::deployer::machine::Look;
 use crate::deployer::world::World;
 use crate::flip::record::{Ending, MinHealthy, Phase, new_id};
@@ -88,7 +88,7 @@ async fn give_back(world: &World, charge: &mut Charge, green: &str, blue: &str) 
                     Work::Flip(flip, wait)
                 }
                 Ok(Planned::Already(_)) => return waits,
-                Err(error @ FlipError::Store(_)) => return Err(trouble(error)),
+                Err(error @ FlipError::Store(_)) => return Err(error.into()),
                 Err(error) => return Ok(Look::Failed(error.to_string())),
             }
         }

@@ -3,6 +3,7 @@
 //! Of a frontend only the fields that are wanted are touched, whether they stay with a value or go: what people added,
 //! and a `Maintenance`, stays. Every other object is one piece.
 
+use crate::deployer::routing::is_frontend;
 use crate::model::edit::{last_spelled, last_spelled_mut, merge};
 use crate::model::{Kind, ObjectKey};
 use crate::store::{Area, Entry, Expected, LeaseChoice, Operation, Transaction};
@@ -118,9 +119,13 @@ pub(super) fn stored<'e>(entries: &'e [Entry], key: &str) -> Option<&'e Entry> {
     entries.iter().find(same).or_else(|| entries.iter().find(other))
 }
 
-/// Whether a key is a frontend's own.
-pub(super) fn is_frontend(key: &str) -> bool {
-    ObjectKey::parse(key).is_some_and(|key| key.kind() == Kind::Frontend)
+/// The writes that remove what was found, as it was found.
+pub(super) fn removal<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Transaction {
+    let mut changes = Changes::default();
+    for entry in entries {
+        changes.delete(entry);
+    }
+    changes.transaction
 }
 
 /// Whether a key is one of an object before the backends: of a frontend, a middleware or a host.

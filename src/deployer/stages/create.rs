@@ -4,7 +4,7 @@ use super::destroy::{self, Version};
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::cluster::{Cluster, Mark, Stop, record, routing, settle, whose};
 use crate::deployer::machine::Look;
-use crate::deployer::record::Made;
+use crate::deployer::record::{Deployment as Record, Made};
 use crate::deployer::world::World;
 use crate::deployer::{objects, routing as table};
 use crate::store::{Area, Expected, LeaseChoice, Operation, Transaction};
@@ -33,11 +33,8 @@ async fn run(world: &World, charge: &mut Charge) -> Result<Look, Stop> {
 
 /// What is about to be made is written down before it is made; the backend in the same transaction. Its name.
 async fn write_down(world: &World, charge: &mut Charge) -> Result<String, Stop> {
-    let made = charge.deployment.made.clone().unwrap_or_else(|| Made {
-        name: objects::deployment_name(&charge.deployment),
-        uid: None,
-        backend: table::backend_id(&charge.deployment),
-    });
+    let named = || Made::named(&charge.app, &charge.deployment.version);
+    let made = charge.deployment.made.clone().unwrap_or_else(named);
     let key: Box<str> = table::backend_key(&made.backend).into();
     let (stands, wanted) = (routing(world, &key).await?, table::backend(&charge.deployment.descriptor));
     let is_written = stands.as_ref().is_some_and(|entry| *entry.value == *wanted.as_bytes());
@@ -65,7 +62,7 @@ async fn write_down(world: &World, charge: &mut Charge) -> Result<String, Stop> 
     };
     let before = stands.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
     let backend = made.backend.clone();
-    let change = |deployment: &mut crate::deployer::record::Deployment| {
+    let change = |deployment: &mut Record| {
         deployment.facts.before.entry(key.into()).or_insert(before);
         deployment.made = Some(made);
     };
@@ -138,7 +135,7 @@ pub(super) fn foreign(charge: &Charge, found: &Deployment) -> Option<String> {
 async fn keep(charge: &mut Charge, made: &Deployment) -> Result<(), Stop> {
     let uid = made.metadata.uid.clone();
     if charge.deployment.made.as_ref().is_some_and(|made| made.uid != uid) {
-        let change = |deployment: &mut crate::deployer::record::Deployment| {
+        let change = |deployment: &mut Record| {
             if let Some(made) = &mut deployment.made {
                 made.uid = uid;
             }

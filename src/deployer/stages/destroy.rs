@@ -1,15 +1,17 @@
 //! The version that is over goes: Deployment and pods, then servers and backend.
 
 use super::alias::{self, Alias};
+use super::change::removal;
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::cluster::{Cluster, Fate, Pods, Stop, Which, record, routing, settle};
 use crate::deployer::machine::{Look, Task};
-use crate::deployer::record::Made;
+use crate::deployer::record::{Deployment as Record, Made};
 use crate::deployer::routing as table;
 use crate::deployer::world::World;
-use crate::store::{Area, Entry, Expected, Operation, Transaction};
+use crate::flip::record::unix_ms;
+use crate::store::{Area, Entry, Transaction};
 use k8s_openapi::api::apps::v1::Deployment;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// How long a registrar has to remove the servers of pods that are gone.
 const REGISTRAR_MAX: Duration = Duration::from_secs(15);
@@ -94,8 +96,7 @@ async fn keys(world: &World, backend: &str) -> Result<Keys, Stop> {
 
 /// Whether the pods have been gone for so long that no registrar can be expected to remove their servers.
 async fn is_overdue(charge: &mut Charge) -> Result<bool, Stop> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let now = unix_ms(SystemTime::now());
     let Some(gone) = charge.deployment.facts.gone else {
         record(charge, |deployment| deployment.facts.gone = Some(now), Transaction::default()).await?;
         return Ok(false);
@@ -120,12 +121,12 @@ async fn forget(world: &World, charge: &mut Charge, version: &Version, keys: Key
     entries.extend(keys.backend.filter(|entry| !more && is_ours(charge, version, &entry.key)));
     let ends = version.is_own && !more;
     if !entries.is_empty() || ends {
-        let change = |deployment: &mut crate::deployer::record::Deployment| {
+        let change = |deployment: &mut Record| {
             if ends {
                 deployment.made = None;
             }
         };
-        record(charge, change, removal(entries)).await?;
+        record(charge, change, removal(&entries)).await?;
     }
     Ok(if more { Look::Waits(format!("servers of {} are left", version.made.backend)) } else { Look::Done })
 }
@@ -135,16 +136,6 @@ fn is_ours(charge: &Charge, version: &Version, key: &str) -> bool {
     !version.is_own
         || charge.application.keys.iter().any(|own| own == key)
         || !matches!(charge.deployment.facts.before.get(key), Some(Some(_)))
-}
-
-fn removal(entries: Vec<Entry>) -> Transaction {
-    let mut transaction = Transaction::default();
-    for entry in entries {
-        let expected = Expected::Version(entry.version);
-        transaction.expect.push((Area::Routing, entry.key.clone(), expected));
-        transaction.operations.push(Operation::Delete { area: Area::Routing, key: entry.key });
-    }
-    transaction
 }
 
 /// Whether the application's alias leads to a backend.

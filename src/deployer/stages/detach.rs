@@ -1,17 +1,17 @@
 //! Nothing leads to the application any more.
 
 use super::alias;
+use super::change::removal;
 use super::followed::behind;
 use super::service;
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::flips::store_trouble;
 use crate::deployer::machine::Look;
 use crate::deployer::world::World;
 use crate::model::{Kind, ObjectKey};
-use crate::store::{Area, Entry, Expected, Operation, Transaction};
+use crate::store::{Area, Entry};
 
 pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Trouble> {
-    let all = world.store.list(Area::Routing).await.map_err(store_trouble)?;
+    let all = world.store.list(Area::Routing).await?;
     let leading = all.entries.iter().filter(|entry| leads_to(charge, entry));
     let removal = removal(leading);
     if !removal.operations.is_empty() {
@@ -40,15 +40,4 @@ fn leads_to(charge: &Charge, entry: &Entry) -> bool {
         || charge.deployment.facts.before.contains_key(key);
     let kind = ObjectKey::parse(key).map(|key| key.kind());
     is_ours && !matches!(kind, Some(Kind::Backend | Kind::Server))
-}
-
-/// The writes that remove objects as they were found.
-fn removal<'e>(entries: impl Iterator<Item = &'e Entry>) -> Transaction {
-    let mut transaction = Transaction::default();
-    for entry in entries {
-        let (area, key) = (Area::Routing, entry.key.clone());
-        transaction.expect.push((area, key.clone(), Expected::Version(entry.version)));
-        transaction.operations.push(Operation::Delete { area, key });
-    }
-    transaction
 }

@@ -4,7 +4,7 @@ use super::alias::{self, Alias};
 use super::followed::{self, Open, Record, adopt, behind, far, hear, start};
 use super::{back, bake};
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::flips::{Work, trouble};
+use crate::deployer::flips::Work;
 use crate::deployer::machine::Look;
 use crate::deployer::world::World;
 use crate::flip::record::{BakePlan, Phase};
@@ -72,7 +72,7 @@ async fn begin(world: &World, charge: &mut Charge, blue: &str, green: &str) -> R
     let flip = match request.plan(&world.store, SystemTime::now()).await {
         Ok(Planned::Flip(flip)) => flip,
         Ok(Planned::Already(_)) => return Ok(Look::Waits("the alias leads there already".to_owned())),
-        Err(error @ FlipError::Store(_)) => return Err(trouble(error)),
+        Err(error @ FlipError::Store(_)) => return Err(error.into()),
         Err(error) => return Ok(Look::Failed(error.to_string())),
     };
     let id = flip.id.clone();

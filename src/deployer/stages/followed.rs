@@ -1,7 +1,7 @@
 //! What the store tells of flips and of the proxies.
 
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::flips::{Work, store_trouble, trouble};
+use crate::deployer::flips::Work;
 use crate::deployer::world::World;
 use crate::flip::record::{FLIPS, Flip, OWNERS, Past, WATCH, read};
 use crate::flip::{history, plan};
@@ -35,14 +35,14 @@ pub(super) struct Open {
 /// What stands of a flip in the store.
 pub(super) async fn record(world: &World, id: &str) -> Result<Record, Trouble> {
     let key = format!("{FLIPS}{id}");
-    if let (_, Some(entry)) = world.store.get(Area::State, &key).await.map_err(store_trouble)? {
+    if let (_, Some(entry)) = world.store.get(Area::State, &key).await? {
         let flip: Flip = read(&key, &entry.value).map_err(Trouble::Refused)?;
         let owner = format!("{OWNERS}{id}");
-        let (_, owner) = world.store.get(Area::State, &owner).await.map_err(store_trouble)?;
+        let (_, owner) = world.store.get(Area::State, &owner).await?;
         let revision = if flip.revision > 0 { flip.revision } else { entry.version };
         return Ok(Record::Open(Box::new(Open { flip, revision, owned: owner.is_some() })));
     }
-    let past = history(&world.store).await.map_err(trouble)?.into_iter().find(|past| past.id == id);
+    let past = history(&world.store).await?.into_iter().find(|past| past.id == id);
     Ok(past.map_or(Record::Gone, |past| Record::Past(Box::new(past))))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn watch(
         let (area, key) = (Area::State, watch_key(charge, backend));
         let lease = LeaseChoice::Ttl(time + WATCH_SPARE);
         let operations = vec![Operation::Put { area, key, value: "{}".into(), lease }];
-        world.store.commit(Transaction { expect: Vec::new(), operations }).await.map_err(store_trouble)?;
+        world.store.commit(Transaction { expect: Vec::new(), operations }).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::cluster::{Cluster, Fate, Mark, Stop, Which, job_tail, record, settle, whose};
 use crate::deployer::machine::{Look, Stage};
 use crate::deployer::objects::{self, When};
-use crate::deployer::record::{Deployment, Facts};
+use crate::deployer::record::Facts;
 use crate::deployer::world::World;
 use crate::store::Transaction;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
@@ -39,16 +39,8 @@ fn uid(facts: &mut Facts, when: When) -> &mut Option<String> {
     }
 }
 
-fn is_asked(deployment: &Deployment, when: When) -> bool {
-    let hooks = &deployment.descriptor.hooks;
-    match when {
-        When::Before => hooks.before.is_some(),
-        When::After => hooks.after.is_some(),
-    }
-}
-
 async fn run(world: &World, charge: &mut Charge, when: When) -> Result<Look, Stop> {
-    if !is_asked(&charge.deployment, when) {
+    if when.hook(&charge.deployment).is_none() {
         return Ok(Look::Done);
     }
     let cluster = Cluster::of(world, charge);
@@ -154,7 +146,7 @@ async fn remove_earlier(charge: &mut Charge, cluster: &Cluster, job: &Job) -> Re
 
 /// No Job, and none of its pods.
 async fn undo(world: &World, charge: &mut Charge, when: When) -> Result<Look, Stop> {
-    if !is_asked(&charge.deployment, when) {
+    if when.hook(&charge.deployment).is_none() {
         return Ok(Look::Done);
     }
     let (name, id) = (objects::job_name(&charge.deployment, when), charge.deployment.id.clone());

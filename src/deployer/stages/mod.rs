@@ -1,7 +1,7 @@
 //! What is done in each stage, and undone. Each is a look: it finds out how far things are, does what is still to do, and
 //! says what it came to. So it makes no difference whether the same process looks again, or another one after a death.
 
-mod alias;
+pub(super) mod alias;
 mod back;
 mod bake;
 mod certificate;

@@ -2,7 +2,6 @@
 
 use super::{alias, followed};
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::flips::store_trouble;
 use crate::deployer::machine::Look;
 use crate::deployer::world::World;
 use crate::model::{Object, ObjectKey, ServerState, Strictness};
@@ -14,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Trouble> {
     let backend = alias::green(charge);
-    let all = world.store.list(Area::Routing).await.map_err(store_trouble)?;
+    let all = world.store.list(Area::Routing).await?;
     let (active, other) = count(&all.entries, &backend);
     let wanted = charge.deployment.descriptor.replicas;
     if active >= wanted {

@@ -1,14 +1,13 @@
 //! Frontends, middlewares and host.
 
 use super::certificate::{self, Missing};
-use super::change::{self, Changes, Wanted, is_before_backends, is_frontend};
+use super::change::{self, Changes, Wanted, is_before_backends};
 use super::followed::behind;
 use crate::deployer::charge::{Charge, Trouble};
-use crate::deployer::flips::store_trouble;
 use crate::deployer::machine::Look;
-use crate::deployer::routing;
+use crate::deployer::record::Facts;
+use crate::deployer::routing::{self, is_frontend};
 use crate::deployer::world::World;
-use crate::kubernetes::Hosts;
 use crate::model::{Frontend, Object, ObjectKey, Strictness};
 use crate::store::{Area, Entry};
 
@@ -43,7 +42,7 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
     }
     let keys: Vec<&str> = before.keys().map(String::as_str).collect();
     let line = format!("written: {}", keys.join(", "));
-    let note = |facts: &mut crate::deployer::record::Facts| {
+    let note = |facts: &mut Facts| {
         for (key, value) in before {
             facts.before.entry(key).or_insert(value);
         }
@@ -79,7 +78,7 @@ pub(super) fn is_ours(charge: &Charge, key: &str) -> bool {
 }
 
 async fn list(world: &World) -> Result<Vec<Entry>, Trouble> {
-    Ok(world.store.list(Area::Routing).await.map_err(store_trouble)?.entries)
+    Ok(world.store.list(Area::Routing).await?.entries)
 }
 
 /// What earlier versions made before the backends, but for hosts that this one has, too: without a Secret they keep the
@@ -149,10 +148,8 @@ async fn wanted(
 /// Whether nothing of what is wanted is somebody else's.
 fn may_have(world: &World, charge: &Charge, entries: &[Entry], wanted: &Wanted) -> Result<(), String> {
     let namespace = &charge.app.namespace;
-    let own: Hosts =
-        world.hosts.iter().map(|(namespace, host)| (namespace.as_str(), host.as_str())).collect();
     for host in routing::hosts(&charge.deployment.descriptor) {
-        if !own.may_have(namespace, Some(&host)) {
+        if !world.hosts.may_have(namespace, Some(&host)) {
             return Err(format!("the namespace {namespace} may not have the host {host} (--host-of)"));
         }
     }

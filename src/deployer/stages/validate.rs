@@ -60,7 +60,7 @@ async fn try_all(world: &World, charge: &Charge, cluster: &Cluster) -> Result<Po
     let deployment = objects::deployment(record, term, &environment).map_err(Stop::failed)?;
     let made = cluster.try_create(&deployment).await?;
     cluster.try_create(&objects::service(record, term)).await?;
-    for when in [When::Before, When::After] {
+    for when in When::ALL {
         if let Some(job) = objects::job(record, term, &environment, when).map_err(Stop::failed)? {
             cluster.try_create(&job).await?;
         }

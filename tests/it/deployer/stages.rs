@@ -11,7 +11,7 @@ use flipgate::deployer::record::{
 };
 use flipgate::deployer::stages;
 use flipgate::deployer::world::World;
-use flipgate::kubernetes::{Access, Name, connect};
+use flipgate::kubernetes::{Access, Hosts, Name, connect};
 use flipgate::store::memory::MemoryStore;
 use flipgate::store::{Area, LeaseChoice, Operation, Store, Transaction};
 use flipgate::tls::SealKeys;
@@ -53,7 +53,7 @@ impl Bench {
             store: store.clone(),
             seal_keys: SealKeys::default(),
             plain_keys: true,
-            hosts: Vec::new(),
+            hosts: Hosts::default(),
         };
         Self { runtime, world, store, app: Name::new("default", "web") }
     }

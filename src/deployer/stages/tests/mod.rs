@@ -13,7 +13,7 @@ use crate::deployer::record::{
 };
 use crate::deployer::world::World;
 use crate::flip::record::unix_ms;
-use crate::kubernetes::Name;
+use crate::kubernetes::{Hosts, Name};
 use crate::store::memory::MemoryStore;
 use crate::store::{Area, Store};
 use crate::tls::SealKeys;
@@ -86,7 +86,7 @@ impl Fixture {
             store,
             seal_keys: SealKeys::none(),
             plain_keys: true,
-            hosts: Vec::new(),
+            hosts: Hosts::default(),
         };
         let charge = charge(&memory, has_previous, descriptor);
         Self { memory, world, charge }

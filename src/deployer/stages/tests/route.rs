@@ -108,7 +108,7 @@ async fn what_is_somebody_elses_is_not_taken() {
         ("frontends/other/frontend", &foreign, "bank.example", "may not have the host shop.example"),
     ] {
         let mut fixture = Fixture::new(true, descriptor()).await;
-        fixture.world.hosts = vec![("shop".into(), host.into())];
+        fixture.world.hosts = [("shop", host)].into_iter().collect();
         fixture.put(key, value);
         let reason = failed(fixture.run(Stage::Route, Course::Forward).await);
         assert!(reason.contains(part), "{reason}");
