@@ -44,6 +44,8 @@ pub struct Kept<T> {
     pub value: T,
     /// Compared by expectations.
     pub version: u64,
+    /// As stored.
+    pub bytes: usize,
 }
 
 impl Kept<Deployment> {
@@ -54,6 +56,17 @@ impl Kept<Deployment> {
 }
 
 impl Book {
+    /// Bytes of a namespace's descriptors, deployments and logs, about.
+    pub fn bytes_of(&self, namespace: &str) -> usize {
+        let is_of = |app: &Name| *app.namespace == *namespace;
+        let descriptors =
+            self.descriptors.iter().filter(|((app, _), _)| is_of(app)).map(|(_, kept)| kept.bytes);
+        let deployments =
+            self.deployments.iter().filter(|((app, _), _)| is_of(app)).map(|(_, kept)| kept.bytes);
+        let logs = self.logs.iter().filter(|((app, _, _), _)| is_of(app)).map(|(_, line)| line.text.len());
+        descriptors.chain(deployments).chain(logs).fold(0, usize::saturating_add)
+    }
+
     /// A deployment of a namespace by its id alone, as Amdatu's clients name it.
     pub fn deployment(&self, namespace: &str, id: &str) -> Option<(&Name, &Kept<Deployment>)> {
         let is_it = |(app, own): &&(Name, Box<str>)| &*app.namespace == namespace && **own == *id;
@@ -191,7 +204,7 @@ fn keep<K: Ord, T: DeserializeOwned>(
     entry: &Entry,
     version: u64,
 ) -> bool {
-    insert(map, key, parse(entry).map(|value| Kept { value, version }))
+    insert(map, key, parse(entry).map(|value| Kept { value, version, bytes: entry.value.len() }))
 }
 
 fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> bool {

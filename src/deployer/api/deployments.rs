@@ -5,6 +5,7 @@ use super::call::{self, Call, Nothing, bad, invalid, no, record, unchanged};
 use super::descriptors::{self, same_name};
 use super::office::Office;
 use super::once::{Answer, Begun, Request, once};
+use super::shares::Share;
 use crate::deployer::book::{Book, Kept};
 use crate::deployer::descriptor::Descriptor;
 use crate::deployer::machine::Ask;
@@ -26,8 +27,14 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Most deployments whose records wait to be removed once they are undeployed.
 pub(super) const REMOVALS_MAX: usize = 64;
 
+/// Most of them in one namespace.
+const REMOVALS_OF_ONE_MAX: usize = 16;
+
 /// Longest wait of such a record; after that it stays.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Leave to wait for the end of a deployment.
+type Removal = (OwnedSemaphorePermit, [Share; 2]);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -280,13 +287,11 @@ async fn take_away(
     remove: bool,
     by: &str,
 ) -> Result<Deployment, Failure> {
-    let permit = match remove && !deployment.status.is_over() {
-        true => Some(Arc::clone(&api.removals).try_acquire_owned().map_err(|_| {
-            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too many deployments are being removed")
-        })?),
+    let id = deployment.id.clone();
+    let removal = match remove && !deployment.status.is_over() {
+        true => removal(api, app, &id)?,
         false => None,
     };
-    let id = deployment.id.clone();
     let deployment = match deployment.status {
         Status::Deployed => api.office.undeploy(app, &id, by).await?,
         Status::Deploying => {
@@ -300,14 +305,23 @@ async fn take_away(
         }
         Status::Undeployed | Status::Failure => deployment,
     };
-    if let Some(permit) = permit {
-        tokio::spawn(remove_later(Arc::clone(&api.office), app.clone(), id, permit));
+    if let Some(removal) = removal {
+        tokio::spawn(remove_later(Arc::clone(&api.office), app.clone(), id, removal));
     }
     Ok(deployment)
 }
 
+/// Leave to wait for the end of a deployment. None: somebody waits already.
+fn removal(api: &Api, app: &Name, id: &str) -> Result<Option<Removal>, Failure> {
+    let too_many = || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "too many deployments are being removed");
+    let Some(own) = api.removal_shares.take(&format!("{app}/{id}"), 1) else { return Ok(None) };
+    let share = api.removal_shares.take(&app.namespace, REMOVALS_OF_ONE_MAX).ok_or_else(too_many)?;
+    let permit = Arc::clone(&api.removals).try_acquire_owned().map_err(|_| too_many())?;
+    Ok(Some((permit, [own, share])))
+}
+
 /// Removes a record once its deployment is over. If this process ends before, the record stays.
-async fn remove_later(office: Arc<dyn Office>, app: Name, id: String, _permit: OwnedSemaphorePermit) {
+async fn remove_later(office: Arc<dyn Office>, app: Name, id: String, _removal: Removal) {
     let wait = async {
         let mut changes = office.changes();
         loop {

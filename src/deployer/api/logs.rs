@@ -4,6 +4,7 @@ use super::Api;
 use super::call::{Call, Nothing};
 use super::deployments::find;
 use super::office::Office;
+use super::shares::Share;
 use crate::deployer::record::{LogLine, Status};
 use crate::kubernetes::Name;
 use crate::web::answer::Failure;
@@ -24,6 +25,9 @@ use tokio::time::Instant;
 
 /// Most streams of logs at once.
 pub const STREAMS_MAX: usize = 128;
+
+/// Most of them for one namespace: who may read there does not keep others from reading elsewhere.
+pub(super) const STREAMS_OF_ONE_MAX: usize = 32;
 
 /// Longest life of a stream. Who is still interested begins another one, with `Last-Event-ID`.
 pub const STREAM_TIME_MAX: Duration = Duration::from_secs(3600);
@@ -108,16 +112,18 @@ struct Tail {
     seen: u64,
     until: Instant,
     _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Tail {
     fn new(api: &Api, app: Name, id: String, seen: u64) -> Result<Self, Failure> {
-        let permit = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| {
-            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many streams of logs; try again")
-        })?;
+        let too_many =
+            || Failure::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many streams of logs; try again");
+        let share = api.stream_shares.take(&app.namespace, STREAMS_OF_ONE_MAX).ok_or_else(too_many)?;
+        let permit = Arc::clone(&api.streams).try_acquire_owned().map_err(|_| too_many())?;
         let office = Arc::clone(&api.office);
         let (changes, until) = (office.changes(), Instant::now() + STREAM_TIME_MAX);
-        Ok(Self { office, changes, app, id: id.into(), seen, until, _permit: permit })
+        Ok(Self { office, changes, app, id: id.into(), seen, until, _permit: permit, _share: share })
     }
 
     /// Nothing is lost when this is dropped.

@@ -20,6 +20,7 @@ mod metrics;
 mod office;
 mod once;
 mod openapi;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post, put};
 use metrics::Meters;
 use office::Office;
+use shares::Shares;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -51,7 +53,11 @@ pub struct Api {
     access: Arc<Access>,
     meters: Meters,
     streams: Arc<Semaphore>,
+    /// Streams by namespace.
+    stream_shares: Shares,
     removals: Arc<Semaphore>,
+    /// Removals by namespace, and by deployment.
+    removal_shares: Shares,
 }
 
 impl Api {
@@ -68,6 +74,8 @@ impl Api {
             meters: Meters::default(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             removals: Arc::new(Semaphore::new(deployments::REMOVALS_MAX)),
+            stream_shares: Shares::default(),
+            removal_shares: Shares::default(),
         })
     }
 

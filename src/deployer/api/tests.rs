@@ -53,7 +53,7 @@ impl Fake {
         let key = (deployment.descriptor.app(), deployment.id.as_str().into());
         self.change(|book, version| {
             let state = book.applications.entry(key.0.clone());
-            let state = state.or_insert(Kept { value: Application::default(), version });
+            let state = state.or_insert(Kept { value: Application::default(), version, bytes: 0 });
             let own = Some(deployment.id.clone());
             match deployment.status {
                 status if status.is_open() => state.value.open = own,
@@ -63,7 +63,7 @@ impl Fake {
             if deployment.status == Status::Deployed {
                 state.value.live = Some(deployment.id.clone());
             }
-            book.deployments.insert(key, Kept { value: deployment, version });
+            book.deployments.insert(key, Kept { value: deployment, version, bytes: 0 });
         });
     }
 
@@ -154,7 +154,7 @@ impl Office for Fake {
             let stored = Descriptor { id: id.clone(), last_modified: id.clone(), ..descriptor };
             self.change(|book, version| {
                 let key = (stored.app(), stored.id.as_str().into());
-                book.descriptors.insert(key, Kept { value: StoredDescriptor(stored), version });
+                book.descriptors.insert(key, Kept { value: StoredDescriptor(stored), version, bytes: 0 });
             });
             Ok((id, self.book().revision.0))
         }
@@ -617,6 +617,28 @@ async fn streams_follow_a_deployment_to_its_end_and_are_few() {
     assert!(read_until("event: end").await.ends_with("{\"status\":\"FAILURE\"}\n\n"));
     drop(body);
     assert_eq!(setup.api.streams.available_permits(), STREAMS_MAX);
+}
+
+#[tokio::test]
+async fn no_namespace_takes_what_is_for_all() {
+    let setup = setup();
+    for id in ["d", "e"] {
+        setup.fake.set(deployment(id, Status::Deploying));
+    }
+    let path = "/stream/deployments/d/logs?namespace=shop";
+    let mut held = Vec::new();
+    for _ in 0..logs::STREAMS_OF_ONE_MAX {
+        let request = HttpRequest::get(path).body(Body::empty()).unwrap();
+        held.push(setup.api.router().oneshot(request).await.unwrap());
+    }
+    assert_eq!(setup.get(path).await.status, 503);
+    assert!(setup.api.streams.available_permits() > 0, "others have theirs");
+    held.clear();
+    for _ in 0..deployments::REMOVALS_MAX + 1 {
+        let path = "/deployments/d?namespace=shop&deleteDeployment=true";
+        assert_eq!(setup.ask("DELETE", path, &[], "").await.status, 202);
+    }
+    assert_eq!(setup.api.removals.available_permits(), deployments::REMOVALS_MAX - 1, "it goes once");
 }
 
 #[tokio::test]

@@ -115,6 +115,8 @@ pub struct Charge {
     /// The deployment as it was written last.
     written: Deployment,
     doubt: Doubt,
+    /// When what pods say of their health was last written.
+    pub(super) health_noted: Option<tokio::time::Instant>,
 }
 
 impl Charge {
@@ -141,6 +143,7 @@ impl Charge {
             last_said,
             written,
             doubt,
+            health_noted: None,
         }
     }
 

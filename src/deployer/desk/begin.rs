@@ -26,6 +26,9 @@ pub(super) async fn deploy(
     by: &str,
 ) -> Result<Deployment, Denied> {
     let app = descriptor.app();
+    if again.is_none() {
+        desk.check_room(&app.namespace)?;
+    }
     for _ in 0..TRIES_MAX {
         let (mut application, expected) = idle(desk, &app).await?;
         let former = match again {

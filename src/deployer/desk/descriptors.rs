@@ -17,6 +17,7 @@ pub(super) async fn store(
     version: Option<u64>,
 ) -> Result<(String, u64), Denied> {
     let (app, now) = (descriptor.app(), SystemTime::now());
+    desk.check_room(&app.namespace)?;
     let expected = match id {
         Some(id) => {
             let (former, found) = former(desk, &app, id).await?;

@@ -25,6 +25,8 @@ use tokio::sync::{Notify, watch};
 
 /// How long the book gets to hear of what was written.
 const HEARD_MAX: Duration = Duration::from_secs(5);
+/// Most bytes of one namespace's records: every proxy hears of all of them, and the store holds those of all namespaces.
+const NAMESPACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Times that something is tried because others wrote meanwhile.
 const TRIES_MAX: usize = 5;
 
@@ -254,6 +256,18 @@ impl Desk {
         let application = self.application(app).await?.map(|(application, _)| application);
         let keys = application.map(|application| application.keys).unwrap_or_default();
         maintenance::set(self.store(), &keys, maintenance.as_ref()).await
+    }
+
+    /// Refuses another record in a namespace that has too much of them.
+    fn check_room(&self, namespace: &str) -> Result<(), Denied> {
+        match self.book().bytes_of(namespace) {
+            ..NAMESPACE_BYTES_MAX => Ok(()),
+            _ => Err(Denied::Conflict(format!(
+                "the records of the namespace {namespace} have more than {} MiB; remove descriptors and deployments that \
+                 are over",
+                NAMESPACE_BYTES_MAX >> 20
+            ))),
+        }
     }
 
     /// The application's record as the store has it now.

@@ -355,3 +355,22 @@ async fn a_store_that_is_away_is_said() {
     let denied = desk.deploy(descriptor(&app(), "1"), None, "me").await;
     assert!(matches!(&denied, Err(Denied::Away(text)) if text.contains("gone")), "{denied:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_does_not_fill_the_store() {
+    let store = store();
+    let (desk, _pump) = desk(&store);
+    let mut large = descriptor(&app(), "1");
+    large.kept.insert("email".into(), "x".repeat(512 * 1024).into());
+    let most = NAMESPACE_BYTES_MAX / (512 * 1024);
+    for _ in 0..most {
+        desk.store_descriptor(large.clone(), None, None).await.unwrap();
+    }
+    conflict("64 MiB", &desk.store_descriptor(large.clone(), None, None).await.unwrap_err());
+    conflict("64 MiB", &desk.deploy(descriptor(&app(), "1"), None, "me").await.unwrap_err());
+    let other = Name::new("other", "shop");
+    desk.deploy(descriptor(&other, "1"), None, "me").await.unwrap();
+    let ids: Vec<String> = desk.book().descriptors.keys().map(|(_, id)| id.to_string()).collect();
+    desk.forget_descriptors(&app(), &ids).await.unwrap();
+    desk.deploy(descriptor(&app(), "1"), None, "me").await.unwrap();
+}

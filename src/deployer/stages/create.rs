@@ -43,10 +43,12 @@ async fn write_down(world: &World, charge: &mut Charge) -> Result<String, Stop> 
     }
     let is_own = charge.application.keys.iter().any(|own| **own == *key)
         || charge.deployment.facts.before.contains_key(&*key);
-    if !is_written && stands.is_some() && !is_own {
+    // Also one with the same settings: its servers, and what leads to it, are somebody else's.
+    if stands.is_some() && !is_own {
         return Err(Stop::failed(format!(
-            "the backend {} is in the table already, with other settings; remove it, or choose another version",
-            made.backend
+            "the backend {} is in the table already, and no deployment of {} has made it; remove it, or choose another \
+             version",
+            made.backend, charge.app
         )));
     }
     let expected = stands.as_ref().map_or(Expected::Absent, |entry| Expected::Version(entry.version));

@@ -18,7 +18,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Pods that are asked at a time.
 const AT_ONCE: usize = 16;
@@ -26,6 +26,8 @@ const AT_ONCE: usize = 16;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest word of a pod's health beside that it is well that is kept.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
+/// Between two writes of it while pods are not well: every proxy hears of each, and some pods say the time.
+const NOTE_INTERVAL: Duration = Duration::from_secs(10);
 /// Most pods that a text names.
 const NAMED_MAX: usize = 3;
 /// The port of a pod that names none, as Amdatu's deployer has it.
@@ -62,8 +64,12 @@ async fn run(world: &World, charge: &mut Charge) -> Result<Look, Stop> {
     let pods = Pods::of(&Cluster::of(world, charge), &name).await?;
     let ready = pods.ready().cloned().collect::<Vec<_>>();
     let said = ask_all(&descriptor, &ready).await;
-    write_down(world, charge, &said).await?;
-    Ok(judge(&said, descriptor.replicas))
+    let look = judge(&said, descriptor.replicas);
+    if look == Look::Done || charge.health_noted.is_none_or(|at| at.elapsed() >= NOTE_INTERVAL) {
+        write_down(world, charge, &said).await?;
+        charge.health_noted = Some(Instant::now());
+    }
+    Ok(look)
 }
 
 fn judge(said: &[(String, Said)], replicas: u32) -> Look {

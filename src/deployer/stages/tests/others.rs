@@ -59,3 +59,19 @@ async fn nothing_leads_to_an_application_that_goes() {
     assert_eq!(left, expected);
     assert_eq!(fixture.run(Stage::Detach, Course::Forward).await, Look::Done);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_somebody_else_made_is_not_taken() {
+    let key = "backends/shop-web-2/backend";
+    for value in [json!({ "Type": "http" }), json!({ "Type": "http", "Settings": { "Sticky": {} } })] {
+        let mut fixture = Fixture::new(true, json!({})).await;
+        fixture.charge.deployment.made = None;
+        fixture.put(key, &value);
+        let Look::Failed(reason) = fixture.run(Stage::Create, Course::Forward).await else {
+            panic!("{value} was taken")
+        };
+        assert!(reason.contains("no deployment of shop/web has made it"), "{reason}");
+        assert_eq!(fixture.run(Stage::Create, Course::Back).await, Look::Done);
+        assert_eq!(fixture.value(key), Some(value));
+    }
+}
