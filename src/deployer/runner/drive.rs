@@ -19,6 +19,10 @@ const PAUSES: Pauses = Pauses { least: Duration::from_millis(500), most: Duratio
 const SAID_EVERY: Duration = Duration::from_secs(2);
 /// Of the time in a stage, the part for which nothing more is said.
 const SAID_PART: u32 = 20;
+/// The most that counts from one look to the next: a process that slept did not wait for anything.
+const COUNTED_MAX: Duration = Duration::from_secs(30);
+/// For so long after an API server was away, what it forbids may be allowed again: it does not know its rules yet.
+const FORBIDS_MAX: Duration = Duration::from_secs(15);
 
 /// What drives a charge.
 pub(super) struct Parts {
@@ -33,8 +37,8 @@ pub(super) async fn drive(parts: Parts, charge: Charge) {
     let beat = beat(&charge, parts.timings);
     let now = Instant::now();
     let (spent, counted, said) = (Duration::ZERO, now, None);
-    let mut drive =
-        Drive { parts, charge, spent, counted, said, is_stamped: false, backoff: Backoff::new(PAUSES) };
+    let (away, is_stamped, backoff) = (None, false, Backoff::new(PAUSES));
+    let mut drive = Drive { parts, charge, spent, counted, away, said, is_stamped, backoff };
     match drive.run(&beat).await {
         End::Over => {}
         End::Lost => {
@@ -61,6 +65,8 @@ struct Drive {
     spent: Duration,
     /// Until when it is counted.
     counted: Instant,
+    /// When the store or the API server was last away.
+    away: Option<Instant>,
     /// When it was last said what is waited for.
     said: Option<Instant>,
     is_stamped: bool,
@@ -87,6 +93,9 @@ impl Drive {
                 Ok(Turn::Failed) => self.pause_longer(beat).await,
                 Err(Trouble::Lost(_)) => return End::Lost,
                 Err(trouble) => {
+                    if matches!(trouble, Trouble::Away(_)) {
+                        self.was_away();
+                    }
                     tracing::debug!(app = %self.charge.app, %trouble, "not written");
                     self.pause_longer(beat).await;
                 }
@@ -139,6 +148,9 @@ impl Drive {
             }
         };
         match looked {
+            Ok(Look::Failed(reason)) if self.is_not_yet_back() && reason.contains("forbidden") => {
+                Ok(Look::Waits(reason))
+            }
             Err(Trouble::Away(reason)) => Ok(Look::Away(format!("the store does not answer: {reason}"))),
             Err(Trouble::Changed(key)) => Ok(Look::Waits(format!("{key} was changed meanwhile"))),
             Err(Trouble::Refused(reason)) => Ok(Look::Failed(reason)),
@@ -148,10 +160,21 @@ impl Drive {
 
     fn count(&mut self, look: &Look) {
         let now = Instant::now();
-        if !matches!(look, Look::Away(_)) {
-            self.spent += now.saturating_duration_since(self.counted);
+        if matches!(look, Look::Away(_)) {
+            return self.was_away();
         }
+        self.spent += now.saturating_duration_since(self.counted).min(COUNTED_MAX);
         self.counted = now;
+    }
+
+    /// The time until now does not count.
+    fn was_away(&mut self) {
+        let now = Instant::now();
+        (self.counted, self.away) = (now, Some(now));
+    }
+
+    fn is_not_yet_back(&self) -> bool {
+        self.away.is_some_and(|away| away.elapsed() < FORBIDS_MAX)
     }
 
     async fn stay(&mut self, position: &Position, look: &Look) -> Result<Turn, Trouble> {

@@ -423,3 +423,20 @@ fn looks_can_be_shared() {
     check::<Script>();
     check::<Real>();
 }
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_nothing_can_be_written_does_not_count() {
+    let (memory, store) = memory();
+    // The stage itself does not ask the store.
+    let one = process(&store, "one", but(Stage::Ready, Look::Waits("1 of 2 pods".into())));
+    let id = begin(&one, "1").await;
+    let is_there =
+        async || deployment(&store, &app(), &id).await.position.is_some_and(|at| at.stage == Stage::Ready);
+    until("it waits", is_there).await;
+    memory.set_outage(Some("gone"));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    memory.set_outage(None);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(deployment(&store, &app(), &id).await.status, Status::Deploying);
+    assert_eq!(over(&store, &id).await.reason.as_deref(), Some("ready: not in time: 1 of 2 pods"));
+}

@@ -40,9 +40,14 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
 /// Takes a flip away that is not written yet.
 async fn lapse(world: &World, charge: &mut Charge) -> Result<Option<Look>, Trouble> {
     let Some(id) = charge.deployment.facts.flip.clone() else { return Ok(None) };
-    let Record::Open(open) = followed::record(world, &id).await? else { return Ok(None) };
-    if open.flip.phase != Phase::Prepare {
-        return Ok(None);
+    match followed::record(world, &id).await? {
+        Record::Open(open) if open.flip.phase == Phase::Prepare => {}
+        // It may be about to write its record: what has to be taken away then is seen by the next look.
+        Record::Gone if charge.flips.is_running(&id) => {
+            charge.flips.stop(&id);
+            return Ok(Some(Look::Waits("the flip is called off".to_owned())));
+        }
+        _ => return Ok(None),
     }
     // Of a flip that was not written, what goes on with it takes the record away.
     if !charge.flips.is_resuming(&id) {

@@ -9,6 +9,7 @@ use crate::deployer::record::{Deployment as Record, Made};
 use crate::deployer::routing as table;
 use crate::deployer::world::World;
 use crate::flip::record::unix_ms;
+use crate::model::{Backend, Object, ObjectKey, Strictness};
 use crate::store::{Area, Entry, Transaction};
 use k8s_openapi::api::apps::v1::Deployment;
 use std::time::{Duration, SystemTime};
@@ -59,8 +60,8 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
 /// Removes a version, once nothing leads to it any more.
 pub(super) async fn remove(world: &World, charge: &mut Charge, version: &Version) -> Result<Look, Stop> {
     let Made { name, backend, .. } = &version.made;
-    if leads_to(world, charge, backend).await? {
-        return Err(Stop::waits(format!("the alias {} still leads to {backend}", alias::id(charge))));
+    if let Some(key) = named(world, backend).await? {
+        return Err(Stop::waits(format!("{key} still leads to {backend}")));
     }
     let cluster = Cluster::of(world, charge);
     // In the foreground: as long as it is there, so may be pods.
@@ -136,6 +137,21 @@ fn is_ours(charge: &Charge, version: &Version, key: &str) -> bool {
     !version.is_own
         || charge.application.keys.iter().any(|own| own == key)
         || !matches!(charge.deployment.facts.before.get(key), Some(Some(_)))
+}
+
+/// The key of an alias or a frontend that leads to a backend, whoever has made it.
+async fn named(world: &World, backend: &str) -> Result<Option<Box<str>>, Stop> {
+    let all = world.store.list(Area::Routing).await?;
+    let leads = |entry: &Entry| {
+        let parsed = ObjectKey::parse(&entry.key)
+            .and_then(|key| Object::parse(&key, &entry.value, Strictness::Stored).object);
+        match parsed {
+            Some(Object::Backend(Backend::Alias { target, .. })) => target.to_string() == backend,
+            Some(Object::Frontend(frontend)) => frontend.backends().any(|id| id.to_string() == backend),
+            _ => false,
+        }
+    };
+    Ok(all.entries.into_iter().find(leads).map(|entry| entry.key))
 }
 
 /// Whether the application's alias leads to a backend.

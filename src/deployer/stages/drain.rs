@@ -1,8 +1,10 @@
 //! Times that only pass.
 
+use super::alias::{self, Alias};
 use super::followed::since_entered;
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::machine::Look;
+use crate::deployer::world::World;
 use std::time::Duration;
 
 pub(super) fn look(charge: &mut Charge) -> Result<Look, Trouble> {
@@ -12,8 +14,13 @@ pub(super) fn look(charge: &mut Charge) -> Result<Look, Trouble> {
     }))
 }
 
-pub(super) fn keep_warm(charge: &mut Charge) -> Result<Look, Trouble> {
+pub(super) async fn keep_warm(world: &World, charge: &mut Charge) -> Result<Look, Trouble> {
     let Some(previous) = &charge.deployment.facts.previous else { return Ok(Look::Done) };
+    // Somebody flipped by hand: from the next stage on there would be no way back.
+    let blue = &previous.made.backend;
+    if matches!(alias::find(world, charge).await?, Alias::To { target, .. } if target == *blue) {
+        return Ok(Look::Failed(format!("somebody has led the alias {} back to {blue}", alias::id(charge))));
+    }
     let left = left(charge, charge.deployment.descriptor.flip.keep_warm);
     Ok(left.map_or(Look::Done, |left| {
         Look::Waits(format!("version {} is kept warm, {left} left", previous.version))

@@ -50,7 +50,7 @@ pub async fn look(world: &World, charge: &mut Charge) -> Result<Look, Trouble> {
         (Course::Forward, Stage::Bake) => bake::look(world, charge).await,
         (Course::Forward, Stage::Follow) => hook::after(world, charge).await,
         (Course::Forward, Stage::Drain) => drain::look(charge),
-        (Course::Forward, Stage::KeepWarm) => drain::keep_warm(charge),
+        (Course::Forward, Stage::KeepWarm) => drain::keep_warm(world, charge).await,
         (Course::Forward, Stage::Detach) => detach::look(world, charge).await,
         (Course::Forward, Stage::Destroy) => destroy::look(world, charge).await,
         (Course::Back, Stage::Migrate) => hook::undo_before(world, charge).await,

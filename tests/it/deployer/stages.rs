@@ -220,7 +220,7 @@ fn versions_come_and_go() {
         );
         let mut second = bench.enter(&second, 1, Stage::Destroy, Course::Forward);
         let look = bench.look(&mut second).unwrap();
-        assert_eq!(look, Look::Waits("the alias default-web still leads to default-web-1".into()));
+        assert_eq!(look, Look::Waits("backends/default-web/backend still leads to default-web-1".into()));
         bench.put(
             Area::Routing,
             "backends/default-web/backend",

@@ -217,6 +217,20 @@ async fn going_back_calls_off_a_flip_that_is_not_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn going_back_calls_off_a_flip_that_has_just_begun() {
+    let mut fixture = Fixture::new(true, json!({})).await;
+    let (_paper, _running) = paper::start(&fixture.memory);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    fixture.enter(Stage::Flip, Course::Forward);
+    waits(fixture.look().await);
+    assert!(fixture.keys(Area::State, FLIPS).is_empty(), "it is not written yet");
+    assert_eq!(fixture.run(Stage::Flip, Course::Back).await, Look::Done);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(fixture.alias().as_deref(), Some("shop-web-1"));
+    assert!(fixture.keys(Area::State, FLIPS).is_empty() && fixture.keys(Area::State, OWNERS).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_written_flip_is_gone_on_with_by_whoever_takes_over() {
     let mut fixture = Fixture::new(true, json!({})).await;
     let (paper, _running) = paper::start(&fixture.memory);

@@ -33,10 +33,36 @@ async fn times_pass() {
         (Stage::KeepWarm, false, 60, None),
     ] {
         let mut fixture = Fixture::new(has_previous, descriptor.clone()).await;
+        fixture.put("backends/shop-web/backend", &json!({ "Type": "alias", "Target": "shop-web-2" }));
         fixture.enter(stage, Course::Forward);
         fixture.began_before(Duration::from_secs(passed));
         let expected = expected.map_or(Look::Done, |text| Look::Waits(text.into()));
         assert_eq!(fixture.look().await, Ok(expected));
+    }
+}
+
+#[tokio::test]
+async fn who_leads_the_alias_back_by_hand_sends_it_back() {
+    let mut fixture = Fixture::new(true, json!({})).await;
+    let look = fixture.run(Stage::KeepWarm, Course::Forward).await;
+    assert_eq!(look, Look::Failed("somebody has led the alias shop-web back to shop-web-1".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_named_is_not_destroyed() {
+    let mut fixture = Fixture::new(true, json!({})).await;
+    let alias = |target: &str| json!({ "Type": "alias", "Target": target });
+    let frontend = |backend: &str| json!({ "Type": "http", "BackendId": backend, "Route": "Host(`a`)" });
+    for (key, names, other) in [
+        ("backends/shop-web/backend", alias("shop-web-1"), alias("shop-web-2")),
+        ("backends/theirs/backend", alias("shop-web-1"), alias("shop-web-2")),
+        ("frontends/theirs/frontend", frontend("shop-web-1"), frontend("shop-web-10")),
+    ] {
+        fixture.put(key, &names);
+        fixture.enter(Stage::Destroy, Course::Forward);
+        let text = format!("{key} still leads to shop-web-1");
+        assert_eq!(fixture.look().await, Ok(Look::Waits(text)));
+        fixture.put(key, &other);
     }
 }
 
