@@ -4,7 +4,7 @@ use super::{Charge, Trouble, delete_state, put_state, read, trouble};
 use crate::deployer::record::{
     Application, Deployment, Facts, Status, application_key, ask_key, deployment_key, lock_key,
 };
-use crate::deployer::routing::backend_key;
+use crate::deployer::routing::{backend_key, hosts, wanted};
 use crate::store::{Area, Expected, StoreError, Transaction};
 use std::time::SystemTime;
 
@@ -60,6 +60,13 @@ impl Charge {
                 let made = deployment.facts.before.iter().filter(|(_, before)| before.is_none());
                 application.keys.extend(made.map(|(key, _)| key.clone()));
                 application.keys.extend(own);
+                // What the descriptor says no more was removed: if it stands there again, it is somebody else's.
+                let (wanted, hosts) =
+                    (wanted(&self.app, &deployment.descriptor), hosts(&deployment.descriptor));
+                let is_wanted = |key: &String| {
+                    wanted.contains_key(key) || hosts.iter().any(|host| *key == format!("hosts/{host}/host"))
+                };
+                application.keys.retain(|key| key.starts_with("backends/") || is_wanted(key));
             }
             Status::Undeployed => (application.live, application.keys) = (None, Vec::new()),
             _ => drop_key(&mut application.keys, own),

@@ -17,11 +17,7 @@ const LAST_LINE: &str = "the log ends here: it has as many lines as it may have"
 impl Charge {
     /// Adds a line to the deployment's log, unless it is what was said last.
     pub fn say(&mut self, line: impl Into<String>) {
-        let mut text: String = line.into();
-        if text.contains(char::is_control) {
-            text = text.replace(char::is_control, " ");
-        }
-        cut(&mut text, LINE_BYTES_MAX);
+        let mut text = one_line(line.into());
         if text == self.last_said {
             return;
         }
@@ -68,6 +64,15 @@ impl Charge {
         self.said.drain(..count);
         self.line = self.line.saturating_add(u64::try_from(count).unwrap_or_default());
     }
+}
+
+/// A text as one line of a log: what others' programs say may be long, and may command a terminal.
+pub(in crate::deployer) fn one_line(mut text: String) -> String {
+    if text.contains(char::is_control) {
+        text = text.replace(char::is_control, " ");
+    }
+    cut(&mut text, LINE_BYTES_MAX);
+    text
 }
 
 /// Takes away what is beyond `bytes`, and says so with three dots.

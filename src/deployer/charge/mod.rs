@@ -9,6 +9,7 @@ mod log;
 mod take;
 
 pub(super) use beat::{Beat, beat};
+pub(super) use log::one_line;
 pub(super) use take::{begun, lock_put, put_state, take_over};
 
 use super::flips::Flips;

@@ -1,7 +1,7 @@
 //! One charge, from look to look.
 
 use super::Looks;
-use crate::deployer::charge::{Beat, Charge, Timings, Trouble, beat, delete_state};
+use crate::deployer::charge::{Beat, Charge, Timings, Trouble, beat, delete_state, one_line};
 use crate::deployer::desk::Desk;
 use crate::deployer::machine::{Ask, Course, Look, Next, Position, Stage, next};
 use crate::deployer::record::{Status, ask_key};
@@ -153,8 +153,8 @@ impl Drive {
             }
             Err(Trouble::Away(reason)) => Ok(Look::Away(format!("the store does not answer: {reason}"))),
             Err(Trouble::Changed(key)) => Ok(Look::Waits(format!("{key} was changed meanwhile"))),
-            Err(Trouble::Refused(reason)) => Ok(Look::Failed(reason)),
-            looked => looked,
+            Err(Trouble::Refused(reason)) => Ok(Look::Failed(one_line(reason))),
+            looked => looked.map(bounded),
         }
     }
 
@@ -293,9 +293,37 @@ enum Turn {
     Over,
 }
 
+/// With a text that fits a record beside the descriptor: an API server may say a whole object back.
+fn bounded(look: Look) -> Look {
+    match look {
+        Look::Done => Look::Done,
+        Look::Waits(text) => Look::Waits(one_line(text)),
+        Look::Failed(text) => Look::Failed(one_line(text)),
+        Look::Away(text) => Look::Away(one_line(text)),
+    }
+}
+
 fn name(position: &Position) -> String {
     match position.course {
         Course::Forward => position.stage.to_string(),
         Course::Back => format!("undo {}", position.stage),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_fits_a_record_and_a_terminal() {
+        let long = "x".repeat(2 * 1024 * 1024);
+        for (look, expected) in [
+            (Look::Failed(format!("a\u{1b}[2J\nb{long}")), "a [2J bx"),
+            (Look::Waits(long.clone()), "xxx"),
+            (Look::Away(long.clone()), "xxx"),
+        ] {
+            let (Look::Failed(text) | Look::Waits(text) | Look::Away(text)) = bounded(look) else { panic!() };
+            assert!(text.len() <= 4096 && text.starts_with(expected), "{expected}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::alias;
 use super::change::removal;
-use super::followed::behind;
+use super::followed::{behind, since_entered, unwatch, watch};
 use super::service;
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::machine::Look;
@@ -15,6 +15,8 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
     let leading = all.entries.iter().filter(|entry| leads_to(charge, entry));
     let removal = removal(leading);
     if !removal.operations.is_empty() {
+        let (backend, time) = (alias::green(charge), charge.deployment.descriptor.timeouts.drain);
+        watch(world, charge, &backend, time).await?;
         let count = removal.operations.len();
         charge.save(removal).await?;
         charge.say(format!("{count} objects that led to {} are removed", charge.app));
@@ -26,8 +28,25 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
     }
     // What was removed was removed with the last write of the deployment's record, or before it.
     let version = charge.version;
-    let behind = behind(world, charge, version, None).await?;
-    Ok(behind.map_or(Look::Done, |who| Look::Waits(format!("the proxies take it in: {who}"))))
+    match behind(world, charge, version, None).await? {
+        Some(who) => Ok(Look::Waits(format!("the proxies take it in: {who}"))),
+        None => drained(world, charge, version).await,
+    }
+}
+
+/// Waits until nothing is open on the version that goes, for as long as requests may be open.
+async fn drained(world: &World, charge: &mut Charge, version: u64) -> Result<Look, Trouble> {
+    let (backend, time) = (alias::green(charge), charge.deployment.descriptor.timeouts.drain);
+    watch(world, charge, &backend, time).await?;
+    if let Some(who) = behind(world, charge, version, Some(&backend)).await? {
+        if since_entered(charge) < time {
+            return Ok(Look::Waits(format!("requests on {backend} end: {who}")));
+        }
+        charge
+            .say(format!("requests on {backend} did not end in time, and it is not waited for them: {who}"));
+    }
+    unwatch(world, charge, &backend).await;
+    Ok(Look::Done)
 }
 
 /// Whether an object is one of the application's that lead to its backends, and not a backend itself.

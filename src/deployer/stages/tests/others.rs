@@ -1,8 +1,10 @@
 //! Servers that appear, times that pass, and the end of an application.
 
 use super::{Fixture, paper};
+use crate::deployer::charge::Trouble;
 use crate::deployer::machine::{Course, Look, Stage};
 use serde_json::json;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +71,7 @@ async fn a_version_that_is_named_is_not_destroyed() {
 #[tokio::test(start_paused = true)]
 async fn nothing_leads_to_an_application_that_goes() {
     let mut fixture = Fixture::new(true, json!({})).await;
-    let (_paper, _running) = paper::start(&fixture.memory);
+    let (paper, _running) = paper::start(&fixture.memory);
     let frontend = json!({ "Type": "http", "BackendId": "shop-web", "Route": "Host(`a`)" });
     for key in ["frontends/shop-web/frontend", "frontends/theirs/frontend", "hosts/a/host"] {
         fixture.put(key, &frontend);
@@ -78,7 +80,18 @@ async fn nothing_leads_to_an_application_that_goes() {
         }
     }
     fixture.charge.application.keys.push("backends/shop-web-1/backend".into());
-    assert_eq!(fixture.run(Stage::Detach, Course::Forward).await, Look::Done);
+    // Requests that are open may end.
+    paper.open.store(3, Ordering::Relaxed);
+    fixture.enter(Stage::Detach, Course::Forward);
+    for _ in 0..20 {
+        assert!(matches!(fixture.look().await, Ok(Look::Waits(_))));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let look = fixture.look().await;
+    let ends = |look: &Result<Look, Trouble>| matches!(look, Ok(Look::Waits(text)) if text.contains("3 requests open to shop-web-2"));
+    assert!(ends(&look), "{look:?}");
+    paper.open.store(0, Ordering::Relaxed);
+    assert_eq!(fixture.go_on().await, Look::Done);
     let left = fixture.keys(crate::store::Area::Routing, "");
     let expected =
         ["backends/shop-web-1/backend", "backends/shop-web-2/backend", "frontends/theirs/frontend"];
