@@ -6,6 +6,7 @@ use crate::deployer::record::{Application, application_key};
 use crate::kubernetes::Name;
 use crate::store::{Area, Expected, Store, StoreError, Transaction};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -14,13 +15,23 @@ use tokio_util::task::AbortOnDropHandle;
 pub(in crate::deployer) struct Beat {
     /// Somebody else has the application.
     pub(in crate::deployer) lost: CancellationToken,
+    away: Arc<AtomicBool>,
     _task: AbortOnDropHandle<()>,
+}
+
+impl Beat {
+    /// Whether the store did not take the last sign of life.
+    pub(in crate::deployer) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
 }
 
 /// Begins to give signs of life.
 pub(in crate::deployer) fn beat(charge: &Charge, timings: Timings) -> Beat {
     let lost = CancellationToken::new();
+    let away = Arc::<AtomicBool>::default();
     let mut heart = Heart {
+        away: away.clone(),
         store: charge.store.clone(),
         app: charge.app.clone(),
         application: charge.application.clone(),
@@ -37,7 +48,7 @@ pub(in crate::deployer) fn beat(charge: &Charge, timings: Timings) -> Beat {
             }
         }
     });
-    Beat { lost, _task: AbortOnDropHandle::new(task) }
+    Beat { lost, away, _task: AbortOnDropHandle::new(task) }
 }
 
 struct Heart {
@@ -45,6 +56,7 @@ struct Heart {
     app: Name,
     application: Application,
     fence: u64,
+    away: Arc<AtomicBool>,
 }
 
 impl Heart {
@@ -52,7 +64,9 @@ impl Heart {
     async fn beat(&mut self, timings: Timings) -> bool {
         let expect = vec![(Area::State, application_key(&self.app), Expected::Version(self.fence))];
         let operations = vec![lock_put(&self.app, &self.application.holder, timings.lock_ttl)];
-        match self.store.commit(Transaction { expect, operations }).await {
+        let put = self.store.commit(Transaction { expect, operations }).await;
+        self.away.store(matches!(put, Err(StoreError::Unavailable(_))), Ordering::Relaxed);
+        match put {
             Err(StoreError::Conflict { .. }) => self.is_still_ours().await,
             Err(error) => {
                 tracing::debug!(app = %self.app, %error, "no sign of life could be given");

@@ -83,7 +83,7 @@ impl Drive {
             if self.parts.stop.is_cancelled() {
                 return End::Stopped;
             }
-            match self.turn().await {
+            match self.turn(beat).await {
                 Ok(Turn::Over) => return End::Over,
                 Ok(Turn::Moved) => self.backoff.worked(),
                 Ok(Turn::Stays) => {
@@ -104,7 +104,7 @@ impl Drive {
     }
 
     /// One look, and what comes of it.
-    async fn turn(&mut self) -> Result<Turn, Trouble> {
+    async fn turn(&mut self, beat: &Beat) -> Result<Turn, Trouble> {
         if !self.charge.settle().await? {
             return Ok(Turn::Over);
         }
@@ -114,7 +114,7 @@ impl Drive {
         };
         let (ask, as_known) = self.asked();
         let look = self.look(&position, ask).await?;
-        self.count(&look);
+        self.count(&look, beat);
         let over = self.parts.looks.time(position.stage, &self.charge).is_some_and(|time| self.spent >= time);
         // A look that did not write what it meant to is settled before anything else is written.
         if !self.charge.settle().await? {
@@ -158,9 +158,10 @@ impl Drive {
         }
     }
 
-    fn count(&mut self, look: &Look) {
+    fn count(&mut self, look: &Look, beat: &Beat) {
         let now = Instant::now();
-        if matches!(look, Look::Away(_)) {
+        // Where a look had nothing to write, only signs of life tell of the store.
+        if matches!(look, Look::Away(_)) || beat.is_away() {
             return self.was_away();
         }
         self.spent += now.saturating_duration_since(self.counted).min(COUNTED_MAX);
