@@ -1,7 +1,7 @@
 //! Does what is written down: takes applications into this process's charge, and moves their deployments on.
 //!
-//! One loop follows the store into the desk's book and begins a [task](drive) for each charge: those that began at this
-//! process's desk, and those that are under way while nobody gives a sign of life. A [sweeper](sweep) removes what a
+//! One loop follows the store into the desk's book and begins a task for each charge: those that began at this
+//! process's desk, and those that are under way while nobody gives a sign of life. A sweeper removes what a
 //! process that slept may have left behind.
 
 mod drive;
