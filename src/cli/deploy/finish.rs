@@ -10,7 +10,8 @@ use serde_json::json;
 /// Keep the version before warm no longer
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-While a version is kept warm its application's deployment is under way, and no other can begin.
+While a version is kept warm its application's deployment is under way, and no other can begin. Exits with 1 where none is \
+under way.
 
 Examples:
   flipgate finish web --wait")]

@@ -11,7 +11,10 @@ use serde_json::Value;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 While the version that took its place keeps it warm, or has not yet destroyed it, the traffic is moved back at once and the \
-newer version is removed. Otherwise it is deployed again as it was then.")]
+newer version is removed. Otherwise it is deployed again as it was then.
+
+Examples:
+  flipgate redeploy 019a1f... -n shop --wait")]
 pub(in crate::cli) struct Redeploy {
     /// The deployment's id, as `flipgate deployments` shows it
     id: String,

@@ -7,6 +7,12 @@ use serde_json::json;
 
 /// Give the version that is live another number of pods
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Pods that go may still get requests in the moment in which they are told to end: let them go on for some seconds, by a \
+preStop pause in the descriptor's podspec, as the README has it.
+
+Examples:
+  flipgate scale web 5 -n shop")]
 pub(in crate::cli) struct Scale {
     /// The application, or its deployment's id
     #[arg(value_name = "APP|ID")]
