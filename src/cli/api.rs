@@ -66,6 +66,8 @@ pub(super) struct Words {
     nobody: &'static str,
     /// What to do then.
     advice: &'static str,
+    /// What to do where its certificate is not trusted.
+    trust: &'static str,
 }
 
 /// A proxy's.
@@ -76,6 +78,7 @@ pub(super) const ADMIN: Words = Words {
     nobody: "no proxy",
     advice: "start one with `flipgate proxy`, or name another with --admin URL, or a store with --store dir:PATH or \
              --store etcd://HOST:PORT",
+    trust: "it is spoken to in plain HTTP",
 };
 
 /// A deployer's.
@@ -86,6 +89,7 @@ pub(super) const DEPLOYER: Words = Words {
     example: "http://127.0.0.1:8000",
     nobody: "no deployer",
     advice: "start one with `flipgate deployer`, or name another with --deployer URL",
+    trust: "--deployer-ca FILE names the authorities that its certificate may come from",
 };
 
 impl Words {
@@ -258,6 +262,10 @@ impl ApiClient {
         let url = self.url();
         match tokio::time::timeout(CONNECT_TIMEOUT, self.open()).await {
             Ok(Ok(stream)) => Ok(stream),
+            // Somebody answers, and TLS does not come about.
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                bail!("no TLS with {url}: {error}; {}", self.words.trust)
+            }
             Ok(Err(error)) => bail!("{} answers at {url}: {error}; {}", self.words.nobody, self.words.advice),
             Err(_) => bail!("{} answers at {url} within {CONNECT_TIMEOUT:?}", self.words.nobody),
         }

@@ -83,7 +83,8 @@ impl Deployer {
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Option<Value>> {
         let answer = self.client.get(path).await?;
         match answer.status {
-            StatusCode::NOT_FOUND => Ok(None),
+            // Others' servers say nothing with it.
+            StatusCode::NOT_FOUND if answer.body.get("message").is_some() => Ok(None),
             status if status.is_success() => Ok(Some(answer.body)),
             _ => bail!("{}: {}", self.client.url(), answer.message()),
         }
@@ -151,9 +152,12 @@ impl Deployer {
         let is_it = |app: &&Value| app.get("appName").and_then(Value::as_str) == Some(text);
         let Some(app) = all.as_array().into_iter().flatten().find(is_it) else { return Ok(text.to_owned()) };
         let of = |which: &str| app.get(which).and_then(|it| it.get("id")).and_then(Value::as_str);
-        match of("live") {
-            Some(id) => Ok(id.to_owned()),
-            None => bail!("{text} has no version that is live"),
+        match (of("live"), of("open")) {
+            (Some(id), _) => Ok(id.to_owned()),
+            (None, Some(id)) => {
+                bail!("{text} has no version that is live; deployment {id} of it is under way")
+            }
+            (None, None) => bail!("{text} has no version that is live"),
         }
     }
 }

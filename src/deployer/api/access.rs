@@ -26,8 +26,8 @@ const EXPECTED: &str = "`ROLE NAMESPACES TOKEN` or `ROLE NAMESPACES CN=NAME` is 
 pub enum AccessError {
     /// Anyone could deploy.
     #[error(
-        "the deployer's API on {0} would be open to anyone who reaches it: give it a file of tokens, name the private \
-         networks that need none, or listen on 127.0.0.1"
+        "the deployer's API on {0} would be open to anyone who reaches it: give it tokens (--deploy-token-file), name the \
+         private networks that need none (--deploy-trusted), or listen on 127.0.0.1"
     )]
     Open(SocketAddr),
     /// The file cannot be read.
@@ -35,8 +35,7 @@ pub enum AccessError {
     File {
         /// Which.
         path: PathBuf,
-        /// Why.
-        #[source]
+        /// Why; the message has it, so it is no source.
         error: std::io::Error,
     },
     /// A line is not one. Never shows the line.

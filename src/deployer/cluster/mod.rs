@@ -57,7 +57,7 @@ impl From<Refusal> for Stop {
             Refusal::Forbidden(reason) | Refusal::Final(reason) => Self::failed(reason),
             // The server answers; it is somebody else's program that does not, and may never.
             Refusal::Later(reason) if reason.contains("webhook") => Self::waits(reason),
-            Refusal::Later(reason) => Self::Look(Look::Away(reason)),
+            Refusal::Later(reason) => Self::Look(Look::Away(format!("the API server: {reason}"))),
         }
     }
 }

@@ -101,8 +101,8 @@ async fn try_in_cluster(
     let mut charge = Charge::new(desk.store().clone(), app, (application, 0), (deployment, 0));
     match stages::look(&world, &mut charge).await {
         Ok(Look::Done) => Ok(charge.said.into_iter().map(|line| line.text).collect()),
-        Ok(Look::Failed(reason)) => Err(Denied::Conflict(reason)),
-        Ok(Look::Waits(reason) | Look::Away(reason)) => Err(Denied::Away(reason)),
+        Ok(Look::Failed(reason) | Look::Waits(reason)) => Err(Denied::Conflict(reason)),
+        Ok(Look::Away(reason)) => Err(Denied::Away(reason)),
         Err(trouble) => Err(Denied::Away(trouble.to_string())),
     }
 }
