@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::call::{self, Call, Nothing, bad, invalid, no, record, unchanged};
-use super::descriptors::{self, same_name};
+use super::descriptors::{self, newest_first};
 use super::office::Office;
 use super::once::{Answer, Begun, Request, once};
 use super::shares::Share;
@@ -87,7 +87,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call<ListQuery>) -> 
     }
     let book = api.office.book();
     let mut counts = BTreeMap::<&Name, usize>::new();
-    let mut found = newest_first(&book, &call.namespace, call.query.appname.as_deref());
+    let mut found =
+        newest_first(&book.deployments, &call.namespace, call.query.appname.as_deref(), Kept::age);
     found.retain(|(app, _)| {
         let count = counts.entry(app).or_default();
         *count += 1;
@@ -100,23 +101,6 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call<ListQuery>) -> 
             Ok(axum::Json(all).into_response())
         }
     }
-}
-
-fn newest_first<'a>(
-    book: &'a Book,
-    namespace: &str,
-    app: Option<&str>,
-) -> Vec<(&'a Name, &'a Kept<Deployment>)> {
-    let is_asked =
-        |name: &Name| *name.namespace == *namespace && app.is_none_or(|app| same_name(&name.name, app));
-    let mut found: Vec<_> = book
-        .deployments
-        .iter()
-        .filter(|((name, _), _)| is_asked(name))
-        .map(|((name, _), kept)| (name, kept))
-        .collect();
-    found.sort_by(|(_, a), (_, b)| b.age().cmp(&a.age()));
-    found
 }
 
 /// A stored descriptor, or the one in the body.
@@ -347,7 +331,7 @@ pub(super) async fn purge(State(api): State<Arc<Api>>, call: Call<PurgeQuery>) -
     let app = call.query.appname.as_deref().ok_or_else(|| bad("`?appname=` is missing"))?;
     let (name, over, live) = {
         let book = api.office.book();
-        let found = newest_first(&book, &call.namespace, Some(app));
+        let found = newest_first(&book.deployments, &call.namespace, Some(app), Kept::age);
         let Some((name, _)) = found.first() else { return Err(no("deployment of", app)) };
         let over: Vec<String> = found
             .iter()

@@ -3,7 +3,7 @@
 use super::Api;
 use super::call::{self, Call, Nothing, bad, invalid, no, record, seen, unchanged};
 use super::once::{Answer, Request, once};
-use crate::deployer::book::{Book, Kept};
+use crate::deployer::book::Kept;
 use crate::deployer::descriptor::{Descriptor, Wrong};
 use crate::deployer::record::StoredDescriptor;
 use crate::kubernetes::Name;
@@ -15,6 +15,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,7 +42,7 @@ pub(super) struct ValidateQuery {
 /// Amdatu's answers 404 where there is none.
 pub(super) async fn list(State(api): State<Arc<Api>>, call: Call<ListQuery>) -> Result<Response, Failure> {
     let book = api.office.book();
-    let found = newest_first(&book, &call.namespace, call.query.appname.as_deref());
+    let found = newest_first(&book.descriptors, &call.namespace, call.query.appname.as_deref(), age);
     let found: Vec<Value> = found.into_iter().map(|(_, kept)| kept.value.0.public()).collect();
     match found.is_empty() {
         true => Err(Failure::new(StatusCode::NOT_FOUND, "there is no descriptor in this namespace")),
@@ -48,27 +50,27 @@ pub(super) async fn list(State(api): State<Arc<Api>>, call: Call<ListQuery>) -> 
     }
 }
 
-fn newest_first<'a>(
-    book: &'a Book,
+/// Records of a namespace, or of one application in it, those that sort last by `age` first.
+pub(super) fn newest_first<'a, T, Age: Ord>(
+    records: &'a BTreeMap<(Name, Box<str>), Kept<T>>,
     namespace: &str,
     app: Option<&str>,
-) -> Vec<(&'a Name, &'a Kept<StoredDescriptor>)> {
+    age: impl Fn(&'a Kept<T>) -> Age,
+) -> Vec<(&'a Name, &'a Kept<T>)> {
     let is_asked =
         |name: &Name| *name.namespace == *namespace && app.is_none_or(|app| same_name(&name.name, app));
-    let mut found: Vec<_> = book
-        .descriptors
-        .iter()
-        .filter(|((name, _), _)| is_asked(name))
-        .map(|((name, _), kept)| (name, kept))
-        .collect();
-    found.sort_by(|(_, a), (_, b)| {
-        (&b.value.0.last_modified, &b.value.0.id).cmp(&(&a.value.0.last_modified, &a.value.0.id))
-    });
+    let own = records.iter().filter(|((name, _), _)| is_asked(name));
+    let mut found: Vec<_> = own.map(|((name, _), kept)| (name, kept)).collect();
+    found.sort_by_key(|(_, kept)| Reverse(age(kept)));
     found
 }
 
+fn age(kept: &Kept<StoredDescriptor>) -> (&str, &str) {
+    (&kept.value.0.last_modified, &kept.value.0.id)
+}
+
 /// A name as a descriptor gives it may have capitals, `.` and `_`.
-pub(super) fn same_name(own: &str, asked: &str) -> bool {
+fn same_name(own: &str, asked: &str) -> bool {
     own.len() == asked.len()
         && own.bytes().zip(asked.bytes()).all(|(own, asked)| match asked {
             b'.' | b'_' => own == b'-',
@@ -165,7 +167,7 @@ pub(super) async fn purge(State(api): State<Arc<Api>>, call: Call<PurgeQuery>) -
     let spared = usize::from(call.query.keep_latest.unwrap_or(true));
     let (name, ids) = {
         let book = api.office.book();
-        let found = newest_first(&book, &call.namespace, Some(app));
+        let found = newest_first(&book.descriptors, &call.namespace, Some(app), age);
         let Some((name, _)) = found.first() else { return Err(no("descriptor of", app)) };
         let ids: Vec<String> = found.iter().skip(spared).map(|(_, kept)| kept.value.0.id.clone()).collect();
         ((*name).clone(), ids)

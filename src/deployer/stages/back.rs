@@ -151,7 +151,7 @@ async fn removed(world: &World, charge: &mut Charge, green: &str) -> Result<Look
 }
 
 /// Who has not drained a backend that no record of a flip is about.
-async fn empty(
+pub(super) async fn empty(
     world: &World,
     charge: &mut Charge,
     backend: &str,
@@ -162,7 +162,8 @@ async fn empty(
     behind(world, charge, version, Some(backend)).await
 }
 
-async fn settled(
+/// Waits for who has not drained it yet, for as long as requests may be open.
+pub(super) async fn settled(
     world: &World,
     charge: &mut Charge,
     green: &str,

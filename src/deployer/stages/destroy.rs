@@ -60,7 +60,8 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
 /// Removes a version, once nothing leads to it any more.
 pub(super) async fn remove(world: &World, charge: &mut Charge, version: &Version) -> Result<Look, Stop> {
     let Made { name, backend, .. } = &version.made;
-    if let Some(key) = named(world, backend).await? {
+    let all = world.store.list(Area::Routing).await?;
+    if let Some(key) = named(&all.entries, backend) {
         return Err(Stop::waits(format!("{key} still leads to {backend}")));
     }
     let cluster = Cluster::of(world, charge);
@@ -72,7 +73,7 @@ pub(super) async fn remove(world: &World, charge: &mut Charge, version: &Version
     if pods.len() > 0 {
         return Err(Stop::waits(format!("{} pods of {name} are ending", pods.len())));
     }
-    let keys = keys(world, backend).await?;
+    let keys = keys(world, backend, all.entries).await?;
     if keys.servers.is_empty() || is_overdue(charge).await? {
         return forget(world, charge, version, keys).await;
     }
@@ -86,12 +87,11 @@ struct Keys {
     backend: Option<Entry>,
 }
 
-async fn keys(world: &World, backend: &str) -> Result<Keys, Stop> {
+async fn keys(world: &World, backend: &str, entries: Vec<Entry>) -> Result<Keys, Stop> {
     let key = table::backend_key(backend);
     let below = format!("backends/{backend}/servers/");
     let mut keys = Keys { backend: routing(world, &key).await?, servers: Vec::new() };
-    let all = world.store.list(Area::Routing).await?;
-    keys.servers.extend(all.entries.into_iter().filter(|entry| entry.key.starts_with(&below)));
+    keys.servers.extend(entries.into_iter().filter(|entry| entry.key.starts_with(&below)));
     Ok(keys)
 }
 
@@ -140,8 +140,7 @@ fn is_ours(charge: &Charge, version: &Version, key: &str) -> bool {
 }
 
 /// The key of an alias or a frontend that leads to a backend, whoever has made it.
-async fn named(world: &World, backend: &str) -> Result<Option<Box<str>>, Stop> {
-    let all = world.store.list(Area::Routing).await?;
+fn named(entries: &[Entry], backend: &str) -> Option<Box<str>> {
     let leads = |entry: &Entry| {
         let parsed = ObjectKey::parse(&entry.key)
             .and_then(|key| Object::parse(&key, &entry.value, Strictness::Stored).object);
@@ -151,7 +150,7 @@ async fn named(world: &World, backend: &str) -> Result<Option<Box<str>>, Stop> {
             _ => false,
         }
     };
-    Ok(all.entries.into_iter().find(leads).map(|entry| entry.key))
+    entries.iter().find(|entry| leads(entry)).map(|entry| entry.key.clone())
 }
 
 /// Whether the application's alias leads to a backend.

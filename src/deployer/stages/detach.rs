@@ -1,8 +1,9 @@
 //! Nothing leads to the application any more.
 
 use super::alias;
+use super::back;
 use super::change::removal;
-use super::followed::{behind, since_entered, unwatch, watch};
+use super::followed::{behind, watch};
 use super::service;
 use crate::deployer::charge::{Charge, Trouble};
 use crate::deployer::machine::Look;
@@ -30,23 +31,12 @@ pub(super) async fn look(world: &World, charge: &mut Charge) -> Result<Look, Tro
     let version = charge.version;
     match behind(world, charge, version, None).await? {
         Some(who) => Ok(Look::Waits(format!("the proxies take it in: {who}"))),
-        None => drained(world, charge, version).await,
-    }
-}
-
-/// Waits until nothing is open on the version that goes, for as long as requests may be open.
-async fn drained(world: &World, charge: &mut Charge, version: u64) -> Result<Look, Trouble> {
-    let (backend, time) = (alias::green(charge), charge.deployment.descriptor.timeouts.drain);
-    watch(world, charge, &backend, time).await?;
-    if let Some(who) = behind(world, charge, version, Some(&backend)).await? {
-        if since_entered(charge) < time {
-            return Ok(Look::Waits(format!("requests on {backend} end: {who}")));
+        None => {
+            let backend = alias::green(charge);
+            let waiting = back::empty(world, charge, &backend, version).await?;
+            back::settled(world, charge, &backend, waiting).await
         }
-        charge
-            .say(format!("requests on {backend} did not end in time, and it is not waited for them: {who}"));
     }
-    unwatch(world, charge, &backend).await;
-    Ok(Look::Done)
 }
 
 /// Whether an object is one of the application's that lead to its backends, and not a backend itself.
