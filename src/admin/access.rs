@@ -4,9 +4,8 @@
 //! So such a request must name an address, `localhost` or a known name (else a name server could lead a stranger's page
 //! here), and must not come from another site's page.
 
-use crate::model::is_listed;
 pub use crate::web::access::Role;
-use crate::web::access::{Refusal, TOKEN_BYTES_MAX, TokenDigest, bearer, is_cross_site, is_known_host};
+use crate::web::access::{Places, Refusal, TOKEN_BYTES_MAX, TokenDigest, bearer, is_cross_site};
 use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
@@ -95,8 +94,7 @@ pub struct Access {
     token_file: Option<PathBuf>,
     /// Empty: there is no file.
     tokens: ArcSwap<Tokens>,
-    trusted: Vec<IpNet>,
-    hosts: Vec<String>,
+    places: Places,
 }
 
 /// What of a request decides.
@@ -122,10 +120,11 @@ impl Access {
         trusted: Vec<IpNet>,
         hosts: Vec<String>,
     ) -> Result<Self, AccessError> {
-        if !address.ip().to_canonical().is_loopback() && token_file.is_none() && trusted.is_empty() {
+        let places = Places { trusted, hosts };
+        if places.are_open(address) && token_file.is_none() {
             return Err(AccessError::Open(address));
         }
-        let access = Self { token_file, tokens: ArcSwap::default(), trusted, hosts };
+        let access = Self { token_file, tokens: ArcSwap::default(), places };
         access.reload()?;
         Ok(access)
     }
@@ -150,9 +149,7 @@ impl Access {
 
     /// What should be shown as a problem for as long as it is so.
     pub fn warning(&self) -> Option<String> {
-        let networks: Vec<_> = self.trusted.iter().map(ToString::to_string).collect();
-        let open = !networks.is_empty();
-        open.then(|| format!("the admin API needs no token from {}", networks.join(", ")))
+        self.places.warning("the admin API")
     }
 
     /// Decides on one request.
@@ -166,18 +163,9 @@ impl Access {
                 None => refuse(StatusCode::UNAUTHORIZED, "this token is not known"),
             };
         }
-        let address = caller.address.to_canonical();
-        let trusted = is_listed(Some(address), &self.trusted);
-        if !trusted && !tokens.0.is_empty() {
-            return refuse(StatusCode::UNAUTHORIZED, "a token is needed: `Authorization: Bearer TOKEN`");
-        }
-        if !trusted && !address.is_loopback() {
-            return refuse(StatusCode::FORBIDDEN, "this address is not among those that need no token");
-        }
-        if !is_known_host(caller.headers, &self.hosts) {
-            let message = "without a token, `Host` has to be an address, `localhost` or one of --admin-host";
-            return refuse(StatusCode::FORBIDDEN, message);
-        }
+        let needed = (!tokens.0.is_empty()).then_some("a token is needed: `Authorization: Bearer TOKEN`");
+        let unknown = "without a token, `Host` has to be an address, `localhost` or one of --admin-host";
+        self.places.admit(caller.address, caller.headers, needed, unknown)?;
         if caller.needs == Role::Write && is_cross_site(caller.headers) {
             return refuse(StatusCode::FORBIDDEN, "another site's page may not change anything");
         }
@@ -197,8 +185,10 @@ mod tests {
             } else {
                 Tokens::parse(tokens).unwrap()
             }),
-            trusted: trusted.iter().map(|network| network.parse().unwrap()).collect(),
-            hosts: vec!["gate.internal".into()],
+            places: Places {
+                trusted: trusted.iter().map(|network| network.parse().unwrap()).collect(),
+                hosts: vec!["gate.internal".into()],
+            },
         }
     }
 

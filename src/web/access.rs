@@ -1,9 +1,11 @@
 //! What tells one caller from another: tokens, and what a browser says of the page that sends a request.
 
+use crate::model::is_listed;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::{HeaderMap, StatusCode, header, uri::Authority};
-use std::net::IpAddr;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
 
 /// Longest token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 4_096;
@@ -24,6 +26,55 @@ pub struct Refusal {
     pub status: StatusCode,
     /// For people.
     pub message: &'static str,
+}
+
+/// Who needs no token: this machine and networks that are trusted, where they call by an address or a known name.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// Trusted networks.
+    pub trusted: Vec<IpNet>,
+    /// Known names, in lower case.
+    pub hosts: Vec<String>,
+}
+
+impl Places {
+    /// Whether anyone who reaches an API on `address` could call it, unless tokens keep them out.
+    pub fn are_open(&self, address: SocketAddr) -> bool {
+        !address.ip().to_canonical().is_loopback() && self.trusted.is_empty()
+    }
+
+    /// What should be shown as a problem of `api` for as long as it is so.
+    pub fn warning(&self, api: &str) -> Option<String> {
+        let networks: Vec<_> = self.trusted.iter().map(ToString::to_string).collect();
+        (!networks.is_empty()).then(|| format!("{api} needs no token from {}", networks.join(", ")))
+    }
+
+    /// Admits a caller without a token, or says why not: `needed` where there are tokens, `unknown` where it calls by
+    /// another name.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(
+        &self,
+        address: IpAddr,
+        headers: &HeaderMap,
+        needed: Option<&'static str>,
+        unknown: &'static str,
+    ) -> Result<(), Refusal> {
+        let refuse = |status, message| Err(Refusal { status, message });
+        let address = address.to_canonical();
+        let trusted = is_listed(Some(address), &self.trusted);
+        if let Some(message) = needed.filter(|_| !trusted) {
+            return refuse(StatusCode::UNAUTHORIZED, message);
+        }
+        if !trusted && !address.is_loopback() {
+            return refuse(StatusCode::FORBIDDEN, "this address is not among those that need no token");
+        }
+        if !is_known_host(headers, &self.hosts) {
+            return refuse(StatusCode::FORBIDDEN, unknown);
+        }
+        Ok(())
+    }
 }
 
 /// The digest of a token: what was read is not kept.
@@ -57,7 +108,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Whether `Host` is an address, `localhost` or one of `hosts`, which are in lower case; or there is none. Else a name
 /// server could lead a stranger's page here.
-pub fn is_known_host(headers: &HeaderMap, hosts: &[String]) -> bool {
+fn is_known_host(headers: &HeaderMap, hosts: &[String]) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
     let name = authority.host().to_ascii_lowercase();

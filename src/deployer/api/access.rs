@@ -5,8 +5,7 @@
 //! namespaces are `*` or names with commas between, and a name is all that follows `CN=` on the line. A caller may have
 //! several lines. A single token alone may write everywhere. Empty lines and those that begin with `#` are passed over.
 
-use crate::model::is_listed;
-use crate::web::access::{Refusal, Role, TOKEN_BYTES_MAX, TokenDigest, bearer, is_cross_site, is_known_host};
+use crate::web::access::{Places, Refusal, Role, TOKEN_BYTES_MAX, TokenDigest, bearer, is_cross_site};
 use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
@@ -110,8 +109,7 @@ pub(super) struct Origin<'a> {
 pub struct Access {
     file: Option<PathBuf>,
     lines: ArcSwap<Vec<(Credential, Grant)>>,
-    trusted: Vec<IpNet>,
-    hosts: Vec<String>,
+    places: Places,
 }
 
 impl Access {
@@ -126,10 +124,11 @@ impl Access {
         trusted: Vec<IpNet>,
         hosts: Vec<String>,
     ) -> Result<Self, AccessError> {
-        if !address.ip().to_canonical().is_loopback() && file.is_none() && trusted.is_empty() {
+        let places = Places { trusted, hosts };
+        if places.are_open(address) && file.is_none() {
             return Err(AccessError::Open(address));
         }
-        let access = Self { file, lines: ArcSwap::default(), trusted, hosts };
+        let access = Self { file, lines: ArcSwap::default(), places };
         access.reload()?;
         Ok(access)
     }
@@ -151,9 +150,7 @@ impl Access {
 
     /// What should be shown as a problem for as long as it is so.
     pub fn warning(&self) -> Option<String> {
-        let networks: Vec<_> = self.trusted.iter().map(ToString::to_string).collect();
-        let open = !networks.is_empty();
-        open.then(|| format!("the deployer's API needs no token from {}", networks.join(", ")))
+        self.places.warning("the deployer's API")
     }
 
     /// Who sends a request.
@@ -203,25 +200,14 @@ impl Access {
     }
 
     fn by_place(&self, origin: &Origin<'_>) -> Result<Caller, Refusal> {
-        let refuse = |status, message| Err(Refusal { status, message });
-        let address = origin.address.to_canonical();
-        let trusted = is_listed(Some(address), &self.trusted);
-        if !trusted && self.file.is_some() {
-            let message = match origin.shown {
-                Some(_) => "the name in this certificate is not in the file of tokens",
-                None => "a token is needed: `Authorization: Bearer TOKEN`",
-            };
-            return refuse(StatusCode::UNAUTHORIZED, message);
-        }
-        if !trusted && !address.is_loopback() {
-            return refuse(StatusCode::FORBIDDEN, "this address is not among those that need no token");
-        }
-        if !is_known_host(origin.headers, &self.hosts) {
-            let message =
-                "without a token, `Host` has to be an address, `localhost` or a name that was configured";
-            return refuse(StatusCode::FORBIDDEN, message);
-        }
-        let name: Box<str> = address.to_string().into();
+        let needed = self.file.is_some().then_some(match origin.shown {
+            Some(_) => "the name in this certificate is not in the file of tokens",
+            None => "a token is needed: `Authorization: Bearer TOKEN`",
+        });
+        let unknown =
+            "without a token, `Host` has to be an address, `localhost` or a name that was configured";
+        self.places.admit(origin.address, origin.headers, needed, unknown)?;
+        let name: Box<str> = origin.address.to_canonical().to_string().into();
         Ok(Caller { identity: name.clone(), name, grants: vec![Grant::EVERYTHING] })
     }
 }
@@ -295,8 +281,10 @@ mod tests {
         Access {
             file: (!text.is_empty()).then(|| "tokens".into()),
             lines: ArcSwap::from_pointee(if text.is_empty() { Vec::new() } else { parse(text).unwrap() }),
-            trusted: trusted.iter().map(|network| network.parse().unwrap()).collect(),
-            hosts: vec!["deploy.internal".into()],
+            places: Places {
+                trusted: trusted.iter().map(|network| network.parse().unwrap()).collect(),
+                hosts: vec!["deploy.internal".into()],
+            },
         }
     }
 
