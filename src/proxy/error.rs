@@ -2,7 +2,7 @@
 
 use super::passage::id_text;
 use crate::message::HeadError;
-use crate::telemetry::Reason;
+use crate::telemetry::{Limit, Reason};
 use bytes::Bytes;
 
 /// Why a request is not answered by a server.
@@ -12,6 +12,8 @@ pub(super) struct Failure {
     pub reason: Reason,
     /// What the client is told; 0 when nobody is there to be told.
     pub status: u16,
+    /// What exactly, for the log: in what way the request was malformed, or which limit was reached.
+    pub detail: Option<&'static str>,
 }
 
 impl Failure {
@@ -38,7 +40,7 @@ impl Failure {
             | Reason::Overload
             | Reason::Draining => 503,
         };
-        Self { reason, status }
+        Self::with_status(reason, status)
     }
 
     /// That of a head which is none, or is too long.
@@ -47,12 +49,17 @@ impl Failure {
             414 | 431 => Reason::HeadTooLarge,
             _ => Reason::BadRequest,
         };
-        Self::with_status(reason, error.status)
+        Self { detail: Some(error.reason.as_str()), ..Self::with_status(reason, error.status) }
     }
 
     /// A failure with another status than its reason's usual one.
     pub(super) const fn with_status(reason: Reason, status: u16) -> Self {
-        Self { reason, status }
+        Self { reason, status, detail: None }
+    }
+
+    /// A limit was reached.
+    pub(super) const fn at(limit: Limit, reason: Reason, status: u16) -> Self {
+        Self { reason, status, detail: Some(limit.as_str()) }
     }
 }
 

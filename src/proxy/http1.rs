@@ -16,7 +16,7 @@ use super::{ask, choice, headers, mirror, tunnel};
 use crate::message::{
     BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
 };
-use crate::telemetry::Reason;
+use crate::telemetry::{Limit, Reason};
 use crate::wire::Wire;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -39,18 +39,6 @@ enum After {
     Cut,
 }
 
-/// What came is not a request that can be answered by a server.
-struct Refusal {
-    failure: Failure,
-    problem: &'static str,
-}
-
-impl From<HeadError> for Refusal {
-    fn from(error: HeadError) -> Self {
-        Self { failure: Failure::of_head(&error), problem: error.reason.as_str() }
-    }
-}
-
 /// Serves the connection until it ends.
 pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>) {
     let timer = Rc::new(worker.timer());
@@ -60,8 +48,8 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>
         let head = match read_head(&worker, &wire, &timer, grace).await {
             Ok(Some(head)) => head,
             Ok(None) => break,
-            Err(refusal) => {
-                refuse(&worker, &client, &wire, refusal).await;
+            Err(failure) => {
+                refuse(&worker, &client, &wire, failure).await;
                 linger(&worker, &wire, &timer).await;
                 break;
             }
@@ -91,7 +79,7 @@ async fn read_head(
     wire: &Wire,
     timer: &Timer,
     grace: Duration,
-) -> Result<Option<RequestHead>, Refusal> {
+) -> Result<Option<RequestHead>, Failure> {
     let mut scan = Scan::default();
     let limits = &worker.settings().limits;
     let mut begun = !wire.input().is_empty();
@@ -105,8 +93,9 @@ async fn read_head(
                     begun = true;
                     timer.set(worker.settings().head_timeout);
                 }
-                let head =
-                    RequestHead::read(input.front(), &mut scan, &mut worker.spare.borrow_mut(), limits)?;
+                let read =
+                    RequestHead::read(input.front(), &mut scan, &mut worker.spare.borrow_mut(), limits);
+                let head = read.map_err(|error| malformed(worker, &error))?;
                 if head.is_some() {
                     timer.clear();
                     return Ok(head);
@@ -124,8 +113,8 @@ async fn read_head(
                 timer.set(grace);
             }
             None if begun => {
-                let failure = Failure::with_status(Reason::BadRequest, 408);
-                return Err(Refusal { failure, problem: "the head did not come in time" });
+                worker.reached(Limit::HeadTime);
+                return Err(Failure::at(Limit::HeadTime, Reason::BadRequest, 408));
             }
             _ => return Ok(None),
         }
@@ -318,8 +307,11 @@ async fn deliver_final(
                 // An orderly close would make it look whole.
                 wire.reset_on_close();
             }
-            let silent = ended == Ended::Silent;
-            cut(&mut passage, if silent { Reason::UpstreamTimeout } else { Reason::UpstreamTruncated })
+            if ended == Ended::Silent {
+                passage.reached(Limit::BodyTime);
+                return cut(&mut passage, Reason::UpstreamTimeout);
+            }
+            cut(&mut passage, Reason::UpstreamTruncated)
         }
         Ended::ClientGone => cut(&mut passage, Reason::ClientGone),
     }
@@ -399,11 +391,16 @@ async fn switch(
     After::Cut
 }
 
+/// Counts a head that is none.
+fn malformed(worker: &Worker, error: &HeadError) -> Failure {
+    worker.shared.refused.at(worker.index).malformed(error.reason.as_str());
+    Failure::of_head(error)
+}
+
 /// Refuses what is not a request: nothing of it reached a server.
-async fn refuse(worker: &Worker, client: &Client, wire: &Wire, refusal: Refusal) {
-    let Refusal { failure, problem } = refusal;
+async fn refuse(worker: &Worker, client: &Client, wire: &Wire, failure: Failure) {
     worker.shared.refused.at(worker.index).record(failure.reason);
-    tracing::debug!(problem, status = failure.status, "request refused");
+    tracing::debug!(detail = failure.detail, status = failure.status, "request refused");
     let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
     let id = worker.next_request_id();
     passage::log_refused(worker, client, id, failure);

@@ -24,7 +24,8 @@ pub(super) fn answer(passage: &mut Passage, own: Own) -> (ResponseHead, Bytes) {
     passage.settle();
     let reply = match own {
         Own::Reply(reply) => reply,
-        Own::Failure(Failure { reason, status }) => {
+        Own::Failure(Failure { reason, status, detail }) => {
+            passage.detail = detail.or(passage.detail);
             Reply { reason: Some(reason), ..Reply::of(if status == 0 { 499 } else { status }) }
         }
     };

@@ -145,7 +145,7 @@ pub(super) fn of_failure(passage: &Passage, failure: Failure) -> Told {
 
 /// What a client is told of a failure that belongs to no frontend.
 pub(super) fn of_process(worker: &Worker, failure: Failure, id: u64) -> Told {
-    let Failure { status, reason } = failure;
+    let Failure { status, reason, .. } = failure;
     let pages = worker.settings().error_pages.as_ref();
     if let Some(File { content_type, body }) = pages.and_then(|pages| pages.of(status, reason)) {
         return Told { status, content_type: content_type.into(), body };

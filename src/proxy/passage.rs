@@ -10,7 +10,7 @@ use crate::middleware::{Mirror, TraceFacts, Traced, Visit};
 use crate::model::Revision;
 use crate::table::Frontend;
 use crate::telemetry::counters::Outcome;
-use crate::telemetry::{AccessRecord, Reason};
+use crate::telemetry::{AccessRecord, Limit, Reason};
 use crate::upstream::{Backend, BackendGuard, Observation, Server, ServerGuard};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -51,6 +51,8 @@ pub(super) struct Passage {
     pub bytes_out: u64,
     pub status: u16,
     pub reason: Option<Reason>,
+    /// What exactly, where that has a name.
+    pub detail: Option<&'static str>,
     /// It goes along with another one, and is neither logged nor counted as a request.
     pub aside: bool,
 }
@@ -88,6 +90,7 @@ impl Passage {
             bytes_out: 0,
             status: 0,
             reason: None,
+            detail: None,
             aside: false,
         }
     }
@@ -147,6 +150,12 @@ impl Passage {
         if let Some(effect) = self.visit.take_effect() {
             self.worker.shared.effects.send(effect);
         }
+    }
+
+    /// A limit ended the request.
+    pub(super) fn reached(&mut self, limit: Limit) {
+        self.worker.reached(limit);
+        self.detail = Some(limit.as_str());
     }
 
     /// The attempt's answer has its head.
@@ -236,6 +245,7 @@ pub(super) fn log_refused(worker: &Worker, client: &Client, id: u64, failure: Fa
         duration_us: 0,
         upstream_us: None,
         revision: 0,
+        detail: failure.detail,
     });
 }
 
@@ -329,6 +339,7 @@ impl Drop for Passage {
             duration_us,
             upstream_us: self.upstream_us,
             revision: self.revision.0,
+            detail: self.detail,
         });
     }
 }

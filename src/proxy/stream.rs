@@ -228,7 +228,9 @@ fn finished(passage: Passage, head: ResponseHead, body: Bytes) -> http::Response
 }
 
 fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
-    worker.shared.refused.at(worker.index).record(Reason::BadRequest);
+    let refused = worker.shared.refused.at(worker.index);
+    refused.record(Reason::BadRequest);
+    refused.malformed(error.reason.as_str());
     let failure = Failure::with_status(Reason::BadRequest, error.status);
     let Told { content_type, body, .. } = pages::of_process(worker, failure, worker.next_request_id());
     let mut response = http::Response::new(AnswerBody::Own(Some(body)));

@@ -14,7 +14,7 @@ use super::webhooks::Effects;
 use crate::message::Spare;
 use crate::model::BackendSettings;
 use crate::table::{Board, Inbox, NOBODY_LIVE, Note, Table, Warm};
-use crate::telemetry::{AccessLogBuffer, FrontendCounters, RefusedCounters, Traces, WorkerSlots};
+use crate::telemetry::{AccessLogBuffer, FrontendCounters, Limit, RefusedCounters, Traces, WorkerSlots};
 use crate::upstream::{Pool, StickyKey, mix};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
@@ -229,6 +229,11 @@ impl Worker {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// Counts a limit that was reached on this worker.
+    pub(super) fn reached(&self, limit: Limit) {
+        self.shared.refused.at(self.index).reached(limit);
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -3,7 +3,9 @@
 //! A single writer needs no read-modify-write: a relaxed load and a relaxed store count exactly, and a reader on
 //! another thread sees some recent value. Several counters of one slot may be seen at slightly different instants.
 
+use super::limit::Limit;
 use super::reason::Reason;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -18,6 +20,9 @@ pub const BUCKETS: usize = BUCKET_MICROS.len() + 1;
 
 /// Status codes told apart within one frontend and worker; further ones are counted together.
 pub const CODES_MAX: usize = 24;
+
+/// Ways of being malformed that one worker tells apart; further ones are not counted by name.
+const MALFORMED_MAX: usize = 64;
 
 /// Adds to a counter that only this thread writes.
 #[inline]
@@ -313,15 +318,22 @@ pub fn listener_connections(slots: &WorkerSlots<ListenerCounters>) -> (u64, u64)
     (opened, opened.saturating_sub(closed))
 }
 
-/// What one worker answered by itself, by reason. Single writer.
+/// What one worker answered or ended by itself, by reason; and what exactly, where that has a name. Single writer.
 #[derive(Debug)]
 pub struct RefusedCounters {
     reasons: [AtomicU64; Reason::COUNT],
+    limits: [AtomicU64; Limit::COUNT],
+    /// Filled from the front; a name's place never changes.
+    malformed: [(OnceLock<&'static str>, AtomicU64); MALFORMED_MAX],
 }
 
 impl Default for RefusedCounters {
     fn default() -> Self {
-        Self { reasons: [const { AtomicU64::new(0) }; Reason::COUNT] }
+        Self {
+            reasons: [const { AtomicU64::new(0) }; Reason::COUNT],
+            limits: [const { AtomicU64::new(0) }; Limit::COUNT],
+            malformed: [const { (OnceLock::new(), AtomicU64::new(0)) }; MALFORMED_MAX],
+        }
     }
 }
 
@@ -333,6 +345,42 @@ impl RefusedCounters {
             add(count, 1);
         }
     }
+
+    /// Counts one connection, stream or request that reached a limit.
+    #[inline]
+    pub fn reached(&self, limit: Limit) {
+        if let Some(count) = self.limits.get(limit as usize) {
+            add(count, 1);
+        }
+    }
+
+    /// Counts one message that is malformed in the way of this name, of which there are few.
+    pub fn malformed(&self, problem: &'static str) {
+        let place = self.malformed.iter().find(|(name, _)| *name.get_or_init(|| problem) == problem);
+        if let Some((_, count)) = place {
+            add(count, 1);
+        }
+    }
+}
+
+/// Limits that were reached, and how often.
+pub fn limits_reached(slots: &WorkerSlots<RefusedCounters>) -> Vec<(Limit, u64)> {
+    Limit::ALL
+        .into_iter()
+        .map(|limit| (limit, sum(slots.iter().filter_map(|slot| slot.limits.get(limit as usize)))))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+/// In what ways messages were malformed, by name, and how often.
+pub fn malformed(slots: &WorkerSlots<RefusedCounters>) -> BTreeMap<&'static str, u64> {
+    let mut problems = BTreeMap::new();
+    for (name, count) in slots.iter().flat_map(|slot| &slot.malformed) {
+        if let Some(name) = name.get() {
+            *problems.entry(*name).or_default() += count.load(Ordering::Relaxed);
+        }
+    }
+    problems
 }
 
 /// Refusals by reason, the ones that happened.
@@ -417,5 +465,11 @@ mod tests {
         let refused = WorkerSlots::<RefusedCounters>::new(1);
         refused.at(0).record(Reason::NoRoute);
         assert_eq!(refusals(&refused), [(Reason::NoRoute, 1)]);
+        refused.at(0).reached(Limit::HeadTime);
+        refused.at(0).malformed("host");
+        refused.at(0).malformed("target");
+        refused.at(0).malformed("host");
+        assert_eq!(limits_reached(&refused), [(Limit::HeadTime, 1)]);
+        assert_eq!(malformed(&refused), BTreeMap::from([("host", 2), ("target", 1)]));
     }
 }

@@ -4,7 +4,8 @@
 
 use super::counters::{
     BUCKET_MICROS, BUCKETS, BackendCounters, Durations, FrontendCounters, FrontendTotals, ListenerCounters,
-    RefusedCounters, WorkerSlots, backend_outcomes, listener_connections, refusals,
+    RefusedCounters, WorkerSlots, backend_outcomes, limits_reached, listener_connections, malformed,
+    refusals,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet, text};
@@ -73,6 +74,8 @@ pub struct Scrape {
     servers: Vec<(Box<str>, Box<str>, bool)>,
     connections: Vec<(Box<str>, u64)>,
     refused: Vec<(&'static str, u64)>,
+    limits_reached: Vec<(&'static str, u64)>,
+    malformed: Vec<(&'static str, u64)>,
     table_revision: Option<u64>,
     swaps: (u64, Duration),
     store_connected: Option<bool>,
@@ -119,9 +122,11 @@ impl Scrape {
         }
     }
 
-    /// What the proxy answered by itself.
+    /// What the proxy answered or ended by itself.
     pub fn refused(&mut self, slots: &WorkerSlots<RefusedCounters>) {
         self.refused.extend(refusals(slots).into_iter().map(|(reason, count)| (reason.as_str(), count)));
+        self.limits_reached.extend(limits_reached(slots).into_iter().map(|(it, count)| (it.as_str(), count)));
+        self.malformed.extend(malformed(slots));
     }
 
     /// The revision that every worker serves.
@@ -256,12 +261,19 @@ impl Scrape {
                 gauge(&mut family, &[("listener", listener)], count)?;
             }
         }
-        if !self.refused.is_empty() {
-            let help = "Requests and connections that the proxy answered or ended by itself";
-            let mut family =
-                encoder.encode_descriptor("flipgate_refused", help, None, MetricType::Counter)?;
-            for (reason, count) in &self.refused {
-                counter(&mut family, &[("reason", reason)], *count)?;
+        let refused = "Requests and connections that the proxy answered or ended by itself";
+        let limits = "Connections, streams and requests that reached a limit";
+        let problems = "Messages of clients that were malformed or ambiguous";
+        for (name, help, label, counts) in [
+            ("flipgate_refused", refused, "reason", &self.refused),
+            ("flipgate_limit_reached", limits, "limit", &self.limits_reached),
+            ("flipgate_malformed", problems, "problem", &self.malformed),
+        ] {
+            if !counts.is_empty() {
+                let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+                for (value, count) in counts {
+                    counter(&mut family, &[(label, value)], *count)?;
+                }
             }
         }
         if let Some(lines) = self.access_log_dropped.filter(|lines| *lines > 0) {
@@ -395,6 +407,8 @@ mod tests {
         listeners.at(1).opened();
         let refused = WorkerSlots::<RefusedCounters>::new(2);
         refused.at(0).record(Reason::NoRoute);
+        refused.at(1).reached(Limit::HeadTime);
+        refused.at(1).malformed("host");
         let mut scrape = Scrape::default();
         scrape.frontend("a\"b", &frontends, &mut FrontendLabels::default());
         scrape.backend("shop-blue", &backends, 3);
@@ -427,6 +441,8 @@ mod tests {
             r#"flipgate_server_healthy{backend="shop-blue",server="a"} 1"#,
             r#"flipgate_connections{listener="http"} 1"#,
             r#"flipgate_refused_total{reason="no_route"} 1"#,
+            r#"flipgate_limit_reached_total{limit="head_time"} 1"#,
+            r#"flipgate_malformed_total{problem="host"} 1"#,
             "flipgate_table_revision 42",
             "flipgate_swap_seconds_sum 0.003",
             "flipgate_swap_seconds_count 2",

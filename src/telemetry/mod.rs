@@ -4,6 +4,7 @@
 
 pub mod access_log;
 pub mod counters;
+pub mod limit;
 #[cfg(feature = "cli")]
 pub mod logs;
 pub mod metrics;
@@ -18,6 +19,7 @@ pub use counters::{
     BackendCounters, BackendTotals, DurationHistogram, FrontendCounters, ListenerCounters, RefusedCounters,
     WorkerSlots,
 };
+pub use limit::Limit;
 pub use metrics::{FrontendLabels, Scrape};
 pub use reason::Reason;
 pub use record::{AccessRecord, rfc3339};

@@ -50,6 +50,9 @@ pub struct AccessRecord<'a> {
     pub upstream_us: Option<u64>,
     /// The table that the request saw.
     pub revision: u64,
+    /// What exactly was the reason: in what way the request was malformed, or which limit was reached. Stands in the
+    /// line only where there is one.
+    pub detail: Option<&'a str>,
 }
 
 /// Writes records; keeps the text of the current second.
@@ -110,6 +113,11 @@ impl LineWriter {
         }
         out.extend_from_slice(b",\"revision\":");
         number(out, record.revision);
+        if let Some(detail) = record.detail {
+            out.extend_from_slice(b",\"detail\":\"");
+            escaped(out, detail, false);
+            out.push(b'"');
+        }
         out.extend_from_slice(b"}\n");
     }
 
@@ -151,6 +159,10 @@ impl LineWriter {
         }
         out.extend_from_slice(b" revision=");
         number(out, record.revision);
+        if let Some(detail) = record.detail {
+            out.extend_from_slice(b" detail=");
+            escaped(out, detail, true);
+        }
         out.push(b'\n');
     }
 }
@@ -337,6 +349,7 @@ pub(super) mod tests {
             duration_us: 1234,
             upstream_us: Some(987),
             revision: 42,
+            detail: None,
         }
     }
 
@@ -374,6 +387,7 @@ pub(super) mod tests {
             backend: None,
             server: None,
             upstream_us: None,
+            detail: Some("memory"),
             ..sample()
         };
         let value: serde_json::Value = serde_json::from_str(&json(&record)).unwrap();
@@ -381,12 +395,13 @@ pub(super) mod tests {
             assert!(value[name].is_null(), "{name}");
         }
         assert_eq!(value["reason"], "no_backend");
+        assert_eq!(value["detail"], "memory");
         let mut out = Vec::new();
         LineWriter::default().text(&mut out, &record);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "2026-11-02T10:00:00.123456Z 01J9Z5Q8W3K7 - https HTTP/1.1 - GET shop.example.com /articles/42 503 \
-             no_backend shop - - attempts=1 in=0 out=5120 duration=1.234ms revision=42\n"
+             no_backend shop - - attempts=1 in=0 out=5120 duration=1.234ms revision=42 detail=memory\n"
         );
     }
 

@@ -6,10 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
+mod cases;
 #[cfg(feature = "kubernetes")]
 mod deployer;
 mod edge;
 mod embed;
+mod failures;
 mod flip;
 mod frontends;
 mod house;

@@ -1,0 +1,1 @@
+//! HTTP/2 floods, F01 to F14.

@@ -1,0 +1,1 @@
+//! What an intermediary does with fields and methods, S01 to S14.

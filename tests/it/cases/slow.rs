@@ -1,0 +1,1 @@
+//! Slow clients, W01 to W07.

@@ -1,0 +1,1 @@
+//! TLS and the PROXY protocol, L01 to L13.

@@ -1,0 +1,1 @@
+//! Bad servers, U01 to U15.
