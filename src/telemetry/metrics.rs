@@ -380,8 +380,8 @@ fn histogram(family: &mut MetricEncoder<'_>, labels: Labels<'_>, durations: &Dur
 
 #[cfg(test)]
 mod tests {
+    use super::super::counters::Outcome;
     use super::super::limit::Limit;
-    use super::super::reason::Reason;
     use super::super::reason::Reason;
     use super::*;
 
