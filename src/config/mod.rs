@@ -5,10 +5,12 @@
 
 mod deployer;
 mod file;
+mod limits;
 mod registrar;
 mod settings;
 
 pub use deployer::DeployerSettings;
+pub use limits::{LimitSettings, MemoryLimit};
 pub use registrar::RegistrarSettings;
 pub use settings::{SETTINGS, Setting, TABLES};
 
@@ -139,25 +141,6 @@ pub struct AdminSettings {
     pub trusted: Vec<IpNet>,
     /// Names in `Host` that requests without a token may carry, besides `localhost` and addresses.
     pub hosts: Vec<String>,
-}
-
-/// What a client may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitSettings {
-    /// Largest head of a message, in bytes.
-    pub head_bytes: usize,
-    /// Most header fields of a message.
-    pub fields: usize,
-    /// For a request's head to arrive, from its first byte.
-    pub head_timeout: Duration,
-    /// Longest silence within a body.
-    pub body_timeout: Duration,
-    /// For the next request of a connection to begin.
-    pub idle_timeout: Duration,
-    /// Longest silence of an upgraded connection.
-    pub tunnel_timeout: Duration,
-    /// Open downstream, over all workers.
-    pub connections: usize,
 }
 
 /// The access log.
@@ -377,18 +360,6 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
         }
     }
 
-    fn limits(&mut self) -> LimitSettings {
-        LimitSettings {
-            head_bytes: self.value("max-head-bytes", |text| bytes(text, 1 << 10, 1 << 20)),
-            fields: self.value("max-header-fields", |text| count(text, 1, 10_000)),
-            head_timeout: self.value("head-timeout", duration),
-            body_timeout: self.value("body-timeout", duration),
-            idle_timeout: self.value("idle-timeout", duration),
-            tunnel_timeout: self.value("tunnel-timeout", duration),
-            connections: self.value("max-connections", |text| count(text, 1, 10_000_000)),
-        }
-    }
-
     /// Lower layers first, so that higher ones win id by id.
     fn listeners(&mut self) -> BTreeMap<ListenerId, ListenerOverride> {
         let layers =
@@ -506,9 +477,9 @@ fn count(text: &str, least: usize, most: usize) -> Result<usize, String> {
     number.ok_or_else(|| format!("is no whole number from {least} to {most}"))
 }
 
-/// `65536`, `64KiB`, `1MiB`
+/// `65536`, `64KiB`, `1MiB`, `2GiB`
 fn bytes(text: &str, least: usize, most: usize) -> Result<usize, String> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("", 1)];
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
     let mut parts =
         units.iter().filter_map(|(unit, scale)| Some((text.strip_suffix(unit)?.trim_end(), *scale)));
     let number = parts.next().and_then(|(digits, scale)| digits.parse::<usize>().ok()?.checked_mul(scale));
