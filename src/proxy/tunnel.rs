@@ -3,6 +3,7 @@
 use super::exchange::Exchange;
 use super::worker::Worker;
 use crate::message::RequestHead;
+use crate::telemetry::Limit;
 use crate::wire::Wire;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -55,6 +56,9 @@ pub(super) async fn between_wires(
             _ => {
                 ready!(timer.poll_idle(cx));
                 silent += look;
+                if silent >= timeout {
+                    worker.reached(Limit::TunnelTime);
+                }
                 if worker.is_draining() || silent >= timeout || exchange.is_overdue() {
                     return Poll::Ready(());
                 }

@@ -29,14 +29,29 @@ pub fn command() -> Command {
     command
 }
 
+/// As [`command`], with a limit of open files.
+fn limited(files: u64) -> Command {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={files}:{files}")).arg(program());
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
 /// How a proxy is started.
 pub struct Builder {
     store: String,
     arguments: Vec<String>,
     workers: usize,
+    files: Option<u64>,
 }
 
 impl Builder {
+    /// How many files it may open.
+    pub fn files(mut self, files: u64) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| argument.to_string()));
         self
@@ -78,14 +93,17 @@ pub struct Flipgate {
 impl Flipgate {
     /// A proxy on a store: `dir:PATH` or `etcd://HOST:PORT`.
     pub fn on(store: &str) -> Builder {
-        Builder { store: store.to_owned(), arguments: Vec::new(), workers: 2 }
+        Builder { store: store.to_owned(), arguments: Vec::new(), workers: 2, files: None }
     }
 
     /// Starts a proxy that ended once more, on the same data directory, and waits for its admin API.
     pub fn start_again(&mut self) {
         self.process = None;
         self.runs += 1;
-        let mut command = command();
+        let mut command = match self.how.files {
+            None => command(),
+            Some(files) => limited(files),
+        };
         command
             .args(["proxy", "--store", &self.how.store, "--admin", "127.0.0.1:0"])
             .arg("--data-dir")
