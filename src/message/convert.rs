@@ -4,7 +4,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{HeadError, HeadProblem};
 use super::fields::{Fields, Span};
-use super::head::{Facts, content_length};
+use super::head::{Facts, METHOD_BYTES_MAX, content_length};
 use super::known::{self, Class, Known};
 use super::request::RequestHead;
 use super::response::{ResponseHead, may_have_body};
@@ -136,6 +136,9 @@ fn request(
 ) -> Result<RequestHead, HeadProblem> {
     let mut fields = Fields::new(spare);
     let method_kind = Method::of(parts.method.as_str().as_bytes());
+    if parts.method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(HeadProblem::MethodTooLong);
+    }
     let method = append(&mut fields, parts.method.as_str().as_bytes());
     let path = match (method_kind, parts.uri.path_and_query()) {
         (_, Some(path)) => path.as_str(),

@@ -78,6 +78,7 @@ fn malformed_requests_of_http2_are_refused() {
     refused("GET", "/", &[("host", "a b")], P::Host);
     refused("GET", "https://u@a/", &[], P::Host);
     refused("GET", "https://a/\\", &[], P::Target);
+    refused(&"A".repeat(33), "https://a/", &[], P::MethodTooLong);
     refused("GET", "https://a/%00", &[], P::Target);
     refused("GET", "*", &[("host", "a")], P::Target);
     refused("GET", "https://a/", &[("x", " y")], P::FieldValue);
