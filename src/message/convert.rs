@@ -162,7 +162,8 @@ fn request(
         Method::Connect => target::form(path.as_bytes(), Method::Other),
         _ => target::form(path.as_bytes(), method_kind),
     };
-    if form.is_none() || matches!(form, Some(Target::Absolute { .. })) {
+    let scheme_empty = parts.uri.scheme_str().is_some_and(str::is_empty);
+    if form.is_none() || scheme_empty || matches!(form, Some(Target::Absolute { .. })) {
         return Err(HeadProblem::Target);
     }
     let target = append(&mut fields, path.as_bytes());

@@ -29,6 +29,7 @@ use line::Line;
 use meter::{MeterLimits, Overdue};
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -99,19 +100,40 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Wire) {
             Some(Why::Breach) => break Ok(()),
         }
     };
-    if let Some(limit) = line.breach() {
+    drop(connection);
+    let error = ended.err();
+    if let Some(limit) = line.breach().or(error.as_ref().and_then(calmed)) {
         worker.reached(limit);
-        let client = &client;
-        tracing::debug!(listener = %client.listener.id, client = %client.address_text, limit = limit.as_str(), "connection ended at a limit");
-        drop(connection);
-        line.farewell().await;
-    } else if let Err(error) = ended {
+        let (listener, client) = (&client.listener.id, &client.address_text);
+        tracing::debug!(%listener, %client, limit = limit.as_str(), "connection ended at a limit");
+    } else if let Some(error) = error {
         tracing::debug!(listener = %client.listener.id, %error, "connection ended");
     }
+    if line.breach().is_some() {
+        line.farewell().await;
+    }
+}
+
+/// The limit for which hyper itself has ended a connection: it only says so in words.
+fn calmed(error: &hyper::Error) -> Option<Limit> {
+    let error = error.source()?.downcast_ref::<h2::Error>()?;
+    if !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
+        return None;
+    }
+    let text = error.to_string();
+    let limits = [
+        ("too_many_data_frames", Limit::H2EmptyFrames),
+        ("too_many_continuations", Limit::H2Continuations),
+        ("header_list_way_too_large", Limit::H2Fields),
+    ];
+    let told = limits.into_iter().find(|(word, _)| text.contains(word));
+    Some(told.map_or(Limit::H2Resets, |(_, limit)| limit))
 }
 
 fn builder(worker: &Worker) -> hyper::server::conn::http2::Builder<LocalExecutor> {
     let settings = worker.settings();
+    // The meter comes before that.
+    let resets = 2 * settings.http2.odd_frames_max as usize;
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
@@ -122,9 +144,8 @@ fn builder(worker: &Worker) -> hyper::server::conn::http2::Builder<LocalExecutor
         .max_concurrent_streams(settings.http2.streams_max)
         .max_header_list_size(u32::try_from(settings.limits.head_bytes).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER)
-        // A page that is left resets all it asked for at once.
-        .max_pending_accept_reset_streams(settings.http2.streams_max as usize)
-        .max_local_error_reset_streams(settings.http2.odd_frames_max as usize)
+        .max_pending_accept_reset_streams(resets)
+        .max_local_error_reset_streams(resets)
         .enable_connect_protocol();
     builder
 }

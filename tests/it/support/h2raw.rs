@@ -336,5 +336,5 @@ fn statuses_are_read_in_each_of_their_forms() {
     assert_eq!(status(b"\x48\x03431"), 431);
     // 4 = 011010, 3 = 011001, 1 = 00001, padded with ones.
     assert_eq!(digits(&[0b0110_1001, 0b1001_0000, 0b1111_1111]), 431);
-    assert_eq!(digits(&[0b0110_1000, 0b0000_1111]), 400);
+    assert_eq!(digits(&[0b0110_1000, 0b0000_0000]), 400);
 }
