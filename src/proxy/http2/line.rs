@@ -68,6 +68,11 @@ impl Line {
         self.meter.borrow().breach()
     }
 
+    /// The limit that the client is nearest to.
+    pub(super) fn suspect(&self) -> Limit {
+        self.meter.borrow().suspect()
+    }
+
     /// Whether there is anything that may become overdue.
     pub(super) fn is_busy(&self) -> bool {
         self.meter.borrow().is_busy()

@@ -168,6 +168,12 @@ impl Meter {
         self.ledger.breach
     }
 
+    /// The limit that the connection is nearest to.
+    pub(super) fn suspect(&self) -> Limit {
+        let block = self.ledger.block.as_ref().map(|_| Limit::H2Continuations);
+        block.or(self.ledger.budget.fullest()).unwrap_or(Limit::H2Fields)
+    }
+
     /// The last stream that the client began.
     pub(super) fn last_stream(&self) -> u32 {
         self.ledger.last_stream
