@@ -4,6 +4,7 @@
 use super::budget::{Budget, FRAME, Odd, Rates};
 use super::frames::{self, Event, Frame, Frames};
 use crate::telemetry::Limit;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// `CONTINUATION` frames of one header block.
@@ -58,8 +59,8 @@ struct Ledger {
     now_ms: u32,
     budget: Budget,
     preface: bool,
-    /// In the order of their numbers.
-    streams: Vec<Stream>,
+    /// In the order of their numbers; mostly the first ones end first.
+    streams: VecDeque<Stream>,
     last_stream: u32,
     last_reset_ms: Option<u32>,
     block: Option<Block>,
@@ -108,7 +109,7 @@ impl Meter {
             now_ms: 0,
             budget: Budget::new(limits.rates),
             preface: false,
-            streams: Vec::new(),
+            streams: VecDeque::new(),
             last_stream: 0,
             last_reset_ms: None,
             block: None,
@@ -326,7 +327,7 @@ impl Ledger {
             self.last_stream = frame.stream;
             self.budget.give(Odd::Priority, FRAME);
             self.budget.give(Odd::Unknown, FRAME);
-            self.streams.push(Stream {
+            self.streams.push_back(Stream {
                 id: frame.stream,
                 receiving: !ended,
                 sending: true,

@@ -1,6 +1,6 @@
 //! HTTP/2 floods, F01 to F14: what a connection may cost, and when it is ended.
 
-use super::h2::Edge;
+use super::h2::{Edge, Frames};
 use crate::support::h2raw::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PREFACE, PRIORITY,
     RST_STREAM, RawHttp2, SETTINGS, block, frame, get, pseudo, request, reset, settings, window_update,
@@ -28,7 +28,7 @@ struct Flood<'a> {
     settings: &'a [(u16, u32)],
     /// What is sent once, then again and again.
     first: Vec<u8>,
-    round: &'a dyn Fn(u32) -> Vec<u8>,
+    round: Frames<'a>,
     /// After so many rounds it is over.
     most: u32,
     /// The limits of which one ends it; none: hyper may end it before for breaking the protocol.
@@ -278,7 +278,7 @@ fn f07_empty_continuations() {
 
 #[test]
 fn f08_frames_that_carry_nothing() {
-    let kinds: [(&'static str, &dyn Fn(u32) -> Vec<u8>, &'static str); 5] = [
+    let kinds: [(&'static str, Frames<'_>, &'static str); 5] = [
         ("F08 ping", &|_| frame(PING, 0, 0, &[0; 8]), "h2_pings"),
         ("F08 settings", &|_| frame(SETTINGS, 0, 0, b""), "h2_settings"),
         ("F08 unknown", &|_| frame(0xbb, 0, 0, b"any"), "h2_unknown"),

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+/// Frames for a stream of this number.
+pub(super) type Frames<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+
 /// A proxy whose plain listener takes HTTP/2, before a server that notes everything.
 pub(super) struct Edge {
     pub flipgate: Flipgate,
@@ -52,7 +55,7 @@ impl Edge {
     }
 
     /// Each of these requests, as frames on a stream of its own, is refused, and the server sees nothing of it.
-    fn refuses(&self, requests: &[(&str, &dyn Fn(u32) -> Vec<u8>)]) {
+    fn refuses(&self, requests: &[(&str, Frames<'_>)]) {
         for (name, frames) in requests {
             let mut client = RawHttp2::open(self.address());
             client.send(&frames(1));

@@ -257,6 +257,6 @@ proptest! {
             meter.overdue(now);
         }
         prop_assert!(meter.ledger.streams.len() <= 40);
-        prop_assert!(meter.ledger.streams.is_sorted_by_key(|stream| stream.id));
+        prop_assert!(meter.ledger.streams.iter().is_sorted_by_key(|stream| stream.id));
     }
 }
