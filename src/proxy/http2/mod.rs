@@ -111,7 +111,8 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Wire) {
         tracing::debug!(listener = %client.listener.id, %error, "connection ended");
     }
     if line.breach().is_some() {
-        line.farewell().await;
+        // In a box: connections that behave do not keep room for it.
+        Box::pin(line.farewell()).await;
     }
 }
 
