@@ -17,6 +17,8 @@ const PROGRESS_BYTES: u64 = 1024;
 const BYTES_PER_WINDOW_UPDATE: i64 = 1024;
 /// Settings that cost as much as a frame.
 const SETTINGS_PER_FRAME: i64 = 8;
+/// A request that is refused costs as much as so many frames: its fields were read for nothing.
+const REFUSED_FRAMES: i64 = 4;
 
 /// `RST_STREAM` for what the client did: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR,
 /// REFUSED_STREAM, COMPRESSION_ERROR (RFC 9113 section 7).
@@ -148,8 +150,9 @@ impl Meter {
     /// A request was refused for what its head says.
     pub(super) fn refused(&mut self, now: Instant) {
         self.ledger.at(now);
-        let counted = self.ledger.odd(Odd::Other);
-        self.ledger.note(counted);
+        let ledger = &mut self.ledger;
+        let counted = ledger.budget.take(Odd::Other, REFUSED_FRAMES * FRAME, ledger.now_ms);
+        ledger.note(counted);
     }
 
     /// The client takes no more bytes for now.
