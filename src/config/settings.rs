@@ -169,7 +169,7 @@ pub const SETTINGS: &[Setting] = &[
         "limits",
         "h2-stall-timeout",
         "DURATION",
-        "30s",
+        "25s",
         "HTTP/2: longest time that a client may take nothing of an answer, or send nothing of a body",
     ),
     one("access_log", "access-log", "stdout|FILE|off", "off", "Where the access log goes"),

@@ -53,7 +53,7 @@ pub struct Http2Settings {
     /// How many of these are forgotten in a second; default 50.
     pub odd_frames_per_second: u32,
     /// How long a client may take nothing of an answer that is ready, or send nothing of a body that it announced; default
-    /// 30 s. The stream is reset.
+    /// 25 s. The stream is reset.
     pub stall_timeout: Duration,
 }
 
@@ -64,7 +64,7 @@ impl Default for Http2Settings {
             requests_max: 1_000_000,
             odd_frames_max: 500,
             odd_frames_per_second: 50,
-            stall_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(25),
         }
     }
 }

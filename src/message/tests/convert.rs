@@ -87,6 +87,7 @@ fn malformed_requests_of_http2_are_refused() {
     refused("GET", "https://a/", &[("expect", "x")], P::Expectation);
     refused("GET", "https://a/", &vec![("x", "y"); 101], P::TooManyFields);
     refused("GET", "https://a/", &[("x", &"y".repeat(70_000))], P::HeadTooLong);
+    refused("GET", "https://a/", &vec![("cookie", &*"y".repeat(10_000)); 7], P::HeadTooLong);
     refused("GET", &format!("https://a/{}", "y".repeat(17_000)), &[], P::TargetTooLong);
     let head = from("GET", "https://a/", &[("host", "A"), ("x_forwarded_for", "1")], true).unwrap();
     assert_eq!(lines(&head.fields), ["host: a"]);

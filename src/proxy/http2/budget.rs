@@ -21,7 +21,7 @@ pub(super) struct Rates {
     pub burst: u32,
 }
 
-/// What frames are odd for.
+/// What frames are odd for; in the order of [`LIMITS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Odd {
     Reset,
@@ -36,6 +36,16 @@ pub(super) enum Odd {
 }
 
 const KINDS: usize = 7;
+/// In the order of their buckets.
+const LIMITS: [Limit; KINDS] = [
+    Limit::H2Resets,
+    Limit::H2Pings,
+    Limit::H2Settings,
+    Limit::H2EmptyFrames,
+    Limit::H2WindowUpdates,
+    Limit::H2Priorities,
+    Limit::H2Unknown,
+];
 
 /// The buckets of one connection. Times are milliseconds since its beginning.
 #[derive(Debug)]
@@ -53,18 +63,10 @@ struct Bucket {
 }
 
 impl Odd {
-    /// Its limit where it has one.
+    /// Its bucket, and its limit, where it has one.
     fn limit(self) -> Option<(usize, Limit)> {
-        Some(match self {
-            Self::Reset => (0, Limit::H2Resets),
-            Self::Ping => (1, Limit::H2Pings),
-            Self::Settings => (2, Limit::H2Settings),
-            Self::Empty => (3, Limit::H2EmptyFrames),
-            Self::WindowUpdate => (4, Limit::H2WindowUpdates),
-            Self::Priority => (5, Limit::H2Priorities),
-            Self::Unknown => (6, Limit::H2Unknown),
-            Self::Other => return None,
-        })
+        let index = self as usize;
+        Some((index, *LIMITS.get(index)?))
     }
 }
 
@@ -108,6 +110,12 @@ impl Budget {
         if self.together.used > burst * TOGETHER { Err(Limit::H2Oddities) } else { Ok(()) }
     }
 
+    /// The limit whose bucket holds most, if one holds anything.
+    pub(super) fn fullest(&self) -> Option<Limit> {
+        let used = self.kinds.iter().zip(LIMITS).filter(|(kind, _)| kind.used > 0);
+        used.max_by_key(|(kind, _)| kind.used).map(|(_, limit)| limit)
+    }
+
     /// The traffic explains so much of a kind.
     pub(super) fn give(&mut self, odd: Odd, worth: i64) {
         let Some(kind) = odd.limit().and_then(|(index, _)| self.kinds.get_mut(index)) else { return };
@@ -148,6 +156,17 @@ mod tests {
         assert!((100..110).contains(&number), "{number}");
         let Err((number, Limit::H2Oddities)) = passing(&[Odd::Other], 1000, 10_000) else { panic!() };
         assert!((200..210).contains(&number), "{number}");
+    }
+
+    #[test]
+    fn the_fullest_bucket_is_known() {
+        let mut budget = Budget::new(RATES);
+        assert_eq!(budget.fullest(), None);
+        budget.give(Odd::Ping, FRAME);
+        for (odd, count) in [(Odd::Empty, 3), (Odd::Reset, 2), (Odd::Unknown, 1)] {
+            (0..count).for_each(|_| budget.take(odd, FRAME, 0).unwrap());
+        }
+        assert_eq!(budget.fullest(), Some(Limit::H2EmptyFrames));
     }
 
     #[test]

@@ -143,7 +143,17 @@ impl Frames {
                 self.state = skip(left);
                 true
             }
-            State::Head => !self.gather(bytes, HEAD_BYTES as u8) || self.begin(tell),
+            State::Head => {
+                // Mostly it is whole.
+                if self.filled == 0
+                    && let Some((head, rest)) = bytes.split_first_chunk()
+                {
+                    self.part = *head;
+                    *bytes = rest;
+                    return self.begin(tell);
+                }
+                !self.gather(bytes, HEAD_BYTES as u8) || self.begin(tell)
+            }
             State::Word { want, left } => {
                 if !self.gather(bytes, want) {
                     return true;

@@ -23,6 +23,8 @@ const ENHANCE_YOUR_CALM: u32 = 0xb;
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 /// And how many bytes it may still send meanwhile.
 const FAREWELL_BYTES: usize = 1024 * 1024;
+/// So much is read in one turn: others of this thread have theirs, too.
+const TURN_BYTES: usize = 64 * 1024;
 /// A stream that is reset so soon after another one was is looked at before anything is done for it.
 const RESET_SPAN: Duration = Duration::from_millis(500);
 
@@ -44,6 +46,8 @@ pub(super) struct Metered {
     /// What was read before, to come first.
     read: Vec<u8>,
     position: usize,
+    /// Bytes read in this turn.
+    turn: usize,
 }
 
 impl Line {
@@ -60,12 +64,17 @@ impl Line {
 
     /// The end for hyper; `read` was read already.
     pub(super) fn metered(self: &Rc<Self>, read: Vec<u8>) -> Metered {
-        Metered { line: self.clone(), read, position: 0 }
+        Metered { line: self.clone(), read, position: 0, turn: 0 }
     }
 
     /// The limit that the client broke, if it did.
     pub(super) fn breach(&self) -> Option<Limit> {
         self.meter.borrow().breach()
+    }
+
+    /// The limit that the client is nearest to.
+    pub(super) fn suspect(&self) -> Limit {
+        self.meter.borrow().suspect()
     }
 
     /// Whether there is anything that may become overdue.
@@ -200,10 +209,16 @@ impl AsyncRead for Metered {
         if line.breach().is_none() && line.read_forged(buf) {
             return Poll::Ready(Ok(()));
         }
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if line.breach().is_none() {
             ready!(self.poll_source(cx, buf))?;
             let new = buf.filled().get(before..).unwrap_or_default();
+            self.turn += new.len();
             line.meter.borrow_mut().received(new, line.worker.now());
         }
         if line.breach().is_some() {

@@ -4,6 +4,7 @@
 use super::budget::{Budget, FRAME, Odd, Rates};
 use super::frames::{self, Event, Frame, Frames};
 use crate::telemetry::Limit;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// `CONTINUATION` frames of one header block.
@@ -16,6 +17,8 @@ const PROGRESS_BYTES: u64 = 1024;
 const BYTES_PER_WINDOW_UPDATE: i64 = 1024;
 /// Settings that cost as much as a frame.
 const SETTINGS_PER_FRAME: i64 = 8;
+/// A request that is refused costs as much as so many frames: its fields were read for nothing.
+const REFUSED_FRAMES: i64 = 4;
 
 /// `RST_STREAM` for what the client did: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR,
 /// REFUSED_STREAM, COMPRESSION_ERROR (RFC 9113 section 7).
@@ -58,8 +61,8 @@ struct Ledger {
     now_ms: u32,
     budget: Budget,
     preface: bool,
-    /// In the order of their numbers.
-    streams: Vec<Stream>,
+    /// In the order of their numbers; mostly the first ones end first.
+    streams: VecDeque<Stream>,
     last_stream: u32,
     last_reset_ms: Option<u32>,
     block: Option<Block>,
@@ -108,7 +111,7 @@ impl Meter {
             now_ms: 0,
             budget: Budget::new(limits.rates),
             preface: false,
-            streams: Vec::new(),
+            streams: VecDeque::new(),
             last_stream: 0,
             last_reset_ms: None,
             block: None,
@@ -147,8 +150,9 @@ impl Meter {
     /// A request was refused for what its head says.
     pub(super) fn refused(&mut self, now: Instant) {
         self.ledger.at(now);
-        let counted = self.ledger.odd(Odd::Other);
-        self.ledger.note(counted);
+        let ledger = &mut self.ledger;
+        let counted = ledger.budget.take(Odd::Other, REFUSED_FRAMES * FRAME, ledger.now_ms);
+        ledger.note(counted);
     }
 
     /// The client takes no more bytes for now.
@@ -166,6 +170,12 @@ impl Meter {
     /// The limit that the connection has broken.
     pub(super) fn breach(&self) -> Option<Limit> {
         self.ledger.breach
+    }
+
+    /// The limit that the connection is nearest to.
+    pub(super) fn suspect(&self) -> Limit {
+        let block = self.ledger.block.as_ref().map(|_| Limit::H2Continuations);
+        block.or(self.ledger.budget.fullest()).unwrap_or(Limit::H2Fields)
     }
 
     /// The last stream that the client began.
@@ -320,7 +330,7 @@ impl Ledger {
             self.last_stream = frame.stream;
             self.budget.give(Odd::Priority, FRAME);
             self.budget.give(Odd::Unknown, FRAME);
-            self.streams.push(Stream {
+            self.streams.push_back(Stream {
                 id: frame.stream,
                 receiving: !ended,
                 sending: true,

@@ -102,7 +102,8 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Wire) {
     };
     drop(connection);
     let error = ended.err();
-    if let Some(limit) = line.breach().or(error.as_ref().and_then(calmed)) {
+    let by_hyper = error.as_ref().is_some_and(calmed).then(|| line.suspect());
+    if let Some(limit) = line.breach().or(by_hyper) {
         worker.reached(limit);
         let (listener, client) = (&client.listener.id, &client.address_text);
         tracing::debug!(%listener, %client, limit = limit.as_str(), "connection ended at a limit");
@@ -110,24 +111,15 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Wire) {
         tracing::debug!(listener = %client.listener.id, %error, "connection ended");
     }
     if line.breach().is_some() {
-        line.farewell().await;
+        // In a box: connections that behave do not keep room for it.
+        Box::pin(line.farewell()).await;
     }
 }
 
-/// The limit for which hyper itself has ended a connection: it only says so in words.
-fn calmed(error: &hyper::Error) -> Option<Limit> {
-    let error = error.source()?.downcast_ref::<h2::Error>()?;
-    if !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
-        return None;
-    }
-    let text = error.to_string();
-    let limits = [
-        ("too_many_data_frames", Limit::H2EmptyFrames),
-        ("too_many_continuations", Limit::H2Continuations),
-        ("header_list_way_too_large", Limit::H2Fields),
-    ];
-    let told = limits.into_iter().find(|(word, _)| text.contains(word));
-    Some(told.map_or(Limit::H2Resets, |(_, limit)| limit))
+/// Whether hyper itself has ended the connection for what its client asked of it; it does not say for what.
+fn calmed(error: &hyper::Error) -> bool {
+    let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 fn builder(worker: &Worker) -> hyper::server::conn::http2::Builder<LocalExecutor> {

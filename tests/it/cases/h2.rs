@@ -10,13 +10,16 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+/// Frames for a stream of this number.
+pub(super) type Frames<'a> = &'a dyn Fn(u32) -> Vec<u8>;
 
 /// A proxy whose plain listener takes HTTP/2, before a server that notes everything.
 pub(super) struct Edge {
@@ -52,7 +55,7 @@ impl Edge {
     }
 
     /// Each of these requests, as frames on a stream of its own, is refused, and the server sees nothing of it.
-    fn refuses(&self, requests: &[(&str, &dyn Fn(u32) -> Vec<u8>)]) {
+    fn refuses(&self, requests: &[(&str, Frames<'_>)]) {
         for (name, frames) in requests {
             let mut client = RawHttp2::open(self.address());
             client.send(&frames(1));
@@ -422,6 +425,36 @@ fn t12_trailers() {
     );
 }
 
+#[test]
+fn a_request_that_is_refused_has_its_line_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("access.json");
+    let edge = Edge::to(Recorder::start(), &["--access-log", log.to_str().unwrap()]);
+    let mut client = RawHttp2::open(edge.address());
+    client.send(&request(1, &[pseudo("GET", "/").as_slice(), &[("host", "b.example")]].concat(), true));
+    assert_eq!(client.outcome(1).status, 400);
+    client.send(&request(3, &[pseudo("GET", "/"), vec![("cookie", "a=b"); 101]].concat(), true));
+    assert_eq!(client.outcome(3).status, 431);
+    let lines = until("two lines", Duration::from_secs(5), || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let lines =
+            text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect::<Vec<_>>();
+        (lines.len() == 2).then_some(lines)
+    });
+    let told = lines.iter().map(|line| {
+        let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+        (line["status"].as_u64().unwrap(), text("protocol"), text("reason"), text("detail"))
+    });
+    let expected = |status, reason: &str, detail: &str| {
+        (status, "HTTP/2".to_owned(), reason.to_owned(), detail.to_owned())
+    };
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [expected(400, "bad_request", "host_repeated"), expected(431, "head_too_large", "too_many_fields")]
+    );
+    edge.sees_nothing();
+}
+
 /// Everything that h2spec asks for, of a listener with TLS.
 #[test]
 fn h2spec_is_content() {
@@ -438,7 +471,9 @@ fn h2spec_is_content() {
         program.display()
     );
     let _shared = shared();
-    let edge = Edge::new();
+    // Shorter answers do not do for all that it asks.
+    let server = Recorder::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\nseen by h2spec");
+    let edge = Edge::to(server, &[]);
     let certificate = TestCertificate::of(&["a.example"]);
     edge.directory.put("hosts/a.example/host", &certificate.host(true));
     edge.directory.put("listeners/https", &listener("https"));
@@ -450,7 +485,7 @@ fn h2spec_is_content() {
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().rev().find(|line| line.contains(" passed, ")).unwrap_or_default().to_owned();
     println!("h2spec: {last}");
-    assert!(output.status.success() && last.starts_with("146 tests, 146 passed"), "{text}");
+    assert!(output.status.success() && last.starts_with("145 tests, 145 passed"), "{text}");
 }
 
 #[test]

@@ -20,7 +20,6 @@ pub const END_STREAM: u8 = 1;
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-pub const PROTOCOL_ERROR: u32 = 1;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Longest silence that a test waits through.
@@ -66,6 +65,7 @@ impl Outcome {
 pub struct RawHttp2 {
     stream: TcpStream,
     input: Vec<u8>,
+    go_away: Option<u32>,
 }
 
 /// The bytes of a frame.
@@ -155,7 +155,7 @@ impl RawHttp2 {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(SILENCE_MAX)).unwrap();
-        Self { stream, input: Vec::new() }
+        Self { stream, input: Vec::new(), go_away: None }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -171,6 +171,7 @@ impl RawHttp2 {
         let late = Instant::now() + most;
         loop {
             if let Some(frame) = self.take_frame() {
+                self.note(&frame);
                 return Ok(frame);
             }
             let left = late.saturating_duration_since(Instant::now());
@@ -185,6 +186,17 @@ impl RawHttp2 {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(_) => return Err(true),
             }
+        }
+    }
+
+    /// Whoever ends a connection in good order waits for the answer to a ping.
+    fn note(&mut self, received: &Frame) {
+        match received.kind {
+            GOAWAY => self.go_away = Some(received.number(4)),
+            PING if received.flags & ACK == 0 => {
+                let _ = self.try_send(&frame(PING, ACK, 0, &received.payload));
+            }
+            _ => {}
         }
     }
 
@@ -250,26 +262,22 @@ impl RawHttp2 {
         open
     }
 
-    /// The code of the GOAWAY among what has come.
+    /// The code of the last GOAWAY that has come.
     pub fn go_away(&mut self) -> Option<u32> {
-        let frames = std::iter::from_fn(|| self.take_frame());
-        frames.filter(|frame| frame.kind == GOAWAY).last().map(|frame| frame.number(4))
+        while let Some(frame) = self.take_frame() {
+            self.note(&frame);
+        }
+        self.go_away
     }
 
-    /// Reads to the connection's end; the code of the last GOAWAY.
+    /// Reads to the connection's end; the code of its last GOAWAY.
     pub fn until_closed(&mut self, most: Duration) -> Option<u32> {
         let late = Instant::now() + most;
-        let mut code = None;
         loop {
             match self.next(late.saturating_duration_since(Instant::now())) {
-                Ok(frame) if frame.kind == GOAWAY => code = Some(frame.number(4)),
-                // Whoever ends in good order waits for the answer.
-                Ok(ping) if ping.kind == PING && ping.flags & ACK == 0 => {
-                    let _ = self.try_send(&frame(PING, ACK, 0, &ping.payload));
-                }
                 Ok(_) => {}
-                Err(true) => return code,
-                Err(false) => panic!("the connection is open after {most:?}; GOAWAY {code:?}"),
+                Err(true) => return self.go_away,
+                Err(false) => panic!("the connection is open after {most:?}; GOAWAY {:?}", self.go_away),
             }
         }
     }

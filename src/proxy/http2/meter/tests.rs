@@ -108,6 +108,8 @@ fn each_flood_meets_its_limit() {
         }
         meter.received(&frame(frames::DATA, frames::END_STREAM, 1, b"more"), now);
     });
+    let refused = flood(10_000, |meter, _, now| meter.refused(now));
+    assert!(matches!(refused, Err((240..300, Limit::H2Oddities))), "{refused:?}");
     assert!(matches!(after_end, Err((900..1200, Limit::H2Oddities))), "{after_end:?}");
 }
 
@@ -257,6 +259,6 @@ proptest! {
             meter.overdue(now);
         }
         prop_assert!(meter.ledger.streams.len() <= 40);
-        prop_assert!(meter.ledger.streams.is_sorted_by_key(|stream| stream.id));
+        prop_assert!(meter.ledger.streams.iter().is_sorted_by_key(|stream| stream.id));
     }
 }
