@@ -3,7 +3,7 @@
 
 # Program and the Debian package that has it.
 TOOLS="etcd:etcd-server etcdctl:etcd-client wrk:wrk h2load:nghttp2-client nginx:nginx curl:curl python3:python3
-       taskset:util-linux cc:gcc c++:g++ openssl:openssl ip:iproute2"
+       taskset:util-linux cc:gcc c++:g++ openssl:openssl ip:iproute2 haproxy:haproxy"
 
 # Where programs without a package go; below `target`, so that `cargo clean` removes them.
 TOOLS_DIR=$PWD/target/tools
@@ -146,6 +146,11 @@ has_programs() {
 install_vulcand() {
     build_go_module vulcand tests/it/vulcand/module "a minute" "vulcand vctl" \
         github.com/vulcand/vulcand github.com/vulcand/vulcand/vctl
+}
+
+# h2spec, which asks a server for what HTTP/2 demands of it.
+install_h2spec() {
+    build_go_module h2spec tests/it/cases/h2spec "half a minute" h2spec github.com/summerwind/h2spec/cmd/h2spec
 }
 
 KUBERNETES="kube-apiserver kube-controller-manager kubectl"

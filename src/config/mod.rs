@@ -158,6 +158,16 @@ pub struct LimitSettings {
     pub tunnel_timeout: Duration,
     /// Open downstream, over all workers.
     pub connections: usize,
+    /// HTTP/2: at once on a client's connection.
+    pub h2_streams: u32,
+    /// HTTP/2: on a client's connection, which then ends in good order.
+    pub h2_requests: u64,
+    /// HTTP/2: frames of a kind, at once, that carry nothing of a message.
+    pub h2_odd_frames: u32,
+    /// HTTP/2: how many of them are forgotten in a second.
+    pub h2_odd_frames_per_second: u32,
+    /// HTTP/2: for a client to take something of an answer, or to send something of a body.
+    pub h2_stall_timeout: Duration,
 }
 
 /// The access log.
@@ -386,6 +396,12 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             idle_timeout: self.value("idle-timeout", duration),
             tunnel_timeout: self.value("tunnel-timeout", duration),
             connections: self.value("max-connections", |text| count(text, 1, 10_000_000)),
+            h2_streams: self.value("h2-streams", |text| number(text, 1, 10_000)),
+            h2_requests: self.value("h2-requests", |text| number(text, 1, 1_000_000_000)),
+            h2_odd_frames: self.value("h2-odd-frames", |text| number(text, 10, 1_000_000)),
+            h2_odd_frames_per_second: self
+                .value("h2-odd-frames-per-second", |text| number(text, 1, 1_000_000)),
+            h2_stall_timeout: self.value("h2-stall-timeout", duration),
         }
     }
 
@@ -504,6 +520,11 @@ fn choice<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
 fn count(text: &str, least: usize, most: usize) -> Result<usize, String> {
     let number = text.replace('_', "").parse().ok().filter(|number| (least..=most).contains(number));
     number.ok_or_else(|| format!("is no whole number from {least} to {most}"))
+}
+
+fn number<T: TryFrom<usize>>(text: &str, least: usize, most: usize) -> Result<T, String> {
+    let number = count(text, least, most)?;
+    T::try_from(number).map_err(|_| format!("is no whole number from {least} to {most}"))
 }
 
 /// `65536`, `64KiB`, `1MiB`

@@ -12,6 +12,17 @@ use super::spare::Spare;
 use super::target::{self, Target};
 use super::{BodyLength, Limits, Method, Version, syntax};
 
+impl Version {
+    /// Of a message that another stack has read.
+    pub fn of_http(version: http::Version) -> Self {
+        match version {
+            http::Version::HTTP_09 | http::Version::HTTP_10 => Self::H10,
+            http::Version::HTTP_11 => Self::H11,
+            _ => Self::H2,
+        }
+    }
+}
+
 impl RequestHead {
     /// The head of a request that another stack has read, mostly of HTTP/2. Cookies are joined by `; ` (RFC 9113
     /// section 8.2.3); the host is `:authority`, or `Host` where that is missing, and both must agree.
@@ -154,7 +165,8 @@ fn request(
         Method::Connect => target::form(path.as_bytes(), Method::Other),
         _ => target::form(path.as_bytes(), method_kind),
     };
-    if form.is_none() || matches!(form, Some(Target::Absolute { .. })) {
+    let scheme_empty = parts.uri.scheme_str().is_some_and(str::is_empty);
+    if form.is_none() || scheme_empty || matches!(form, Some(Target::Absolute { .. })) {
         return Err(HeadProblem::Target);
     }
     let target = append(&mut fields, path.as_bytes());
@@ -162,11 +174,7 @@ fn request(
     let host_slot =
         fields.append(b"host", |out| out.extend_from_slice(authority)).map_err(|_| HeadProblem::Host)?;
     fields.push(host_slot);
-    let version = match parts.version {
-        http::Version::HTTP_09 | http::Version::HTTP_10 => Version::H10,
-        http::Version::HTTP_11 => Version::H11,
-        _ => Version::H2,
-    };
+    let version = Version::of_http(parts.version);
     let mut facts = collect(&parts.headers, &mut fields, limits, version)?;
     if facts.chunked {
         facts.content_length = None;
@@ -276,7 +284,7 @@ fn collect(
             Known::Cookie if cookie => continue,
             Known::Cookie => {
                 cookie = true;
-                join_cookies(map, fields)?;
+                join_cookies(map, fields, limits)?;
                 continue;
             }
             Known::TransferEncoding if version != Version::H2 => {
@@ -309,8 +317,12 @@ fn collect(
     Ok(facts)
 }
 
-fn join_cookies(map: &HeaderMap, fields: &mut Fields) -> Result<(), HeadProblem> {
+fn join_cookies(map: &HeaderMap, fields: &mut Fields, limits: &Limits) -> Result<(), HeadProblem> {
     let crumbs = || map.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes);
+    // Crumbs may share what they stand for; joined they do not.
+    if fields.bytes.len() + crumbs().map(<[u8]>::len).sum::<usize>() > limits.head_bytes {
+        return Err(HeadProblem::HeadTooLong);
+    }
     if !crumbs().all(syntax::is_value) {
         return Err(HeadProblem::FieldValue);
     }

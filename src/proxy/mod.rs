@@ -47,7 +47,7 @@ pub use body::Aborted;
 pub use gate::{Gate, GateBody, GateError, Peer};
 pub use listeners::{Bound, Override};
 pub use pages::{FILE_BYTES_MAX, FILES_MAX, PageFiles};
-pub use settings::Settings;
+pub use settings::{Http2Settings, Settings};
 
 use crate::model::{Listener, ListenerId};
 use crate::table::{Board, Inbox};
