@@ -72,7 +72,7 @@ pub fn check(raw: &[u8]) {
                 router.remove(&id(&name), &Route::parse(&route).expect("parsed before"), priority);
                 table.remove(&name);
             }
-            Some(("?", rest)) if rest.is_ascii() => check_request(&router, &table, &request(rest)),
+            Some(("?", rest)) => check_request(&router, &table, &request(rest)),
             _ => {}
         }
     }
@@ -84,12 +84,17 @@ fn id(text: &str) -> FrontendId {
 
 fn request(line: &str) -> Request {
     let mut parts = line.split('\t');
-    let first = parts.next().unwrap_or_default();
-    let (method, rest) = first.split_once(' ').unwrap_or(("GET", first));
+    // A head is read only with what may stand in a target and in a host.
+    let mut first = parts.next().unwrap_or_default().to_owned();
+    first.retain(|c| c.is_ascii_graphic() || c == ' ');
+    let (method, rest) = first.split_once(' ').unwrap_or(("GET", &first));
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let host = host.to_ascii_lowercase();
-    let mut request =
-        Request { host, path: format!("/{path}"), method: method.to_owned(), ..Request::default() };
+    let mut request = Request {
+        host: host.to_ascii_lowercase(),
+        path: format!("/{}", path.replace(' ', "")),
+        method: method.to_owned(),
+        ..Request::default()
+    };
     for part in parts {
         let pair = |text: &str, at: char| {
             text.split_once(at).map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -1,7 +1,18 @@
 //! A reader of HTTP/1.1 heads that is naive and shares nothing with the library: what it does not understand in exactly
 //! one way it refuses, with a word about why.
 
-use flipgate::message::BodyLength;
+use flipgate::message::{BodyLength, Limits};
+
+/// For reading what was written: a head at its limit may have grown by what is written anew.
+pub fn roomy() -> Limits {
+    let usual = Limits::default();
+    Limits {
+        head_bytes: 4 * usual.head_bytes,
+        fields: usual.fields + 16,
+        trailer_bytes: 4 * usual.trailer_bytes,
+        ..usual
+    }
+}
 
 /// A head, and how many bytes it has.
 #[derive(Debug)]
