@@ -1,65 +1,18 @@
 //! Flips, many and to what is dead.
 
+use super::closing::{Closing, LINES};
 use super::scene::{ALIAS, Scene};
 use crate::support::keys::{alias, frontend};
 use crate::support::{
     Connection, Fleet, Flip, Mode, Plan, Pod, Traffic, figure, fleet, quantile, scaled, shared, until,
 };
 use serde_json::json;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const PERIOD: Duration = Duration::from_millis(100);
-
-/// Lines of a download, which comes in as many pieces.
-const LINES: usize = 20;
-
-/// A server of one colour whose answers take a second, much longer than a flip lasts.
-struct Slow {
-    address: SocketAddr,
-    ended: Arc<AtomicBool>,
-}
-
-impl Slow {
-    fn start(colour: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let slow = Self { address: listener.local_addr().unwrap(), ended: Arc::default() };
-        let ended = slow.ended.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                if ended.load(Ordering::SeqCst) {
-                    return;
-                }
-                std::thread::spawn(move || send_slowly(client, colour));
-            }
-        });
-        slow
-    }
-}
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
-fn send_slowly(mut client: TcpStream, colour: &str) {
-    let _ = client.read(&mut [0; 4096]);
-    let line = format!("{colour}\n");
-    let length = line.len() * LINES;
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-    let _ = client.write_all(head.as_bytes());
-    for _ in 0..LINES {
-        if client.write_all(line.as_bytes()).is_err() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// Downloads one after the other until told to end; how many came whole.
 fn download(address: SocketAddr, ended: &AtomicBool) -> u64 {
@@ -80,7 +33,7 @@ fn download(address: SocketAddr, ended: &AtomicBool) -> u64 {
 fn e11_a_flip_every_tenth_of_a_second() {
     let _machine = shared();
     let mut scene = Scene::start();
-    let slow = [Slow::start("blue"), Slow::start("green")];
+    let slow = ["blue", "green"].map(|colour| Closing::start(colour, Duration::from_millis(50)));
     for (colour, slow) in ["blue", "green"].iter().zip(&slow) {
         scene.keys.put_backend(&format!("long-{colour}"), &[slow.address]);
     }

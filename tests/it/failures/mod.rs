@@ -3,6 +3,7 @@
 //! In all of them a mixed load (HTTP/1.1, HTTP/2, plain and over TLS) goes through three pods, and traffic is flipped
 //! between two colours; an answer that fails, is another's or has the wrong colour counts as failed.
 
+mod closing;
 mod flips;
 mod garbage;
 mod login;

@@ -1,6 +1,7 @@
 //! Servers with names, and a resolver that fails.
 
-use crate::support::{Flipgate, Keys, Pod, figure, get, shared, until};
+use super::closing::Closing;
+use crate::support::{Flipgate, Keys, figure, get, shared, until};
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
@@ -29,14 +30,12 @@ fn p12_the_last_good_address_serves_while_a_name_cannot_be_resolved() {
         println!("SKIPPED, no files of the test's own, which takes root with CAP_SYS_ADMIN");
         return;
     }
-    let pod = Pod::start("blue-0");
+    // Each request resolves, as no connection can be kept.
+    let server = Closing::start("blue", Duration::ZERO);
     let mut keys = Keys::start();
     keys.put_listener();
-    // No connection is kept, so that each request resolves.
-    let settings =
-        json!({"KeepAlive": {"MaxIdleConnsPerHost": 1, "Period": "1s"}, "Timeouts": {"Dial": "5s"}});
-    keys.put("backends/shop/backend", &json!({"Type": "http", "Settings": settings}));
-    let url = format!("http://pod.test:{}", pod.address().port());
+    keys.put("backends/shop/backend", &json!({"Type": "http"}));
+    let url = format!("http://pod.test:{}", server.address.port());
     keys.put("backends/shop/servers/a", &json!({"URL": url}));
     let last = keys.put_frontend("shop", &format!("Host(`{HOST}`)"), "shop");
     let flipgate = Flipgate::on(&keys.url()).under(&[&under[..], &files].concat()).ready();
