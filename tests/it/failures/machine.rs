@@ -5,6 +5,7 @@ use crate::edge::curl;
 use crate::support::keys::frontend;
 use crate::support::{Connection, Flipgate, Keys, Mode, Pod, TestAuthority, figure, get, shared, until};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -190,41 +191,44 @@ fn put_much(keys: &mut Keys, host: &str) -> i64 {
 }
 
 #[test]
-fn p07_a_disk_that_is_full_or_read_only() {
+fn p07_a_disk_that_is_full() {
     let _machine = shared();
     let dir = tempfile::tempdir().unwrap();
-    for how in ["full", "read-only"] {
-        let at = dir.path().join(how);
-        let Some(disk) = Mount::small(&at) else { return };
-        let keys = Keys::start_with(&["--unsafe-no-fsync"]);
-        let url = keys.url();
-        let mut scene = Scene::with(keys, &url, |builder| builder.data_dir(&at));
-        let load = scene.load();
-        let dir = scene.flipgate.data_dir();
-        until("an image is on the disk", MOST, || {
-            std::fs::read_dir(&dir)
-                .unwrap()
-                .flatten()
-                .any(|file| file.path().extension().is_some_and(|end| end == "base"))
-                .then_some(())
-        });
-        if how == "full" {
-            let last = put_much(&mut scene.keys, "much");
-            scene.flipgate.admin().served(last);
-        } else {
-            // What is open for writing keeps a file system from becoming read-only.
-            until("the journal is closed", MOST, || {
-                scene.flip();
-                mount(&["-o", "remount,ro", at.to_str().unwrap()]).then_some(())
-            });
-        }
-        scene.flips(3, Duration::from_millis(50));
-        alarmed(&scene, "written");
-        scene.flips(3, Duration::from_millis(50));
-        load.stop_well(&format!("P07, {how}"));
-        disk.remount("rw");
-        scene.flipgate.kill();
-    }
+    let Some(_disk) = Mount::small(dir.path()) else { return };
+    let keys = Keys::start_with(&["--unsafe-no-fsync"]);
+    let url = keys.url();
+    let mut scene = Scene::with(keys, &url, |builder| builder.data_dir(dir.path()));
+    let load = scene.load();
+    let last = put_much(&mut scene.keys, "much");
+    scene.flipgate.admin().served(last);
+    alarmed(&scene, "written");
+    scene.flips(3, Duration::from_millis(50));
+    load.stop_well("P07, full");
+    scene.flipgate.kill();
+}
+
+#[test]
+fn p07_a_disk_that_is_read_only() {
+    let _machine = shared();
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Mount::small(dir.path()) else { return };
+    let keys = Keys::start_with(&["--unsafe-no-fsync"]);
+    let url = keys.url();
+    let mut scene = Scene::with(keys, &url, |builder| builder.data_dir(dir.path()));
+    assert!(scene.flipgate.stop().success());
+    disk.remount("ro");
+    // What is there is read all the same.
+    scene.keys.kill();
+    scene.flipgate.start_again();
+    scene.flipgate.wait_ready(MOST);
+    let load = scene.load();
+    scene.keys.restart();
+    scene.wait_connected(true, MOST);
+    scene.flips(3, Duration::from_millis(50));
+    alarmed(&scene, "written");
+    scene.flips(3, Duration::from_millis(50));
+    load.stop_well("P07, read-only");
+    scene.flipgate.kill();
 }
 
 /// Each byte flipped and cuts at each length are in the journal's own tests; here a process meets some.
@@ -241,14 +245,18 @@ fn p07_a_damaged_image_counts_for_none_and_the_older_one_is_used() {
     scene.flip();
     assert!(scene.flipgate.stop().success());
     scene.keys.kill();
-    let newest = bases(&dir).pop().expect("an image");
-    assert_eq!(bases(&dir).len(), 2);
-    let whole = std::fs::read(&newest).unwrap();
+    let files = read_all(&dir);
+    let newest = files.keys().filter(|path| is_base(path)).next_back().expect("an image").clone();
+    assert_eq!(files.keys().filter(|path| is_base(path)).count(), 2);
+    let whole = files[&newest].clone();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
     for (how, bytes) in
         [("flipped", flipped), ("cut", whole[..whole.len() - 1].to_vec()), ("empty", Vec::new())]
     {
+        // The start before this one left a newer image.
+        read_all(&dir).keys().for_each(|path| std::fs::remove_file(path).unwrap());
+        files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
         std::fs::write(&newest, bytes).unwrap();
         scene.flipgate.start_again();
         scene.flipgate.wait_ready(MOST);
@@ -259,18 +267,15 @@ fn p07_a_damaged_image_counts_for_none_and_the_older_one_is_used() {
         let tells = |problem: &Value| problem["reason"].as_str().is_some_and(|reason| reason.contains(name));
         scene.flipgate.admin().problem(name, tells);
         scene.flipgate.kill();
-        // What it wrote itself would be newer.
-        bases(&dir)
-            .into_iter()
-            .filter(|base| *base > newest)
-            .for_each(|base| std::fs::remove_file(base).unwrap());
     }
 }
 
-fn bases(dir: &Path) -> Vec<PathBuf> {
+fn is_base(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "base")
+}
+
+/// The files of a data directory, oldest image first.
+fn read_all(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
-    let mut bases =
-        files.filter(|path| path.extension().is_some_and(|end| end == "base")).collect::<Vec<_>>();
-    bases.sort();
-    bases
+    files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }

@@ -57,7 +57,7 @@ fn e06_a_member_without_a_leader_is_left() {
     let members = [1, 2, 3].map(|number| Machine::start(&format!("m{number}")).expect("as the first"));
     for (number, member) in (1..).zip(&members) {
         let (here, there) = (format!("10.77.{number}.1/24"), format!("10.77.{number}.2/24"));
-        hub.wire((&format!("to{number}"), &here), member, ("up", &there));
+        hub.wire((&format!("to{number}"), &here), member, ("peer", &there));
         member.ip(&format!("route add default via 10.77.{number}.1"));
     }
     hub.forward();

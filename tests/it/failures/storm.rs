@@ -42,7 +42,8 @@ fn e10_a_thousand_events_a_second() {
     let busy = p99(load.take());
     let swaps = scene.metric("flipgate_swap_seconds_count") - swaps;
     scene.flips(2, Duration::from_millis(50));
-    load.stop_well("E10");
+    let tally = load.stop();
+    assert_eq!(tally.failed, 0, "{:#?}", tally.failures);
 
     let details = format!("{events} revisions in {took:.1} s over {count} frontends, {swaps} swaps");
     let growth = most as f64 / steady as f64;
@@ -63,5 +64,6 @@ fn one(number: usize) -> (String, Value) {
 
 fn p99(mut tally: Tally) -> f64 {
     assert_eq!(tally.failed, 0, "{:#?}", tally.failures);
+    assert!(tally.requests > 100, "{} requests are no load", tally.requests);
     quantile(&mut tally.millis, 0.99)
 }
