@@ -19,7 +19,10 @@ pub fn program() -> PathBuf {
 
 /// A command of the program that sees nothing of this machine's settings.
 pub fn command() -> Command {
-    let mut command = Command::new(program());
+    isolated(Command::new(program()))
+}
+
+fn isolated(mut command: Command) -> Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     for kept in ["RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(kept) {
@@ -34,6 +37,9 @@ pub struct Builder {
     store: String,
     arguments: Vec<String>,
     workers: usize,
+    environment: Vec<(String, String)>,
+    under: Vec<String>,
+    data_dir: Option<PathBuf>,
 }
 
 impl Builder {
@@ -44,6 +50,24 @@ impl Builder {
 
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// A variable of its own.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Started by another program, whose arguments it is and which becomes it.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|word| word.to_string()).collect();
+        self
+    }
+
+    /// On a data directory of the test's.
+    pub fn data_dir(mut self, path: &Path) -> Self {
+        self.data_dir = Some(path.to_owned());
         self
     }
 
@@ -78,7 +102,14 @@ pub struct Flipgate {
 impl Flipgate {
     /// A proxy on a store: `dir:PATH` or `etcd://HOST:PORT`.
     pub fn on(store: &str) -> Builder {
-        Builder { store: store.to_owned(), arguments: Vec::new(), workers: 2 }
+        Builder {
+            store: store.to_owned(),
+            arguments: Vec::new(),
+            workers: 2,
+            environment: Vec::new(),
+            under: Vec::new(),
+            data_dir: None,
+        }
     }
 
     /// Starts a proxy that ended once more, on the same data directory, and waits for its admin API.
@@ -86,7 +117,12 @@ impl Flipgate {
         self.process = None;
         self.runs += 1;
         let mut command = command();
+        if let Some((first, rest)) = self.how.under.split_first() {
+            command = isolated(Command::new(first));
+            command.args(rest).arg(program());
+        }
         command
+            .envs(self.how.environment.iter().map(|(name, value)| (name, value)))
             .args(["proxy", "--store", &self.how.store, "--admin", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(self.data_dir())
@@ -132,7 +168,7 @@ impl Flipgate {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.how.data_dir.clone().unwrap_or_else(|| self.dir.path().join("data"))
     }
 
     /// A file of the test's own that goes with the proxy.

@@ -44,7 +44,7 @@ pub use python::Python;
 pub use recorder::Recorder;
 pub use relay::Relay;
 pub use tls::{TestAuthority, TestCertificate};
-pub use traffic::{Plan, Tally, Traffic};
+pub use traffic::{Colours, Encrypted, Plan, Tally, Traffic};
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
