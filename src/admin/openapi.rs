@@ -441,7 +441,7 @@ fn object_schemas() -> Value {
             ("Scope", text.clone()),
             ("ProxyProtocol", one_of(&["NONE", "PROXY_V1", "PROXY_V2", "PROXY"])),
             ("ProxyProtocolFrom", list(text.clone())),
-            ("Settings", object([("TLS", tls), ("H2C", yes.clone())])),
+            ("Settings", object([("TLS", tls), ("H2C", yes.clone()), ("Limits", object([("Connections", number.clone())]))])),
         ]),
         "Host": object([(
             "Settings",

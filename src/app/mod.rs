@@ -1,6 +1,7 @@
 //! Wiring: configuration in, running parts with their bound addresses out; the drain; and the embedder's [`Gate`].
 
 mod gate;
+mod machine;
 #[cfg(feature = "admin")]
 mod observe;
 mod wiring;
@@ -12,7 +13,7 @@ use crate::config::{Config, ListenerOverride};
 use crate::control::Control;
 use crate::control::membership::Identity;
 use crate::model::{ListenAddress, ListenerId, Object, ObjectKey, Strictness};
-use crate::proxy::{Bound, Http2Settings, Override, PageFiles, Proxy, Settings};
+use crate::proxy::{Bound, ClientBits, Http2Settings, Override, PageFiles, Proxy, Settings};
 use crate::store::{EtcdAccess, StoreOptions, StoreUrl};
 use crate::telemetry::AccessLog;
 use crate::tls::SealKeys;
@@ -249,7 +250,14 @@ fn settings(config: &Config) -> Settings {
         keep_alive_timeout: limits.idle_timeout,
         idle_timeout: limits.body_timeout,
         tunnel_timeout: limits.tunnel_timeout,
-        connections_max: limits.connections,
+        request_timeout: limits.request_timeout,
+        body_rate_min: limits.body_rate_min,
+        answer_rate_min: limits.answer_rate_min,
+        connections_max: machine::connections(limits.connections),
+        connections_per_client_max: limits.connections_per_client,
+        client_bits: ClientBits { v4: limits.client_bits_v4, v6: limits.client_bits_v6 },
+        memory_max: machine::memory(limits.memory),
+        lag_max: limits.lag,
         trusted_proxies: config.trusted_proxies.clone().into(),
         trace_dir: config.trace_dir.clone(),
         ..Settings::default()

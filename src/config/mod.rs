@@ -5,10 +5,12 @@
 
 mod deployer;
 mod file;
+mod limits;
 mod registrar;
 mod settings;
 
 pub use deployer::DeployerSettings;
+pub use limits::{LimitSettings, MemoryLimit};
 pub use registrar::RegistrarSettings;
 pub use settings::{SETTINGS, Setting, TABLES};
 
@@ -139,35 +141,6 @@ pub struct AdminSettings {
     pub trusted: Vec<IpNet>,
     /// Names in `Host` that requests without a token may carry, besides `localhost` and addresses.
     pub hosts: Vec<String>,
-}
-
-/// What a client may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitSettings {
-    /// Largest head of a message, in bytes.
-    pub head_bytes: usize,
-    /// Most header fields of a message.
-    pub fields: usize,
-    /// For a request's head to arrive, from its first byte.
-    pub head_timeout: Duration,
-    /// Longest silence within a body.
-    pub body_timeout: Duration,
-    /// For the next request of a connection to begin.
-    pub idle_timeout: Duration,
-    /// Longest silence of an upgraded connection.
-    pub tunnel_timeout: Duration,
-    /// Open downstream, over all workers.
-    pub connections: usize,
-    /// HTTP/2: at once on a client's connection.
-    pub h2_streams: u32,
-    /// HTTP/2: on a client's connection, which then ends in good order.
-    pub h2_requests: u64,
-    /// HTTP/2: frames of a kind, at once, that carry nothing of a message.
-    pub h2_odd_frames: u32,
-    /// HTTP/2: how many of them are forgotten in a second.
-    pub h2_odd_frames_per_second: u32,
-    /// HTTP/2: for a client to take something of an answer, or to send something of a body.
-    pub h2_stall_timeout: Duration,
 }
 
 /// The access log.
@@ -387,24 +360,6 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
         }
     }
 
-    fn limits(&mut self) -> LimitSettings {
-        LimitSettings {
-            head_bytes: self.value("max-head-bytes", |text| bytes(text, 1 << 10, 1 << 20)),
-            fields: self.value("max-header-fields", |text| count(text, 1, 10_000)),
-            head_timeout: self.value("head-timeout", duration),
-            body_timeout: self.value("body-timeout", duration),
-            idle_timeout: self.value("idle-timeout", duration),
-            tunnel_timeout: self.value("tunnel-timeout", duration),
-            connections: self.value("max-connections", |text| count(text, 1, 10_000_000)),
-            h2_streams: self.value("h2-streams", |text| number(text, 1, 10_000)),
-            h2_requests: self.value("h2-requests", |text| number(text, 1, 1_000_000_000)),
-            h2_odd_frames: self.value("h2-odd-frames", |text| number(text, 10, 1_000_000)),
-            h2_odd_frames_per_second: self
-                .value("h2-odd-frames-per-second", |text| number(text, 1, 1_000_000)),
-            h2_stall_timeout: self.value("h2-stall-timeout", duration),
-        }
-    }
-
     /// Lower layers first, so that higher ones win id by id.
     fn listeners(&mut self) -> BTreeMap<ListenerId, ListenerOverride> {
         let layers =
@@ -527,9 +482,9 @@ fn number<T: TryFrom<usize>>(text: &str, least: usize, most: usize) -> Result<T,
     T::try_from(number).map_err(|_| format!("is no whole number from {least} to {most}"))
 }
 
-/// `65536`, `64KiB`, `1MiB`
+/// `65536`, `64KiB`, `1MiB`, `2GiB`
 fn bytes(text: &str, least: usize, most: usize) -> Result<usize, String> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("", 1)];
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
     let mut parts =
         units.iter().filter_map(|(unit, scale)| Some((text.strip_suffix(unit)?.trim_end(), *scale)));
     let number = parts.next().and_then(|(digits, scale)| digits.parse::<usize>().ok()?.checked_mul(scale));

@@ -31,6 +31,8 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// HTTP/2 with prior knowledge on a plain listener (`Settings.H2C`, new).
     pub h2c: bool,
+    /// Most connections that it has open (`Settings.Limits.Connections`, new); 0: any number.
+    pub connections_max: u64,
 }
 
 /// What is spoken on a listener.
@@ -155,12 +157,16 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &ListenerId) -> Option<Listener>
     let proxy_protocol = proxy_protocol::read(fields, address.as_ref());
     let mut tls = ListenerTls::default();
     let mut h2c = false;
+    let mut connections_max = 0;
     fields.object("Settings", |settings| {
         if protocol == Some(ListenerProtocol::Http) && settings.value("TLS").is_some_and(|tls| !is_unset(tls))
         {
             settings.warning("TLS", "has no effect on a listener that speaks `http`");
         }
         settings.object("TLS", |fields| tls = read_tls(fields));
+        settings.object("Limits", |limits| {
+            connections_max = limits.integer("Connections", 0..=10_000_000).unwrap_or(0).unsigned_abs();
+        });
         h2c = settings.boolean("H2C").unwrap_or(false);
         if h2c && protocol == Some(ListenerProtocol::Https) {
             settings.warning(
@@ -170,7 +176,16 @@ pub(super) fn read(fields: &mut Fields<'_>, id: &ListenerId) -> Option<Listener>
             h2c = false;
         }
     });
-    Some(Listener { id: id.clone(), protocol: protocol?, address: address?, scope, proxy_protocol, tls, h2c })
+    Some(Listener {
+        id: id.clone(),
+        protocol: protocol?,
+        address: address?,
+        scope,
+        proxy_protocol,
+        tls,
+        h2c,
+        connections_max,
+    })
 }
 
 fn is_unset(tls: &Value) -> bool {
@@ -240,6 +255,9 @@ impl Listener {
         }
         if self.h2c {
             settings.insert("H2C".into(), true.into());
+        }
+        if self.connections_max > 0 {
+            settings.insert("Limits".into(), json!({ "Connections": self.connections_max }));
         }
         if !settings.is_empty() {
             value.insert("Settings".into(), settings.into());

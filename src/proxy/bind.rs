@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Connections the kernel may hold for us before we accept them.
 const BACKLOG: i32 = 4096;
+/// Bytes that the kernel takes for a client beyond what is on the wire: a client that reads slowly costs no more.
+const UNSENT_MAX: u32 = 128 * 1024;
 
 /// One bound socket a worker, all on the same address.
 pub(super) struct Sockets {
@@ -68,6 +70,8 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
         socket.set_reuse_port(true)?;
         only_v6(&socket, bound)?;
         socket.set_nonblocking(true)?;
+        // Accepted ones have it from here. It only tunes.
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_MAX);
         socket.bind(&bound.into())?;
         socket.listen(BACKLOG)?;
         let socket = std::net::TcpListener::from(socket);

@@ -3,7 +3,7 @@
 use super::exchange::Times;
 use super::passage::Passage;
 use super::request::scheme;
-use crate::message::{RequestHead, ResponseHead};
+use crate::message::{RequestHead, ResponseHead, Version};
 use crate::model::{BackendId, ClientKey, FrontendSettings, Pin, Policy, Split};
 use crate::upstream::{Backend, mix};
 use std::net::IpAddr;
@@ -98,7 +98,12 @@ pub(super) fn times(passage: &Passage, backend: &Backend, settings: Option<&Fron
     let worker = passage.worker.settings();
     let answer = settings.and_then(|own| own.response_timeout).unwrap_or(backend.settings.timeouts.read);
     let idle = settings.and_then(|own| own.idle_timeout).unwrap_or(worker.idle_timeout);
+    // Its calls may say little for long before they are answered.
+    let grpc = passage.head.version == Version::H2
+        && passage.head.fields.get("content-type").is_some_and(|it| it.starts_with(b"application/grpc"));
     Times {
+        body_rate: if grpc { 0 } else { worker.body_rate_min },
+        ends: worker.request_timeout.map(|most| passage.started + most),
         answer: deadline.unwrap_or(answer),
         idle: deadline.map_or(idle, |deadline| deadline.max(idle)),
         drain: backend.settings.timeouts.drain,

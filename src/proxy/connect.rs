@@ -3,8 +3,8 @@
 use super::error::Failure;
 use super::timer::Timer;
 use super::upload::StreamUpload;
-use super::worker::Worker;
-use crate::telemetry::Reason;
+use super::worker::{Worker, is_out_of_descriptors};
+use crate::telemetry::{Limit, Reason};
 use crate::upstream::{Backend, ConnectError, ConnectionPermit, Lent, Multiplexed, Server};
 use crate::wire::Wire;
 use std::rc::Rc;
@@ -129,6 +129,13 @@ async fn make(
             _ => tracing::debug!(backend = %backend.id, server = %server.id, %error, "no connection"),
         }
         Failure::of(Reason::ConnectFailed)
+    };
+    let failed = |error: ConnectError| {
+        if matches!(&error, ConnectError::Io(_, error) if is_out_of_descriptors(error)) {
+            worker.reached(Limit::Descriptors);
+            return Failure::at(Limit::Descriptors, Reason::Overload, 503);
+        }
+        failed(error)
     };
     let late = || Failure::of(Reason::ConnectTimeout);
     timer.set(dial.min(within));

@@ -6,24 +6,28 @@ use super::change::Changed;
 use super::error::Failure;
 use super::over_http1::OverHttp1;
 use super::over_http2::OverHttp2;
+use super::pace::Pace;
 use super::timer::Timer;
 use super::upload::{Untouched, UploadError};
 use super::worker::Worker;
 use crate::message::{BodyLength, Method, ResponseHead};
 use crate::middleware::Encoder;
-use crate::telemetry::Reason;
+use crate::telemetry::{Limit, Reason};
 use crate::upstream::Server;
 use crate::wire::Wire;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a client may send ahead while it waits for an answer, in bytes; the rest stays in the operating system.
 const AHEAD_MAX: usize = 16 * 1024;
 /// Bytes of an unwanted answer that are passed over to keep the server's connection.
 const DISCARD_MAX: usize = 64 * 1024;
+
+/// How far a client may fall behind with its body.
+const BODY_GRACE: Duration = Duration::from_secs(5);
 
 /// A request that was sent, and whose answer is coming.
 pub(super) struct Exchange {
@@ -41,6 +45,10 @@ pub(super) struct Exchange {
     continue_due: bool,
     sent: bool,
     has_body: bool,
+    /// The client's, with its body.
+    pace: Pace,
+    /// When the request has to be over.
+    ends: Option<Instant>,
 }
 
 /// What brings the request to the server.
@@ -60,6 +68,10 @@ pub(super) struct Times {
     pub drain: Duration,
     /// How long a client that asked may be left waiting for `100 Continue`.
     pub continued: Duration,
+    /// Bytes a second at least of the request's body; 0: any.
+    pub body_rate: u64,
+    /// When the whole request has to be over.
+    pub ends: Option<Instant>,
 }
 
 /// What became of a request's rest while its answer came.
@@ -117,6 +129,8 @@ impl Exchange {
             continue_due: false,
             sent: false,
             has_body: false,
+            pace: Pace::new(times.body_rate, BODY_GRACE),
+            ends: times.ends,
         };
         exchange.continue_due = exchange.carrier.is_held();
         exchange.has_body = !exchange.carrier.is_source_ended();
@@ -152,7 +166,7 @@ impl Exchange {
         is_past: impl Fn() -> bool,
         mut settle: impl FnMut(),
     ) -> Result<Next, Lost> {
-        self.timer.set(match (self.continue_due, self.has_body) {
+        self.wait(match (self.continue_due, self.has_body) {
             (true, _) => self.times.continued,
             (false, true) => self.times.idle,
             (false, false) => self.times.answer,
@@ -179,7 +193,7 @@ impl Exchange {
 
     /// The next head of the answer, after an interim one or after [`Next::Continue`].
     pub(super) async fn next(&mut self) -> Result<Next, Failure> {
-        self.timer.set(if self.is_sent() { self.times.answer } else { self.times.idle });
+        self.wait(if self.is_sent() { self.times.answer } else { self.times.idle });
         match poll_fn(|cx| self.poll_next(cx)).await {
             Ok(next) => Ok(next),
             Err(Lost::Final(failure) | Lost::Failed(failure)) => Err(failure),
@@ -208,16 +222,55 @@ impl Exchange {
         if self.poll_client_gone(cx) {
             return Poll::Ready(Err(Lost::Final(Failure::of(Reason::ClientGone))));
         }
+        self.look_at_pace();
         if self.timer.poll(cx).is_ready() {
-            if std::mem::take(&mut self.continue_due) {
+            let now = Instant::now();
+            let over = self.ends.is_some_and(|ends| now >= ends);
+            if !over && std::mem::take(&mut self.continue_due) {
                 return Poll::Ready(Ok(Next::Continue));
             }
-            return Poll::Ready(Err(match self.carrier.waits_for_client() {
-                true => Lost::Final(Failure::with_status(Reason::BadRequest, 408)),
-                false => Lost::Failed(Failure::of(Reason::UpstreamTimeout)),
-            }));
+            let waits = self.carrier.waits_for_client();
+            let limit = match waits {
+                _ if over => Limit::RequestTime,
+                true if self.pace.is_missed(now) => Limit::BodyRate,
+                true => Limit::BodyTime,
+                false => return Poll::Ready(Err(Lost::Failed(Failure::of(Reason::UpstreamTimeout)))),
+            };
+            self.worker.reached(limit);
+            let (reason, status) = match waits {
+                true => (Reason::BadRequest, 408),
+                false => (Reason::UpstreamTimeout, 504),
+            };
+            return Poll::Ready(Err(Lost::Final(Failure::at(limit, reason, status))));
         }
         Poll::Pending
+    }
+
+    /// Sets the timer, to no later than when the request has to be over.
+    pub(super) fn wait(&self, time: Duration) {
+        let left = self.ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+        self.timer.set(left.map_or(time, |left| left.min(time)));
+    }
+
+    /// Whether the request has to be over by now.
+    pub(super) fn is_over(&self) -> bool {
+        self.ends.is_some_and(|ends| Instant::now() >= ends)
+    }
+
+    /// While the client is waited for with its body, no longer than its pace allows.
+    fn look_at_pace(&mut self) {
+        if self.sent || !self.has_body {
+            return;
+        }
+        let waits = self.carrier.waits_for_client();
+        let begins = waits && !self.pace.waits();
+        let more = self.pace.note(self.body_bytes, waits, self.worker.now());
+        if let Some(left) = self.pace.left()
+            && waits
+            && (begins || more)
+        {
+            self.wait(left.min(self.times.idle));
+        }
     }
 
     /// Sends on. Once everything is sent the time for the answer begins.
@@ -234,10 +287,10 @@ impl Exchange {
         {
             self.sent = true;
             if self.has_body {
-                self.timer.set(self.times.answer);
+                self.wait(self.times.answer);
             }
         } else if progressed {
-            self.timer.set(self.times.idle);
+            self.wait(self.times.idle);
         }
         polled
     }
@@ -349,7 +402,7 @@ impl Exchange {
         let polled = self.poll_upload(cx);
         if self.sent && !before.1 {
             // The answer is there already: what is waited for is its next byte.
-            self.timer.set(self.times.idle);
+            self.wait(self.times.idle);
         }
         match polled {
             Poll::Ready(Err(UploadError::ClientGone)) => Beside::ClientGone,

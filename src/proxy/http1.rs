@@ -84,7 +84,15 @@ async fn read_head(
     let limits = &worker.settings().limits;
     let mut begun = !wire.input().is_empty();
     let mut graced = false;
-    timer.set(if begun { worker.settings().head_timeout } else { worker.settings().keep_alive_timeout });
+    // Whoever was never heard gets no longer than for a head.
+    let settings = worker.settings();
+    let heard = begun || grace == IDLE_GRACE;
+    let idle = if heard {
+        settings.keep_alive_timeout
+    } else {
+        settings.keep_alive_timeout.min(settings.head_timeout)
+    };
+    timer.set(if begun { settings.head_timeout } else { idle });
     loop {
         {
             let mut input = wire.input();
@@ -108,6 +116,10 @@ async fn read_head(
         };
         match filled {
             Some(Ok(1..)) => {}
+            None if timer.is_evicted() => {
+                worker.reached(worker.overload().unwrap_or(Limit::Connections));
+                return Ok(None);
+            }
             None if !begun && !graced && worker.is_draining() => {
                 graced = true;
                 timer.set(grace);
@@ -116,7 +128,11 @@ async fn read_head(
                 worker.reached(Limit::HeadTime);
                 return Err(Failure::at(Limit::HeadTime, Reason::BadRequest, 408));
             }
-            _ => return Ok(None),
+            None => {
+                worker.reached(Limit::IdleTime);
+                return Ok(None);
+            }
+            Some(_) => return Ok(None),
         }
     }
 }
@@ -302,16 +318,24 @@ async fn deliver_final(
             exchange.finish(server_keeps);
             if close { After::Close } else { After::Open }
         }
-        Ended::Truncated | Ended::Silent => {
+        Ended::Truncated | Ended::Silent | Ended::Late(_) => {
             if length == BodyLength::UntilClose {
                 // An orderly close would make it look whole.
                 wire.reset_on_close();
             }
-            if ended == Ended::Silent {
-                passage.reached(Limit::BodyTime);
-                return cut(&mut passage, Reason::UpstreamTimeout);
+            match ended {
+                Ended::Silent => {
+                    passage.reached(Limit::BodyTime);
+                    cut(&mut passage, Reason::UpstreamTimeout)
+                }
+                Ended::Late(limit) => {
+                    passage.reached(limit);
+                    // What waits in the kernel for a client that does not take it goes with the connection.
+                    wire.reset_on_close();
+                    cut(&mut passage, Reason::ClientGone)
+                }
+                _ => cut(&mut passage, Reason::UpstreamTruncated),
             }
-            cut(&mut passage, Reason::UpstreamTruncated)
         }
         Ended::ClientGone => cut(&mut passage, Reason::ClientGone),
     }

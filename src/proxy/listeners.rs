@@ -17,7 +17,7 @@ use socket2::SockRef;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -33,7 +33,9 @@ pub(super) struct Listener {
     pub id: ListenerId,
     pub object: Arc<model::Listener>,
     pub tls: Option<Secure>,
-    counters: Arc<WorkerSlots<ListenerCounters>>,
+    pub counters: Arc<WorkerSlots<ListenerCounters>>,
+    /// Its connections, over all workers.
+    pub open: Arc<AtomicUsize>,
 }
 
 /// A socket for one worker.
@@ -110,28 +112,6 @@ impl Acceptor {
     }
 }
 
-/// Counts one open connection until it is dropped.
-pub(super) struct OpenConnection {
-    shared: Arc<Shared>,
-    listener: Arc<Listener>,
-    worker: usize,
-}
-
-impl OpenConnection {
-    pub(super) fn count(shared: &Arc<Shared>, listener: &Arc<Listener>, worker: usize) -> Self {
-        shared.open.fetch_add(1, Ordering::Relaxed);
-        listener.counters.at(worker).opened();
-        Self { shared: shared.clone(), listener: listener.clone(), worker }
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
-        self.listener.counters.at(self.worker).closed();
-    }
-}
-
 impl Listener {
     /// The way in of an embedding program, which has no address.
     pub(super) fn embedded(id: ListenerId) -> Self {
@@ -143,8 +123,10 @@ impl Listener {
             proxy_protocol: None,
             tls: model::ListenerTls::default(),
             h2c: false,
+            connections_max: 0,
         };
-        Self { id, object: Arc::new(object), tls: None, counters: Arc::new(WorkerSlots::new(0)) }
+        let counters = Arc::new(WorkerSlots::new(0));
+        Self { id, object: Arc::new(object), tls: None, counters, open: Arc::default() }
     }
 }
 
@@ -298,11 +280,12 @@ impl Coordinator {
             let resolver = Arc::new(TableResolver(self.shared.board.clone()));
             Secure::new(object.tls.clone(), resolver, self.tickets.clone())
         });
-        let counters = match old {
-            Some(old) => old.counters.clone(),
-            None => Arc::new(WorkerSlots::new(self.workers.len())),
+        let (counters, count) = match old {
+            Some(old) => (old.counters.clone(), old.open.clone()),
+            None => (Arc::new(WorkerSlots::new(self.workers.len())), Arc::default()),
         };
-        let listener = Arc::new(Listener { id: id.clone(), object: Arc::new(object), tls, counters });
+        let object = Arc::new(object);
+        let listener = Arc::new(Listener { id: id.clone(), object, tls, counters, open: count });
         let Some(sockets) = sockets else {
             for worker in &self.workers {
                 let _ = worker.send(Command::Update(listener.clone())).await;

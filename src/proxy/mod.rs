@@ -4,6 +4,7 @@
 //! answer comes back) has read the load balancer. `stream` is the same way for requests that arrive as streams of
 //! their own: over HTTP/2, or through the [`Gate`] of an embedding program.
 
+mod admission;
 mod ask;
 mod bind;
 mod body;
@@ -28,7 +29,9 @@ mod mirror;
 mod outflow;
 mod over_http1;
 mod over_http2;
+mod overload;
 mod own;
+mod pace;
 mod pages;
 mod passage;
 mod proxied;
@@ -43,9 +46,11 @@ mod upload;
 mod webhooks;
 mod worker;
 
+pub use admission::ClientBits;
 pub use body::Aborted;
 pub use gate::{Gate, GateBody, GateError, Peer};
 pub use listeners::{Bound, Override};
+pub use overload::MemoryMost;
 pub use pages::{FILE_BYTES_MAX, FILES_MAX, PageFiles};
 pub use settings::{Http2Settings, Settings};
 
@@ -54,11 +59,13 @@ use crate::table::{Board, Inbox};
 use crate::telemetry::{AccessLog, FrontendCounters, RefusedCounters, Traces, WorkerSlots};
 use crate::tls::TicketRings;
 use crate::upstream::StickyKey;
+use admission::Admission;
 use listeners::Coordinator;
+use overload::Memory;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -95,6 +102,12 @@ impl Proxy {
         let (draining, watching) = watch::channel(false);
         let workers = inboxes.len();
         let (effects, calls) = webhooks::queue();
+        let admission = Admission::new(
+            settings.connections_max,
+            settings.connections_per_client_max,
+            settings.client_bits,
+            settings.trusted_proxies.clone(),
+        );
         let shared = Arc::new(Shared {
             board,
             traces: Traces::new(settings.trace_dir.clone()),
@@ -104,7 +117,8 @@ impl Proxy {
             unmatched: WorkerSlots::new(workers),
             refused: WorkerSlots::new(workers),
             mirror_dropped: AtomicU64::new(0),
-            open: AtomicUsize::new(0),
+            admission,
+            memory: Memory::default(),
             draining: watching,
             cut: CancellationToken::new(),
             effects,
@@ -147,6 +161,7 @@ impl Proxy {
         tokio::spawn(coordinator.run());
         tokio::spawn(turn_tickets(tickets, shared.draining.clone()));
         tokio::spawn(calls.run());
+        tokio::spawn(overload::watch(shared.clone()));
         Ok(Self { shared, bound, commands, threads, draining })
     }
 

@@ -49,8 +49,13 @@ pub(super) fn answer(passage: &mut Passage, own: Own) -> (ResponseHead, Bytes) {
         // They were read as fields.
         let _ = head.fields.add(name, value);
     }
-    if reason == Some(Reason::Maintenance) {
-        retry_after(passage, &mut head);
+    match reason {
+        Some(Reason::Maintenance) => retry_after(passage, &mut head),
+        // The process itself, and not a server's limit.
+        Some(Reason::Overload) if passage.frontend.is_none() => {
+            head.fields.set_with("Retry-After", |out| out.extend_from_slice(b"1"));
+        }
+        _ => {}
     }
     passage.reason = reason.or(passage.reason);
     passage.visit.keep_body();

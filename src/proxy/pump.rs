@@ -3,9 +3,12 @@
 use super::body::Piece;
 use super::exchange::{Beside, Exchange};
 use super::outflow::Outflow;
+use super::pace::Pace;
+use crate::telemetry::Limit;
 use crate::wire::Wire;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 /// Data up to this size is copied behind head and framing, so that one write carries all of it.
 const COPY_MAX: usize = 16 * 1024;
@@ -21,6 +24,8 @@ pub(super) enum Ended {
     ClientGone,
     /// The server was silent for too long.
     Silent,
+    /// It took too long.
+    Late(Limit),
 }
 
 /// The state of one body on its way.
@@ -32,19 +37,23 @@ pub(super) struct Pump<'a> {
     outflow: Outflow,
     ended: bool,
     bytes: u64,
+    /// The client's, with what it takes.
+    pace: Pace,
 }
 
 impl<'a> Pump<'a> {
     /// `head` is the answer's serialised head; `chunked` its body's framing towards the client.
     pub(super) fn new(exchange: &'a mut Exchange, client: &'a Wire, chunked: bool, head: Vec<u8>) -> Self {
         let outflow = Outflow::new(head, chunked, COPY_MAX);
-        Self { exchange, client, outflow, ended: false, bytes: 0 }
+        let settings = exchange.worker.settings();
+        let pace = Pace::new(settings.answer_rate_min, settings.idle_timeout);
+        Self { exchange, client, outflow, ended: false, bytes: 0, pace }
     }
 
     /// Moves everything. Returns how that ended, the body bytes moved, and the buffer.
     pub(super) async fn run(mut self) -> (Ended, u64, Vec<u8>) {
         let idle = self.exchange.idle_timeout();
-        self.exchange.timer.set(idle);
+        self.exchange.wait(idle);
         let ended = poll_fn(|cx| self.poll(cx)).await;
         (ended, self.bytes, self.outflow.into_buffer())
     }
@@ -59,15 +68,26 @@ impl<'a> Pump<'a> {
             if self.exchange.is_overdue() {
                 return Poll::Ready(Ended::Truncated);
             }
-            if (self.bytes, self.outflow.total()) != before {
-                self.exchange.timer.set(self.exchange.idle_timeout());
+            let owed = !self.outflow.is_empty();
+            let begins = owed && !self.pace.waits();
+            if owed || self.pace.waits() {
+                self.pace.note(self.outflow.total(), owed, self.exchange.worker.now());
+            }
+            if begins || (self.bytes, self.outflow.total()) != before {
+                let idle = self.exchange.idle_timeout();
+                let left = self.pace.left().filter(|_| owed);
+                self.exchange.wait(left.map_or(idle, |left| left.min(idle)));
             }
             if self.exchange.poll_client_gone(cx) {
                 return Poll::Ready(Ended::ClientGone);
             }
             if self.exchange.timer.poll(cx).is_ready() {
-                let owed = !self.outflow.is_empty();
-                return Poll::Ready(if owed { Ended::ClientGone } else { Ended::Silent });
+                return Poll::Ready(match owed {
+                    _ if self.exchange.is_over() => Ended::Late(Limit::RequestTime),
+                    true if self.pace.is_missed(Instant::now()) => Ended::Late(Limit::AnswerRate),
+                    true => Ended::Late(Limit::BodyTime),
+                    false => Ended::Silent,
+                });
             }
         }
         polled

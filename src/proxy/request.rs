@@ -71,6 +71,10 @@ pub(super) fn resume(passage: &mut Passage, pending: Pending, told: Option<Told>
 /// Decides from one table, loaded once; what follows a service's word comes from the same one. On the way the frontend and
 /// backend are noted in `passage`, and its head is made ready for the server.
 pub(super) fn decide(passage: &mut Passage) -> Decided {
+    if let Some(limit) = passage.worker.overload() {
+        passage.reached(limit);
+        return Ok(Decision::Fail(Failure::of(Reason::Overload)));
+    }
     if matches!(passage.head.method_kind, Method::Connect | Method::Trace) {
         return Ok(Decision::Fail(Failure::with_status(Reason::BadRequest, 405)));
     }

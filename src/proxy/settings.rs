@@ -1,5 +1,7 @@
 //! What the data plane is told at its start: limits and times, each with a name and a default.
 
+use super::admission::ClientBits;
+use super::overload::MemoryMost;
 use super::pages::PageFiles;
 use crate::message::Limits;
 use ipnet::IpNet;
@@ -27,8 +29,23 @@ pub struct Settings {
     pub continue_timeout: Duration,
     /// How many bytes of an unwanted request body are read so that the client sees the answer; default 256 KiB.
     pub drain_bytes_max: u64,
-    /// Open downstream connections over all workers; default 100,000. Further ones wait to be accepted.
+    /// For a request with its whole answer; default none.
+    pub request_timeout: Option<Duration>,
+    /// Bytes a second at least of a request's body, until its answer begins; default 240, 0: any. Answered 408.
+    pub body_rate_min: u64,
+    /// Bytes a second at least that a client takes of an answer; default 240, 0: any. The answer is cut.
+    pub answer_rate_min: u64,
+    /// Open downstream connections over all workers; default 100,000. Further ones take the place of idle ones, or are
+    /// refused.
     pub connections_max: usize,
+    /// Of these, from one client's network; default 0: any number.
+    pub connections_per_client_max: usize,
+    /// What a client's network is; default /32 and /64.
+    pub client_bits: ClientBits,
+    /// Memory past which nothing new is taken on; default any.
+    pub memory_max: MemoryMost,
+    /// How late an event loop may stay before its worker takes on nothing new; default 500 ms, zero: any.
+    pub lag_max: Duration,
     /// What a client's HTTP/2 connection may cost.
     pub http2: Http2Settings,
     /// Proxies before this one: what they say of a client is believed, unless a frontend has a list of its own. Default
@@ -80,7 +97,14 @@ impl Default for Settings {
             tunnel_timeout: Duration::from_secs(3600),
             continue_timeout: Duration::from_secs(1),
             drain_bytes_max: 256 * 1024,
+            request_timeout: None,
+            body_rate_min: 240,
+            answer_rate_min: 240,
             connections_max: 100_000,
+            connections_per_client_max: 0,
+            client_bits: ClientBits { v4: 32, v6: 64 },
+            memory_max: MemoryMost::default(),
+            lag_max: Duration::from_millis(500),
             http2: Http2Settings::default(),
             trusted_proxies: Arc::default(),
             error_pages: None,

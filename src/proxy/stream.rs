@@ -6,13 +6,14 @@ use super::client::Client;
 use super::error::Failure;
 use super::exchange::{Beside, Exchange, Next};
 use super::own::{self, Own};
+use super::pace::Pace;
 use super::pages::{self, Told};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
 use super::{ask, choice, forward, mirror, passage};
 use crate::message::{Fields, HeadError, Method, RequestHead, ResponseHead, Version};
-use crate::telemetry::Reason;
+use crate::telemetry::{Limit, Reason};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -44,6 +45,8 @@ pub(super) struct Held {
     /// Gone at the end.
     running: RefCell<Option<Box<Running>>>,
     polled: Cell<Instant>,
+    /// The client's, with what it takes.
+    pace: RefCell<Pace>,
     /// Whether the body ended as it should, or its reader knows that it did not.
     told: Cell<bool>,
 }
@@ -203,6 +206,7 @@ fn forwarded(
     let held = Rc::new(Held {
         running: RefCell::new(Some(Box::new(running))),
         polled: Cell::new(worker.now()),
+        pace: RefCell::new(Pace::new(worker.settings().answer_rate_min, worker.settings().idle_timeout)),
         told: Cell::new(false),
     });
     worker.watch(&held);
@@ -307,9 +311,16 @@ impl Held {
         let Some(one) = &mut *running else { return false };
         // The idle timeout itself is seen to by whoever polls.
         let most = one.exchange.idle_timeout() + STALL_GRACE;
-        if now.saturating_duration_since(self.polled.get()) < most {
-            return true;
-        }
+        let silent = now.saturating_duration_since(self.polled.get());
+        let mut pace = self.pace.borrow_mut();
+        pace.note(one.passage.bytes_out, silent >= STALL_GRACE, now);
+        let limit = match () {
+            () if one.exchange.is_over() => Limit::RequestTime,
+            () if pace.is_missed(now) => Limit::AnswerRate,
+            () if silent >= most => Limit::H2Stall,
+            () => return true,
+        };
+        one.passage.reached(limit);
         one.passage.reason = Some(Reason::ClientGone);
         *running = None;
         false
@@ -326,9 +337,11 @@ impl Running {
             }
             if !self.waiting {
                 self.waiting = true;
-                exchange.timer.set(exchange.idle_timeout());
+                exchange.wait(exchange.idle_timeout());
             }
             ready!(exchange.timer.poll(cx));
+            let limit = if exchange.is_over() { Limit::RequestTime } else { Limit::BodyTime };
+            self.passage.reached(limit);
             return Poll::Ready(Step::Broken(Reason::UpstreamTimeout));
         };
         self.waiting = false;

@@ -12,6 +12,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often deadlines are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(20);
+/// Idle waits that are remembered, to be ended one after the other.
+const EVICTED_AT_ONCE: usize = 256;
 
 /// A worker's timers.
 #[derive(Default)]
@@ -20,6 +22,9 @@ pub(super) struct Timers {
     free: RefCell<Vec<usize>>,
     ticks: Cell<u64>,
     draining: Cell<bool>,
+    /// Idle ones, the oldest last, as they were at `looked`.
+    oldest: RefCell<Vec<(u64, Rc<Slot>)>>,
+    looked: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -27,6 +32,9 @@ struct Slot {
     /// In ticks; 0 is none.
     deadline: Cell<u64>,
     passed: Cell<bool>,
+    /// Since which tick it waits idly; 0: it does not.
+    idle_since: Cell<u64>,
+    evicted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -65,6 +73,35 @@ impl Timers {
         self.draining.get()
     }
 
+    /// Ends the idle wait that is the longest; false: nobody is known to wait. Whom to end is looked up for many at once,
+    /// at most once a tick.
+    pub(super) fn evict_idle(&self) -> bool {
+        let mut oldest = self.oldest.borrow_mut();
+        let now = self.ticks.get() + 1;
+        if oldest.is_empty() && self.looked.replace(now) != now {
+            let slots = self.slots.borrow();
+            let idle = slots.iter().flatten().filter(|slot| slot.is_evictable());
+            oldest.extend(idle.map(|slot| (slot.idle_since.get(), slot.clone())));
+            oldest.sort_unstable_by_key(|(since, _)| std::cmp::Reverse(*since));
+            let excess = oldest.len().saturating_sub(EVICTED_AT_ONCE);
+            oldest.drain(..excess);
+        }
+        while let Some((since, slot)) = oldest.pop() {
+            if slot.is_evictable() && slot.idle_since.get() == since {
+                slot.evict();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Ends every idle wait.
+    pub(super) fn evict_all(&self) {
+        for slot in self.slots.borrow().iter().flatten().filter(|slot| slot.is_evictable()) {
+            slot.evict();
+        }
+    }
+
     /// Wakes those whose deadline is `now` ticks after the start or earlier.
     fn tick(&self, now: u64) {
         self.ticks.set(now);
@@ -92,7 +129,25 @@ impl Timers {
     }
 }
 
+impl Slot {
+    fn is_evictable(&self) -> bool {
+        self.idle_since.get() != 0 && !self.evicted.get()
+    }
+
+    fn evict(&self) {
+        self.evicted.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
 impl Timer {
+    /// Whether its idle wait was ended for another connection's sake.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.slot.evicted.get()
+    }
+
     /// Sets the deadline to `after` from now, in place of any other.
     pub(super) fn set(&self, after: Duration) {
         let ticks = after.as_millis().div_ceil(TICK.as_millis()) as u64;
@@ -122,17 +177,20 @@ impl Timer {
     /// As [`poll`](Self::poll), and ready too once the worker drains.
     pub(super) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.poll(cx);
-        if self.timers.draining.get() { Poll::Ready(()) } else { polled }
+        if self.timers.draining.get() || self.slot.evicted.get() { Poll::Ready(()) } else { polled }
     }
 
-    /// As [`bound`](Self::bound), and `None` too once the worker drains.
+    /// As [`bound`](Self::bound), and `None` too once the worker drains or the wait is ended for another's sake.
     pub(super) async fn bound_idle<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = std::pin::pin!(future);
-        poll_fn(|cx| match future.as_mut().poll(cx) {
+        self.slot.idle_since.set(self.timers.ticks.get() + 1);
+        let value = poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending => self.poll_idle(cx).map(|()| None),
         })
-        .await
+        .await;
+        self.slot.idle_since.set(0);
+        value
     }
 
     /// Runs `future` until it is done or the deadline has passed (`None`).
@@ -174,6 +232,29 @@ mod tests {
         assert_eq!(late.await, Ok(None));
         timer.clear();
         assert_eq!(timer.bound(std::future::ready(7)).await, Some(7));
+    }
+
+    #[tokio::test(start_paused = true, flavor = "local")]
+    async fn the_wait_that_is_idle_longest_is_ended_first() {
+        let timers = Rc::new(Timers::default());
+        let (first, second, busy) = (timers.timer(), timers.timer(), timers.timer());
+        let mut waits = [
+            Box::pin(first.bound_idle(std::future::pending::<()>()))
+                as std::pin::Pin<Box<dyn Future<Output = _>>>,
+            Box::pin(second.bound_idle(std::future::pending())),
+            Box::pin(busy.bound(std::future::pending())),
+        ];
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut poll = |timers: &Timers, now| {
+            timers.tick(now);
+            [0, 1, 2].map(|index| waits[index].as_mut().poll(&mut cx).is_ready())
+        };
+        poll(&timers, 1);
+        assert!(timers.evict_idle());
+        assert!(first.is_evicted() && !second.is_evicted());
+        assert!(timers.evict_idle());
+        assert!(second.is_evicted() && !busy.is_evicted());
+        assert!(!timers.evict_idle());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A worker: one thread with its own event loop, its own sockets and its own connections to servers.
 
+use super::admission::{Admission, OpenConnection};
 use super::client::Client;
 use super::connect;
 use super::gate;
 use super::gate::GateRequest;
 use super::generations::Generations;
-use super::listeners::{Accepted, Acceptor, Listener, OpenConnection, Opened};
+use super::listeners::{Accepted, Acceptor, Listener, Opened};
+use super::overload::{Lag, Memory};
 use super::settings::Settings;
 use super::stream::Held;
 use super::timer::{Timer, Timers};
@@ -14,15 +16,18 @@ use super::webhooks::Effects;
 use crate::message::Spare;
 use crate::model::BackendSettings;
 use crate::table::{Board, Inbox, NOBODY_LIVE, Note, Table, Warm};
-use crate::telemetry::{AccessLogBuffer, FrontendCounters, Limit, RefusedCounters, Traces, WorkerSlots};
+use crate::telemetry::{
+    AccessLogBuffer, FrontendCounters, Limit, Reason, RefusedCounters, Traces, WorkerSlots,
+};
 use crate::upstream::{Pool, StickyKey, mix};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +37,11 @@ use tokio_util::task::TaskTracker;
 pub(super) const COMMANDS_MAX: usize = 1024;
 /// How long accepting rests where it cannot go on.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How often it is said at most that it cannot.
+const ACCEPT_WARNS: Duration = Duration::from_secs(1);
+/// What a client hears for whom there is no place, where it would understand it.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\
+    Connection: close\r\n\r\n";
 /// Servers that are connected to at once when a backend is made ready.
 const WARM_AT_ONCE: usize = 32;
 /// How often idle connections are looked through.
@@ -72,7 +82,9 @@ pub(super) struct Shared {
     /// Copies of requests that were not sent because too many were on their way.
     pub mirror_dropped: AtomicU64,
     /// Downstream connections over all workers.
-    pub open: AtomicUsize,
+    pub admission: Admission,
+    /// Whether the process holds as much as it may.
+    pub memory: Memory,
     /// True once the process drains.
     pub draining: watch::Receiver<bool>,
     /// Cancelled once what is still open is to be cut off.
@@ -131,6 +143,8 @@ pub(super) struct Worker {
     /// Of the table that was acknowledged last.
     acknowledged: Cell<u64>,
     clock: Cell<Clock>,
+    /// Whether the event loop is behind.
+    behind: Cell<bool>,
     requests: Cell<u64>,
     drawn: Cell<u64>,
     seed: u64,
@@ -151,6 +165,7 @@ impl Worker {
             generations: Generations::default(),
             acknowledged: Cell::new(0),
             clock: Cell::new(Clock::read()),
+            behind: Cell::new(false),
             requests: Cell::new(0),
             drawn: Cell::new(rand::random()),
             seed: rand::random(),
@@ -234,6 +249,14 @@ impl Worker {
     /// Counts a limit that was reached on this worker.
     pub(super) fn reached(&self, limit: Limit) {
         self.shared.refused.at(self.index).reached(limit);
+    }
+
+    /// The limit for the sake of which nothing new is taken on.
+    pub(super) fn overload(&self) -> Option<Limit> {
+        match self.behind.get() {
+            true => Some(Limit::Lag),
+            false => self.shared.memory.is_full().then_some(Limit::Memory),
+        }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -343,8 +366,13 @@ impl Worker {
         let mut interval = tokio::time::interval(crate::telemetry::access_log::FLUSH_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut swept = Instant::now();
+        let mut lag = Lag::default();
         loop {
-            interval.tick().await;
+            let due = interval.tick().await;
+            self.behind.set(lag.tick(due.elapsed(), self.settings().lag_max));
+            if self.shared.memory.is_full() {
+                self.timers.evict_all();
+            }
             self.clock.set(Clock::read());
             self.access_log.borrow_mut().tick();
             let now = Instant::now();
@@ -362,13 +390,9 @@ impl Worker {
         mut socket: Acceptor,
         mut closing: oneshot::Receiver<()>,
     ) {
+        let mut spare = spare_descriptor();
+        let mut warned = None;
         loop {
-            while self.shared.open.load(Ordering::Relaxed) >= self.settings().connections_max {
-                if !matches!(closing.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
-                    return;
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
             let accepted = tokio::select! {
                 biased;
                 accepted = socket.accept() => accepted,
@@ -376,9 +400,20 @@ impl Worker {
             };
             match accepted {
                 Ok((stream, peer)) => self.take_connection(&current, stream, peer),
-                // Out of descriptors, or the client was gone already: others must not suffer, nor the processor.
+                // The client was gone already, or there is no descriptor for it: others must not suffer, nor the
+                // processor.
                 Err(error) => {
-                    tracing::warn!(listener = %current.borrow().id, %error, "accept failed");
+                    if is_out_of_descriptors(&error) {
+                        self.reached(Limit::Descriptors);
+                        // It is closed for want of one, and does not hang.
+                        drop(spare.take());
+                        drop(socket.accept_waiting());
+                        spare = spare_descriptor();
+                    }
+                    if warned.is_none_or(|warned: Instant| warned.elapsed() >= ACCEPT_WARNS) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(listener = %current.borrow().id, %error, "accept failed");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -397,11 +432,40 @@ impl Worker {
     ) {
         let worker = self.clone();
         let listener = current.borrow().clone();
-        let open = OpenConnection::count(&worker.shared, &listener, worker.index);
+        let open = match self.overload() {
+            Some(limit) => Err(limit),
+            None => OpenConnection::enter(&worker.shared, &listener, worker.index, peer, || {
+                self.timers.evict_idle()
+            }),
+        };
+        let open = match open {
+            Ok(open) => open,
+            Err(limit) => return self.turn_away(&listener, &stream, limit),
+        };
         self.tasks.spawn_local(async move {
             let client = Client::new(listener, peer);
             super::connection::serve(worker, client, stream).await;
             drop(open);
         });
     }
+
+    /// Closes a connection for which there is no place. Nothing waits for its client.
+    fn turn_away(&self, listener: &Listener, stream: &Accepted, limit: Limit) {
+        self.reached(limit);
+        self.shared.refused.at(self.index).record(Reason::Overload);
+        if listener.tls.is_none() {
+            stream.say(NO_PLACE);
+        }
+    }
+}
+
+/// Whether an error is about open files, of the process or the machine.
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
+    matches!(errno, Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE))
+}
+
+/// One to be given up for a client that could not even be turned away otherwise.
+fn spare_descriptor() -> Option<std::fs::File> {
+    std::fs::File::open("/dev/null").ok()
 }

@@ -37,6 +37,15 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// Writes what the operating system takes at once of a few last words.
+    pub fn say(&self, words: &[u8]) {
+        // Whoever does not hear them sees the connection close.
+        let _ = match self {
+            Self::Tcp(socket) => socket.try_write(words),
+            Self::Unix(socket) => socket.try_write(words),
+        };
+    }
+
     /// Copies bytes that have arrived, and leaves them to be read; waits for the first. 0 is the end of the stream.
     pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -75,6 +84,8 @@ pub struct Wire {
     stream: RefCell<Stream>,
     input: RefCell<Input>,
     ended: Cell<bool>,
+    /// Whether the last read took all the room it had: more is likely to be there.
+    filled: Cell<bool>,
     unflushed: Cell<bool>,
 }
 
@@ -125,6 +136,7 @@ impl Wire {
             stream: RefCell::new(stream),
             input: RefCell::default(),
             ended: Cell::new(false),
+            filled: Cell::new(false),
             unflushed: Cell::new(false),
         }
     }
@@ -144,14 +156,17 @@ impl Wire {
         self.poll_fill_room(cx, HEAD_ROOM)
     }
 
-    /// As [`poll_fill`](Self::poll_fill), with room for `room` bytes.
+    /// As [`poll_fill`](Self::poll_fill), with room for `room` bytes once the other side has filled the room for a head:
+    /// whoever sends little at a time costs no more than that.
     pub fn poll_fill_room(&self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         if self.ended.get() {
             return Poll::Ready(Ok(0));
         }
         let mut input = self.input.borrow_mut();
-        input.make_room(room);
+        input.make_room(if self.filled.get() { room } else { room.min(HEAD_ROOM) });
+        let free = input.bytes.capacity() - input.bytes.len();
         let count = ready!(poll_read_into(Pin::new(&mut *self.stream.borrow_mut()), cx, &mut input.bytes))?;
+        self.filled.set(count >= free.min(HEAD_ROOM));
         if count == 0 {
             self.ended.set(true);
         }
