@@ -327,7 +327,7 @@ fn join_cookies(map: &HeaderMap, fields: &mut Fields, limits: &Limits) -> Result
         return Err(HeadProblem::FieldValue);
     }
     let slot = fields.append(b"cookie", |out| {
-        for (at, crumb) in crumbs().enumerate() {
+        for (at, crumb) in crumbs().filter(|crumb| !crumb.is_empty()).enumerate() {
             if at > 0 {
                 out.extend_from_slice(b"; ");
             }

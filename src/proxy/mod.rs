@@ -49,6 +49,8 @@ mod worker;
 pub use admission::ClientBits;
 pub use body::Aborted;
 pub use gate::{Gate, GateBody, GateError, Peer};
+#[doc(hidden)]
+pub use http2::check_meter;
 pub use listeners::{Bound, Override};
 pub use overload::MemoryMost;
 pub use pages::{FILE_BYTES_MAX, FILES_MAX, PageFiles};

@@ -30,8 +30,10 @@ fn requests_of_http2_come_as_heads() {
         ("x-a", "1"),
         ("cookie", "b=2"),
         ("te", "trailers"),
+        ("cookie", ""),
         ("x-a", "2"),
         ("cookie", "c=3"),
+        ("cookie", ""),
     ];
     let head = from("GET", "https://A.example:443/p?q", &fields, true).unwrap();
     assert_eq!((head.method(), head.target(), head.path(), head.query()), ("GET", "/p?q", "/p", Some("q")));

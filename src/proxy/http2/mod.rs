@@ -4,12 +4,16 @@
 //! of all frames that pass ([`line`]), counts them ([`meter`]) against what a client may cost ([`budget`]), and ends
 //! streams or the connection.
 
+mod any;
 mod budget;
 mod fields;
 mod frames;
 mod line;
 mod meter;
 mod websocket;
+
+#[doc(hidden)]
+pub use any::check as check_meter;
 
 use super::body::Body;
 use super::client::Client;

@@ -131,7 +131,8 @@ fn check_fields(came: &HeaderMap, sent: &strict::Head<'_>) {
     let crumbs: Vec<&[u8]> = came.get_all("cookie").iter().map(HeaderValue::as_bytes).collect();
     let cookies = sent.all("cookie");
     assert_eq!(cookies.len(), usize::from(!crumbs.is_empty()));
-    assert_eq!(cookies.concat(), crumbs.join(&b"; "[..]));
+    let some: Vec<&[u8]> = crumbs.into_iter().filter(|crumb| !crumb.is_empty()).collect();
+    assert_eq!(cookies.concat(), some.join(&b"; "[..]));
 }
 
 fn check_answer(parts: &http::response::Parts, ended: bool, to: Method) {

@@ -12,9 +12,10 @@ pub mod snapshot;
 mod strict;
 
 /// Every target with its check.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, fn(&[u8])); 10] = [
     ("body", body::check),
     ("directory", directory::check),
+    ("frame_meter", flipgate::proxy::check_meter),
     ("h2_to_h1", h2_to_h1::check),
     ("object", object::check),
     ("proxy_header", proxy_header::check),
