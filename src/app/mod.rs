@@ -13,7 +13,7 @@ use crate::config::{Config, ListenerOverride};
 use crate::control::Control;
 use crate::control::membership::Identity;
 use crate::model::{ListenAddress, ListenerId, Object, ObjectKey, Strictness};
-use crate::proxy::{Bound, ClientBits, Override, PageFiles, Proxy, Settings};
+use crate::proxy::{Bound, ClientBits, Http2Settings, Override, PageFiles, Proxy, Settings};
 use crate::store::{EtcdAccess, StoreOptions, StoreUrl};
 use crate::telemetry::AccessLog;
 use crate::tls::SealKeys;
@@ -264,6 +264,13 @@ fn settings(config: &Config) -> Settings {
     };
     settings.limits.head_bytes = limits.head_bytes;
     settings.limits.fields = limits.fields;
+    settings.http2 = Http2Settings {
+        streams_max: limits.h2_streams,
+        requests_max: limits.h2_requests,
+        odd_frames_max: limits.h2_odd_frames,
+        odd_frames_per_second: limits.h2_odd_frames_per_second,
+        stall_timeout: limits.h2_stall_timeout,
+    };
     settings
 }
 

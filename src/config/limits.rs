@@ -1,6 +1,6 @@
 //! What a client may cost: sizes, times, rates and caps.
 
-use super::{Layers, bytes, count, duration};
+use super::{Layers, bytes, count, duration, number};
 use std::time::Duration;
 
 /// What a client may cost.
@@ -36,6 +36,16 @@ pub struct LimitSettings {
     pub memory: MemoryLimit,
     /// How far behind an event loop may stay; zero: any.
     pub lag: Duration,
+    /// HTTP/2: at once on a client's connection.
+    pub h2_streams: u32,
+    /// HTTP/2: on a client's connection, which then ends in good order.
+    pub h2_requests: u64,
+    /// HTTP/2: frames of a kind, at once, that carry nothing of a message.
+    pub h2_odd_frames: u32,
+    /// HTTP/2: how many of them are forgotten in a second.
+    pub h2_odd_frames_per_second: u32,
+    /// HTTP/2: for a client to take something of an answer, or to send something of a body.
+    pub h2_stall_timeout: Duration,
 }
 
 /// How much memory the process may hold.
@@ -74,6 +84,12 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             client_bits_v6: self.value("client-bits-ipv6", bits(128)),
             memory: self.value("max-memory", memory),
             lag: self.value("max-lag", duration),
+            h2_streams: self.value("h2-streams", |text| number(text, 1, 10_000)),
+            h2_requests: self.value("h2-requests", |text| number(text, 1, 1_000_000_000)),
+            h2_odd_frames: self.value("h2-odd-frames", |text| number(text, 10, 1_000_000)),
+            h2_odd_frames_per_second: self
+                .value("h2-odd-frames-per-second", |text| number(text, 1, 1_000_000)),
+            h2_stall_timeout: self.value("h2-stall-timeout", duration),
         }
     }
 }

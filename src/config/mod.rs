@@ -477,6 +477,11 @@ fn count(text: &str, least: usize, most: usize) -> Result<usize, String> {
     number.ok_or_else(|| format!("is no whole number from {least} to {most}"))
 }
 
+fn number<T: TryFrom<usize>>(text: &str, least: usize, most: usize) -> Result<T, String> {
+    let number = count(text, least, most)?;
+    T::try_from(number).map_err(|_| format!("is no whole number from {least} to {most}"))
+}
+
 /// `65536`, `64KiB`, `1MiB`, `2GiB`
 fn bytes(text: &str, least: usize, most: usize) -> Result<usize, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];

@@ -4,13 +4,24 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::error::{HeadError, HeadProblem};
 use super::fields::{Fields, Span};
-use super::head::{Facts, content_length};
+use super::head::{Facts, METHOD_BYTES_MAX, content_length};
 use super::known::{self, Class, Known};
 use super::request::RequestHead;
 use super::response::{ResponseHead, may_have_body};
 use super::spare::Spare;
 use super::target::{self, Target};
 use super::{BodyLength, Limits, Method, Version, syntax};
+
+impl Version {
+    /// Of a message that another stack has read.
+    pub fn of_http(version: http::Version) -> Self {
+        match version {
+            http::Version::HTTP_09 | http::Version::HTTP_10 => Self::H10,
+            http::Version::HTTP_11 => Self::H11,
+            _ => Self::H2,
+        }
+    }
+}
 
 impl RequestHead {
     /// The head of a request that another stack has read, mostly of HTTP/2. Cookies are joined by `; ` (RFC 9113
@@ -136,6 +147,9 @@ fn request(
 ) -> Result<RequestHead, HeadProblem> {
     let mut fields = Fields::new(spare);
     let method_kind = Method::of(parts.method.as_str().as_bytes());
+    if parts.method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(HeadProblem::MethodTooLong);
+    }
     let method = append(&mut fields, parts.method.as_str().as_bytes());
     let path = match (method_kind, parts.uri.path_and_query()) {
         (_, Some(path)) => path.as_str(),
@@ -151,7 +165,8 @@ fn request(
         Method::Connect => target::form(path.as_bytes(), Method::Other),
         _ => target::form(path.as_bytes(), method_kind),
     };
-    if form.is_none() || matches!(form, Some(Target::Absolute { .. })) {
+    let scheme_empty = parts.uri.scheme_str().is_some_and(str::is_empty);
+    if form.is_none() || scheme_empty || matches!(form, Some(Target::Absolute { .. })) {
         return Err(HeadProblem::Target);
     }
     let target = append(&mut fields, path.as_bytes());
@@ -159,11 +174,7 @@ fn request(
     let host_slot =
         fields.append(b"host", |out| out.extend_from_slice(authority)).map_err(|_| HeadProblem::Host)?;
     fields.push(host_slot);
-    let version = match parts.version {
-        http::Version::HTTP_09 | http::Version::HTTP_10 => Version::H10,
-        http::Version::HTTP_11 => Version::H11,
-        _ => Version::H2,
-    };
+    let version = Version::of_http(parts.version);
     let mut facts = collect(&parts.headers, &mut fields, limits, version)?;
     if facts.chunked {
         facts.content_length = None;
@@ -273,7 +284,7 @@ fn collect(
             Known::Cookie if cookie => continue,
             Known::Cookie => {
                 cookie = true;
-                join_cookies(map, fields)?;
+                join_cookies(map, fields, limits)?;
                 continue;
             }
             Known::TransferEncoding if version != Version::H2 => {
@@ -306,13 +317,17 @@ fn collect(
     Ok(facts)
 }
 
-fn join_cookies(map: &HeaderMap, fields: &mut Fields) -> Result<(), HeadProblem> {
+fn join_cookies(map: &HeaderMap, fields: &mut Fields, limits: &Limits) -> Result<(), HeadProblem> {
     let crumbs = || map.get_all(http::header::COOKIE).iter().map(HeaderValue::as_bytes);
+    // Crumbs may share what they stand for; joined they do not.
+    if fields.bytes.len() + crumbs().map(<[u8]>::len).sum::<usize>() > limits.head_bytes {
+        return Err(HeadProblem::HeadTooLong);
+    }
     if !crumbs().all(syntax::is_value) {
         return Err(HeadProblem::FieldValue);
     }
     let slot = fields.append(b"cookie", |out| {
-        for (at, crumb) in crumbs().enumerate() {
+        for (at, crumb) in crumbs().filter(|crumb| !crumb.is_empty()).enumerate() {
             if at > 0 {
                 out.extend_from_slice(b"; ");
             }

@@ -96,13 +96,15 @@ fn hide_texts(value: &mut Value) {
 }
 
 fn hide_users(spec: &mut Map<String, Value>) {
-    for (_, users) in spec.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("users")) {
-        match users {
-            Value::Null => {}
-            Value::Object(users) => users.values_mut().for_each(|hash| *hash = HIDDEN.into()),
-            Value::Array(lines) => lines.iter_mut().for_each(hide_line),
-            other => *other = HIDDEN.into(),
-        }
+    spec.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("users")).for_each(|(_, it)| hide_list(it));
+}
+
+fn hide_list(users: &mut Value) {
+    match users {
+        Value::Null => {}
+        Value::Object(users) => users.values_mut().for_each(|hash| *hash = HIDDEN.into()),
+        Value::Array(lines) => lines.iter_mut().for_each(hide_line),
+        other => *other = HIDDEN.into(),
     }
 }
 
@@ -112,7 +114,23 @@ fn hide_line(line: &mut Value) {
 }
 
 fn restore_users(spec: &mut Map<String, Value>, stored: Option<&Map<String, Value>>) -> Result<(), String> {
-    let stored = stored.and_then(|stored| find(stored, "users"));
+    for (name, users) in spec.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("users")) {
+        let stored = stored.and_then(|stored| find(stored, name));
+        // As it was shown: whatever it is, and be it no list of users, it stays as it stands.
+        if let Some(stored) = stored {
+            let mut shown = stored.clone();
+            hide_list(&mut shown);
+            if shown == *users {
+                *users = stored.clone();
+                continue;
+            }
+        }
+        restore_list(users, stored, &format!("Middleware.{name}"))?;
+    }
+    Ok(())
+}
+
+fn restore_list(users: &mut Value, stored: Option<&Value>, path: &str) -> Result<(), String> {
     let hash_of = |user: &str| match stored? {
         Value::Object(users) => users.get(user)?.as_str().map(str::to_owned),
         Value::Array(lines) => lines
@@ -122,24 +140,26 @@ fn restore_users(spec: &mut Map<String, Value>, stored: Option<&Map<String, Valu
             .map(|(_, hash)| hash.trim().to_owned()),
         _ => None,
     };
-    for (name, users) in spec.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("users")) {
-        match users {
-            Value::Object(users) => {
-                for (user, hash) in users.iter_mut().filter(|(_, hash)| **hash == HIDDEN) {
-                    *hash = hash_of(user).ok_or_else(|| format!("Middleware.{name}.{user}"))?.into();
-                }
+    match users {
+        Value::Object(users) => {
+            for (user, hash) in users.iter_mut().filter(|(_, hash)| **hash == HIDDEN) {
+                *hash = hash_of(user).ok_or_else(|| format!("{path}.{user}"))?.into();
             }
-            Value::Array(lines) => {
-                for (index, line) in lines.iter_mut().enumerate() {
-                    let Some((user, HIDDEN)) = line.as_str().and_then(|line| line.split_once(':')) else {
-                        continue;
-                    };
-                    let hash = hash_of(user).ok_or_else(|| format!("Middleware.{name}[{index}]"))?;
-                    *line = format!("{user}:{hash}").into();
-                }
-            }
-            _ => {}
         }
+        Value::Array(lines) => {
+            for (index, line) in lines.iter_mut().enumerate() {
+                let nothing = || format!("{path}[{index}]");
+                match line.as_str().map(|line| line.split_once(':').unwrap_or((line, ""))) {
+                    Some((HIDDEN, "")) => return Err(nothing()),
+                    Some((user, HIDDEN)) => {
+                        *line = format!("{user}:{}", hash_of(user).ok_or_else(nothing)?).into();
+                    }
+                    _ => {}
+                }
+            }
+        }
+        other if *other == HIDDEN => return Err(path.to_owned()),
+        _ => {}
     }
     Ok(())
 }
@@ -223,6 +243,11 @@ mod tests {
             (&middleware, json!({"Type": "auth", "Middleware": {"Username": "ann", "Password": "hush"}})),
             (&middleware, json!({"Type": "auth", "middleware": {"users": {"ann": "hush", "bob": "hush"}}})),
             (&middleware, json!({"Type": "basicauth", "Middleware": {"Users": ["ann:hush", "bob:hush"]}})),
+            (
+                &middleware,
+                json!({"Type": "basicauth", "Middleware": {"Users": ["ann: hush", "hush", "ann:hush2"]}}),
+            ),
+            (&middleware, json!({"Type": "ann", "Middleware": {"Users": 3}})),
             (&middleware, json!({"Type": "cbreaker", "ann": 1, "Middleware": {"OnTripped": webhook}})),
             (
                 &middleware,
@@ -256,6 +281,8 @@ mod tests {
             (&middleware, json!({"Middleware": {"Password": HIDDEN}}), "Middleware.Password"),
             (&middleware, json!({"Middleware": {"Users": {"bob": HIDDEN}}}), "Middleware.Users.bob"),
             (&middleware, json!({"Middleware": {"Users": ["x:y", "bob:(hidden)"]}}), "Middleware.Users[1]"),
+            (&middleware, json!({"Middleware": {"Users": [HIDDEN]}}), "Middleware.Users[0]"),
+            (&middleware, json!({"Middleware": {"Users": HIDDEN}}), "Middleware.Users"),
             (
                 &middleware,
                 json!({"Middleware": {"OnStandby": {"Action": {"Headers": {"Cookie": [HIDDEN]}}}}}),

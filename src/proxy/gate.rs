@@ -11,10 +11,9 @@ use super::listeners::Listener;
 use super::stream::{self, Answer, AnswerBody, Switched};
 use super::tunnel;
 use super::worker::{Command, Worker};
-use crate::message::RequestHead;
+use crate::message::{RequestHead, Version};
 use crate::model::ListenerId;
 use crate::telemetry::Reason;
-use crate::wire::{Stream, Wire};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use http::uri::Scheme;
@@ -22,7 +21,6 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -144,6 +142,7 @@ pub(super) async fn serve(worker: Rc<Worker>, request: Box<GateRequest>) {
     let client = Rc::new(client);
     let mut head =
         RequestHead::from_http(&parts, length, body.is_none(), &mut worker.spare.borrow_mut(), limits);
+    let version = Version::of_http(parts.version);
     let mut switches = false;
     if let Ok(head) = &mut head {
         switches = upgrade.is_some() && head.upgrade && tunnel::is_allowed(head);
@@ -152,7 +151,7 @@ pub(super) async fn serve(worker: Rc<Worker>, request: Box<GateRequest>) {
     let body = body.map_or(body::Body::Empty, body::Body::Program);
     let answered = tokio::select! {
         biased;
-        answered = stream::answer(&worker, &client, head, body, switches) => answered,
+        answered = stream::answer(&worker, &client, version, head, body, switches) => answered,
         () = answer.closed() => return,
     };
     match answered {
@@ -213,7 +212,7 @@ async fn switch(
     upgrade: Option<OnUpgrade>,
     answer: oneshot::Sender<http::Response<GateBody>>,
 ) {
-    let Switched { mut passage, exchange, mut head } = switched;
+    let Switched { passage, exchange, mut head } = switched;
     let Some(upgrade) = upgrade else { return };
     let token = head.upgrade_token().and_then(|token| HeaderValue::from_str(token).ok());
     head.fields.remove_hop_by_hop();
@@ -226,15 +225,7 @@ async fn switch(
     if answer.send(response.map(|()| GateBody { pieces, left: None, ended: true })).is_err() {
         return;
     }
-    let timer = worker.timer();
-    timer.set(worker.settings().idle_timeout);
-    let Some(Ok(upgraded)) = timer.bound_idle(upgrade).await else { return };
-    let client = Wire::new(Stream::Upgraded(Box::new(TokioIo::new(upgraded))));
-    // Only a connection of its own can change protocols.
-    let Some(server) = exchange.wire() else { return };
-    let (inward, outward) = tunnel::between_wires(worker, &client, &exchange, server).await;
-    passage.bytes_in = inward;
-    passage.bytes_out = outward;
+    tunnel::over_upgrade(worker.clone(), passage, exchange, upgrade).await;
 }
 
 impl Body for GateBody {

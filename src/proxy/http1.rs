@@ -427,7 +427,7 @@ async fn refuse(worker: &Worker, client: &Client, wire: &Wire, failure: Failure)
     tracing::debug!(detail = failure.detail, status = failure.status, "request refused");
     let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
     let id = worker.next_request_id();
-    passage::log_refused(worker, client, id, failure);
+    passage::log_refused(worker, client, Version::H11, id, failure);
     let Told { content_type, body, .. } = pages::of_process(worker, failure, id);
     head.fields.set_with("Content-Type", |out| out.extend_from_slice(content_type.as_bytes()));
     let mut out = Vec::new();

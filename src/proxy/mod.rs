@@ -49,10 +49,12 @@ mod worker;
 pub use admission::ClientBits;
 pub use body::Aborted;
 pub use gate::{Gate, GateBody, GateError, Peer};
+#[doc(hidden)]
+pub use http2::check_meter;
 pub use listeners::{Bound, Override};
 pub use overload::MemoryMost;
 pub use pages::{FILE_BYTES_MAX, FILES_MAX, PageFiles};
-pub use settings::Settings;
+pub use settings::{Http2Settings, Settings};
 
 use crate::model::{Listener, ListenerId};
 use crate::table::{Board, Inbox};

@@ -219,7 +219,7 @@ impl Passage {
 }
 
 /// Writes the log line of what was no request: nothing it says of itself is to be believed, or repeated.
-pub(super) fn log_refused(worker: &Worker, client: &Client, id: u64, failure: Failure) {
+pub(super) fn log_refused(worker: &Worker, client: &Client, protocol: Version, id: u64, failure: Failure) {
     let mut log = worker.access_log.borrow_mut();
     if !log.is_on() {
         return;
@@ -229,7 +229,7 @@ pub(super) fn log_refused(worker: &Worker, client: &Client, id: u64, failure: Fa
         id: id_text(id).as_str(),
         client: client.ip(),
         listener: client.listener.id.as_str(),
-        protocol: "HTTP/1.1",
+        protocol: protocol_text(protocol),
         tls: client.tls.map(|tls| tls.version),
         method: "",
         host: "",
@@ -247,6 +247,14 @@ pub(super) fn log_refused(worker: &Worker, client: &Client, id: u64, failure: Fa
         revision: 0,
         detail: failure.detail,
     });
+}
+
+fn protocol_text(version: Version) -> &'static str {
+    match version {
+        Version::H10 => "HTTP/1.0",
+        Version::H11 => "HTTP/1.1",
+        Version::H2 => "HTTP/2",
+    }
 }
 
 /// Sixteen hexadecimal digits.
@@ -316,11 +324,7 @@ impl Drop for Passage {
             id: self.id_text().as_str(),
             client: self.client_ip,
             listener: self.client.listener.id.as_str(),
-            protocol: match self.head.version {
-                Version::H10 => "HTTP/1.0",
-                Version::H11 => "HTTP/1.1",
-                Version::H2 => "HTTP/2",
-            },
+            protocol: protocol_text(self.head.version),
             tls: self.client.tls.map(|tls| tls.version),
             method: self.head.method(),
             host: self.head.host(),

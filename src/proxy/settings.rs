@@ -46,8 +46,8 @@ pub struct Settings {
     pub memory_max: MemoryMost,
     /// How late an event loop may stay before its worker takes on nothing new; default 500 ms, zero: any.
     pub lag_max: Duration,
-    /// HTTP/2: most streams at once on a connection; default 100.
-    pub http2_streams_max: u32,
+    /// What a client's HTTP/2 connection may cost.
+    pub http2: Http2Settings,
     /// Proxies before this one: what they say of a client is believed, unless a frontend has a list of its own. Default
     /// none.
     pub trusted_proxies: Arc<[IpNet]>,
@@ -55,6 +55,35 @@ pub struct Settings {
     pub error_pages: Option<Arc<PageFiles>>,
     /// Files of traces lie below it; by default there are none.
     pub trace_dir: Option<PathBuf>,
+}
+
+/// Limits of a client's HTTP/2 connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Http2Settings {
+    /// Most streams at once; default 100. Further ones are refused.
+    pub streams_max: u32,
+    /// Most requests; default 1,000,000. The connection then ends in good order.
+    pub requests_max: u64,
+    /// Most frames of one kind at once that carry nothing of a message and that the traffic does not explain; default 500,
+    /// of all kinds together twice as many. The connection is closed.
+    pub odd_frames_max: u32,
+    /// How many of these are forgotten in a second; default 50.
+    pub odd_frames_per_second: u32,
+    /// How long a client may take nothing of an answer that is ready, or send nothing of a body that it announced; default
+    /// 25 s. The stream is reset.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Http2Settings {
+    fn default() -> Self {
+        Self {
+            streams_max: 100,
+            requests_max: 1_000_000,
+            odd_frames_max: 500,
+            odd_frames_per_second: 50,
+            stall_timeout: Duration::from_secs(25),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -76,7 +105,7 @@ impl Default for Settings {
             client_bits: ClientBits { v4: 32, v6: 64 },
             memory_max: MemoryMost::default(),
             lag_max: Duration::from_millis(500),
-            http2_streams_max: 100,
+            http2: Http2Settings::default(),
             trusted_proxies: Arc::default(),
             error_pages: None,
             trace_dir: None,

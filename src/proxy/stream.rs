@@ -11,8 +11,8 @@ use super::pages::{self, Told};
 use super::passage::Passage;
 use super::request::{Decision, decide};
 use super::worker::Worker;
-use super::{ask, choice, forward, mirror};
-use crate::message::{Fields, HeadError, Method, RequestHead, ResponseHead};
+use super::{ask, choice, forward, mirror, passage};
+use crate::message::{Fields, HeadError, Method, RequestHead, ResponseHead, Version};
 use crate::telemetry::{Limit, Reason};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -81,17 +81,18 @@ pub(super) enum Answer {
     Switched(Box<Switched>),
 }
 
-/// Answers one request.
+/// Answers one request, that came over HTTP of `version`.
 pub(super) async fn answer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
+    version: Version,
     head: Result<RequestHead, HeadError>,
     body: Body,
     upgrade: bool,
 ) -> Answer {
     let head = match head {
         Ok(head) => head,
-        Err(error) => return Answer::Response(refuse(worker, &error)),
+        Err(error) => return Answer::Response(refuse(worker, client, version, body, &error)),
     };
     let mut passage = Passage::begin(worker.clone(), client.clone(), head);
     let decision = match decide(&mut passage) {
@@ -231,15 +232,29 @@ fn finished(passage: Passage, head: ResponseHead, body: Bytes) -> http::Response
     response.map(|()| AnswerBody::Own(Some(body)))
 }
 
-fn refuse(worker: &Worker, error: &HeadError) -> http::Response<AnswerBody> {
+fn refuse(
+    worker: &Rc<Worker>,
+    client: &Client,
+    version: Version,
+    body: Body,
+    error: &HeadError,
+) -> http::Response<AnswerBody> {
+    drain(worker, body);
+    let failure = Failure::of_head(error);
     let refused = worker.shared.refused.at(worker.index);
-    refused.record(Reason::BadRequest);
+    refused.record(failure.reason);
     refused.malformed(error.reason.as_str());
-    let failure = Failure::with_status(Reason::BadRequest, error.status);
-    let Told { content_type, body, .. } = pages::of_process(worker, failure, worker.next_request_id());
+    let id = worker.next_request_id();
+    passage::log_refused(worker, client, version, id, failure);
+    told(worker, failure, id)
+}
+
+/// The proxy's answer to a failure of which nothing else is known.
+pub(super) fn told(worker: &Worker, failure: Failure, id: u64) -> http::Response<AnswerBody> {
+    let Told { content_type, body, .. } = pages::of_process(worker, failure, id);
     let mut response = http::Response::new(AnswerBody::Own(Some(body)));
     *response.status_mut() =
-        http::StatusCode::from_u16(error.status).unwrap_or(http::StatusCode::BAD_REQUEST);
+        http::StatusCode::from_u16(failure.status).unwrap_or(http::StatusCode::BAD_REQUEST);
     if let Ok(content_type) = http::HeaderValue::from_str(&content_type) {
         response.headers_mut().insert(http::header::CONTENT_TYPE, content_type);
     }

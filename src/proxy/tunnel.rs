@@ -1,11 +1,15 @@
 //! A connection that changed protocols: bytes go both ways as they are, until both sides have ended.
 
 use super::exchange::Exchange;
+use super::passage::Passage;
 use super::worker::Worker;
 use crate::message::RequestHead;
 use crate::telemetry::Limit;
-use crate::wire::Wire;
+use crate::wire::{Stream, Wire};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,6 +23,24 @@ const ALLOWED: [&str; 1] = ["websocket"];
 pub(super) fn is_allowed(head: &RequestHead) -> bool {
     head.upgrade_token()
         .is_some_and(|token| ALLOWED.iter().any(|allowed| token.eq_ignore_ascii_case(allowed)))
+}
+
+/// Carries bytes between a server and what HTTP's stack of the client's side hands over.
+pub(super) async fn over_upgrade(
+    worker: Rc<Worker>,
+    mut passage: Passage,
+    exchange: Exchange,
+    upgrade: OnUpgrade,
+) {
+    let timer = worker.timer();
+    timer.set(worker.settings().idle_timeout);
+    let Some(Ok(upgraded)) = timer.bound_idle(upgrade).await else { return };
+    let client = Wire::new(Stream::Upgraded(Box::new(TokioIo::new(upgraded))));
+    // Only a connection of its own can change protocols.
+    let Some(server) = exchange.wire() else { return };
+    let (inward, outward) = between_wires(&worker, &client, &exchange, server).await;
+    passage.bytes_in = inward;
+    passage.bytes_out = outward;
 }
 
 /// One direction of a tunnel.

@@ -1,5 +1,6 @@
 //! A new connection to a server: TCP, and TLS where the server's URL asks for it.
 
+use super::names;
 use super::server::Server;
 use crate::model::{BackendSettings, Scheme, UpstreamProtocol, UpstreamTls};
 use crate::tls::{Certificate, ClientTls, client_config};
@@ -130,7 +131,7 @@ impl Connector {
     pub async fn dial(&self, server: &Server) -> Result<TcpStream, ConnectError> {
         let stream = match server.address {
             Some(address) => dial(server, address).await?,
-            None => dial_name(server).await?,
+            None => names::dial(server).await?,
         };
         // Both only tune: a connection without them works.
         let _ = stream.set_nodelay(true);
@@ -201,17 +202,4 @@ impl Tls {
 
 async fn dial(server: &Server, address: SocketAddr) -> Result<TcpStream, ConnectError> {
     TcpStream::connect(address).await.map_err(|error| ConnectError::Io(server.authority.clone(), error))
-}
-
-async fn dial_name(server: &Server) -> Result<TcpStream, ConnectError> {
-    let name = (&*server.url.host, server.url.port);
-    let failed = |error| ConnectError::Resolve(server.authority.clone(), error);
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in tokio::net::lookup_host(name).await.map_err(failed)? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(ConnectError::Io(server.authority.clone(), last))
 }

@@ -4,7 +4,7 @@
 //! What a server's [`Standing`] is follows from what the store says of it, what active checks found (`known`), and what
 //! became of requests (`outlier`); a `view` holds those that get requests now, and `pick` chooses among them by turns
 //! (`rotation`), by two draws, by recent `latency` or on the `ring`. What is open is counted in `circuit`, what may be
-//! tried again in `budget`. All of it is values and atomics that outlive tables; workers share it without a lock.
+//! tried again in `budget`; `names` keeps where a name last led to. All of it is values and atomics that outlive tables; workers share it without a lock.
 
 mod backend;
 mod budget;
@@ -15,6 +15,7 @@ mod connect;
 mod http2;
 mod known;
 mod latency;
+mod names;
 mod outlier;
 mod pick;
 mod pool;

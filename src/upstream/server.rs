@@ -4,6 +4,7 @@ use super::circuit::{Circuit, Connections};
 use super::clock::whole_millis;
 use super::known::{Checked, Known};
 use super::latency::PeakEwma;
+use super::names::LastGood;
 use super::outlier::Ejection;
 use super::sticky::server_hash;
 use crate::meter::{RoundTrips, millis};
@@ -53,6 +54,8 @@ pub(super) struct Identity {
     pub(super) ejection: Ejection,
     pub(super) connections: Arc<Connections>,
     pub(super) known: Known,
+    /// Of a server with a name.
+    pub(super) last_good: LastGood,
     /// In milliseconds; 0: it was not well when last looked at.
     well_since: AtomicU64,
     keeps_idle: AtomicBool,
@@ -118,6 +121,7 @@ impl Server {
                 ejection: Ejection::default(),
                 connections: Arc::new(Connections::new(birth.circuit.clone())),
                 known: Known::default(),
+                last_good: LastGood::default(),
                 well_since: AtomicU64::new(if birth.with_backend { ALWAYS } else { 0 }),
                 keeps_idle: AtomicBool::new(true),
                 left_at: AtomicU64::new(0),

@@ -14,6 +14,7 @@ mod embed;
 mod failures;
 mod flip;
 mod frontends;
+mod fuzz;
 mod house;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;

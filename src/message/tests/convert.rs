@@ -30,8 +30,10 @@ fn requests_of_http2_come_as_heads() {
         ("x-a", "1"),
         ("cookie", "b=2"),
         ("te", "trailers"),
+        ("cookie", ""),
         ("x-a", "2"),
         ("cookie", "c=3"),
+        ("cookie", ""),
     ];
     let head = from("GET", "https://A.example:443/p?q", &fields, true).unwrap();
     assert_eq!((head.method(), head.target(), head.path(), head.query()), ("GET", "/p?q", "/p", Some("q")));
@@ -78,6 +80,7 @@ fn malformed_requests_of_http2_are_refused() {
     refused("GET", "/", &[("host", "a b")], P::Host);
     refused("GET", "https://u@a/", &[], P::Host);
     refused("GET", "https://a/\\", &[], P::Target);
+    refused(&"A".repeat(33), "https://a/", &[], P::MethodTooLong);
     refused("GET", "https://a/%00", &[], P::Target);
     refused("GET", "*", &[("host", "a")], P::Target);
     refused("GET", "https://a/", &[("x", " y")], P::FieldValue);
@@ -86,6 +89,7 @@ fn malformed_requests_of_http2_are_refused() {
     refused("GET", "https://a/", &[("expect", "x")], P::Expectation);
     refused("GET", "https://a/", &vec![("x", "y"); 101], P::TooManyFields);
     refused("GET", "https://a/", &[("x", &"y".repeat(70_000))], P::HeadTooLong);
+    refused("GET", "https://a/", &vec![("cookie", &*"y".repeat(10_000)); 7], P::HeadTooLong);
     refused("GET", &format!("https://a/{}", "y".repeat(17_000)), &[], P::TargetTooLong);
     let head = from("GET", "https://a/", &[("host", "A"), ("x_forwarded_for", "1")], true).unwrap();
     assert_eq!(lines(&head.fields), ["host: a"]);

@@ -99,7 +99,7 @@ fn host_matches(pattern: &str, host: &str) -> bool {
     wanted.len() == given.len() && wanted.iter().zip(&given).all(label)
 }
 
-fn holds(matcher: &Matcher, r: &Request) -> bool {
+pub(super) fn holds(matcher: &Matcher, r: &Request) -> bool {
     let any = |list: &[(String, String)], name: &str, test: &dyn Fn(&str) -> bool| {
         list.iter().any(|(own, value)| own.eq_ignore_ascii_case(name) && test(value))
     };

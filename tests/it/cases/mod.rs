@@ -3,10 +3,11 @@
 //! R in a test's words: refused with 400 (or the code named) and `Connection: close`, closed, and not one byte of the
 //! message at any server.
 
+mod corpora;
 mod floods;
 mod framing;
 mod h2;
-mod limits;
+pub mod limits;
 mod semantics;
 mod slow;
 mod tls;

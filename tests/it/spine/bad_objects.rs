@@ -5,10 +5,10 @@ use crate::support::{Flipgate, Keys, Nginx, TestCertificate, get, scaled, shared
 use serde_json::{Value, json};
 
 /// One bad object and what is said of it.
-struct Bad {
-    what: &'static str,
-    key: &'static str,
-    value: Vec<u8>,
+pub struct Bad {
+    pub what: &'static str,
+    pub key: &'static str,
+    pub value: Vec<u8>,
     /// The field begins so.
     field: &'static str,
     /// The reason holds it, whatever the case.
@@ -17,7 +17,7 @@ struct Bad {
     in_force: &'static str,
 }
 
-fn bad_objects() -> Vec<Bad> {
+pub fn bad_objects() -> Vec<Bad> {
     let one = TestCertificate::of(&["pair.example"]);
     let other = TestCertificate::of(&["pair.example"]);
     let mixed = TestCertificate { certificate: one.certificate, key: other.key };

@@ -19,9 +19,13 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// One server. Dropping it ends its process and removes its data.
 pub struct Etcd {
     dir: TempDir,
+    host: String,
     client_port: u16,
     peer_port: u16,
     flags: Vec<String>,
+    name: String,
+    /// Names and addresses of all members, if it is not alone.
+    cluster: Option<String>,
     scheme: &'static str,
     child: Option<Child>,
 }
@@ -38,9 +42,8 @@ impl Etcd {
     /// A server with flags of its own, as `--max-request-bytes=4194304`.
     pub async fn start_with(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (client_port, peer_port) = free_ports();
         let flags = flags.iter().map(|flag| flag.to_string()).collect();
-        let mut etcd = Self { dir, client_port, peer_port, flags, scheme: "http", child: None };
+        let mut etcd = Self::new(dir, "127.0.0.1", "one", "http", flags);
         etcd.run();
         etcd.answering().await;
         etcd
@@ -49,7 +52,6 @@ impl Etcd {
     /// A server that speaks TLS only, and only to those who have a certificate of `ca`. It listens; nothing was asked.
     pub async fn start_encrypted(certificate: &Path, key: &Path, ca: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (client_port, peer_port) = free_ports();
         let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
         let flags = vec![
             flag("cert-file", certificate),
@@ -57,7 +59,7 @@ impl Etcd {
             flag("trusted-ca-file", ca),
             "--client-cert-auth".to_owned(),
         ];
-        let mut etcd = Self { dir, client_port, peer_port, flags, scheme: "https", child: None };
+        let mut etcd = Self::new(dir, "127.0.0.1", "one", "https", flags);
         etcd.run();
         let late = Instant::now() + START_MAX;
         while tokio::net::TcpStream::connect(etcd.endpoint()).await.is_err() {
@@ -67,9 +69,40 @@ impl Etcd {
         etcd
     }
 
+    fn new(dir: TempDir, host: &str, name: &str, scheme: &'static str, flags: Vec<String>) -> Self {
+        let (client_port, peer_port) = free_ports();
+        let (host, name) = (host.to_owned(), name.to_owned());
+        Self { dir, host, client_port, peer_port, flags, name, cluster: None, scheme, child: None }
+    }
+
+    /// Members of one cluster, at these addresses, that do not run yet: [`Etcd::restart_soon`] starts each.
+    pub fn members(hosts: &[&str]) -> Vec<Self> {
+        let member = |(number, host): (usize, &&str)| {
+            let flags = vec!["--unsafe-no-fsync".to_owned()];
+            Self::new(tempfile::tempdir().unwrap(), host, &format!("m{number}"), "http", flags)
+        };
+        let mut members = hosts.iter().enumerate().map(member).collect::<Vec<_>>();
+        let all = members.iter().map(|one| format!("{}=http://{}:{}", one.name, one.host, one.peer_port));
+        let all = all.collect::<Vec<_>>().join(",");
+        members.iter_mut().for_each(|member| member.cluster = Some(all.clone()));
+        members
+    }
+
+    /// Whether it leads its cluster, if it answers soon.
+    pub async fn leads(&self) -> Option<bool> {
+        let asked = async {
+            let status = self.client().await.status().await.ok()?;
+            Some(status.leader() == status.header()?.member_id())
+        };
+        if self.child.is_none() {
+            return None;
+        }
+        tokio::time::timeout(Duration::from_secs(1), asked).await.ok().flatten()
+    }
+
     /// `HOST:PORT`
     pub fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.client_port)
+        format!("{}:{}", self.host, self.client_port)
     }
 
     /// Process id, while it runs.
@@ -150,19 +183,23 @@ impl Etcd {
 
     fn run(&mut self) {
         let program = std::env::var("FLIPGATE_ETCD").unwrap_or_else(|_| "etcd".to_owned());
-        let client = format!("{}://127.0.0.1:{}", self.scheme, self.client_port);
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
+        let client = format!("{}://{}", self.scheme, self.endpoint());
+        let peer = format!("http://{}:{}", self.host, self.peer_port);
+        let cluster = self.cluster.clone().unwrap_or_else(|| format!("{}={peer}", self.name));
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let child = Command::new(&program)
-            .arg("--name=one")
+            .arg(format!("--name={}", self.name))
             .arg(format!("--data-dir={}", self.data().display()))
             .arg(format!("--listen-client-urls={client}"))
             .arg(format!("--advertise-client-urls={client}"))
             .arg(format!("--listen-peer-urls={peer}"))
             .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=one={peer}"))
+            .arg(format!("--initial-cluster={cluster}"))
             // A single member waits for its own election at every start.
-            .args(["--heartbeat-interval=20", "--election-timeout=200"])
+            .args([
+                "--heartbeat-interval=20",
+                if self.cluster.is_some() { "--election-timeout=500" } else { "--election-timeout=200" },
+            ])
             .args(&self.flags)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -174,7 +211,8 @@ impl Etcd {
         self.child = Some(child);
     }
 
-    async fn answering(&mut self) {
+    /// Waits until it answers.
+    pub async fn answering(&mut self) {
         let late = Instant::now() + START_MAX;
         loop {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().unwrap());

@@ -19,7 +19,10 @@ pub fn program() -> PathBuf {
 
 /// A command of the program that sees nothing of this machine's settings.
 pub fn command() -> Command {
-    let mut command = Command::new(program());
+    isolated(Command::new(program()))
+}
+
+fn isolated(mut command: Command) -> Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     for kept in ["RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
         if let Some(value) = std::env::var_os(kept) {
@@ -29,29 +32,17 @@ pub fn command() -> Command {
     command
 }
 
-/// As [`command`], with a limit of open files.
-fn limited(files: u64) -> Command {
-    let mut command = Command::new("prlimit");
-    command.arg(format!("--nofile={files}:{files}")).arg(program());
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command
-}
-
 /// How a proxy is started.
 pub struct Builder {
     store: String,
     arguments: Vec<String>,
     workers: usize,
-    files: Option<u64>,
+    environment: Vec<(String, String)>,
+    under: Vec<String>,
+    data_dir: Option<PathBuf>,
 }
 
 impl Builder {
-    /// How many files it may open.
-    pub fn files(mut self, files: u64) -> Self {
-        self.files = Some(files);
-        self
-    }
-
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| argument.to_string()));
         self
@@ -59,6 +50,24 @@ impl Builder {
 
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// A variable of its own.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Started by another program, whose arguments it is and which becomes it.
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|word| word.to_string()).collect();
+        self
+    }
+
+    /// On a data directory of the test's.
+    pub fn data_dir(mut self, path: &Path) -> Self {
+        self.data_dir = Some(path.to_owned());
         self
     }
 
@@ -93,18 +102,27 @@ pub struct Flipgate {
 impl Flipgate {
     /// A proxy on a store: `dir:PATH` or `etcd://HOST:PORT`.
     pub fn on(store: &str) -> Builder {
-        Builder { store: store.to_owned(), arguments: Vec::new(), workers: 2, files: None }
+        Builder {
+            store: store.to_owned(),
+            arguments: Vec::new(),
+            workers: 2,
+            environment: Vec::new(),
+            under: Vec::new(),
+            data_dir: None,
+        }
     }
 
     /// Starts a proxy that ended once more, on the same data directory, and waits for its admin API.
     pub fn start_again(&mut self) {
         self.process = None;
         self.runs += 1;
-        let mut command = match self.how.files {
-            None => command(),
-            Some(files) => limited(files),
-        };
+        let mut command = command();
+        if let Some((first, rest)) = self.how.under.split_first() {
+            command = isolated(Command::new(first));
+            command.args(rest).arg(program());
+        }
         command
+            .envs(self.how.environment.iter().map(|(name, value)| (name, value)))
             .args(["proxy", "--store", &self.how.store, "--admin", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(self.data_dir())
@@ -150,7 +168,7 @@ impl Flipgate {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.how.data_dir.clone().unwrap_or_else(|| self.dir.path().join("data"))
     }
 
     /// A file of the test's own that goes with the proxy.

@@ -2,7 +2,8 @@
 
 use super::etcd::{Backup, Etcd};
 use etcd_client::{
-    Client, CompactionOptions, EventType, GetOptions, KvClient, PutOptions, Txn, TxnOp, WatchOptions,
+    Client, CompactionOptions, ConnectOptions, EventType, GetOptions, KvClient, PutOptions, Txn, TxnOp,
+    WatchOptions,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct KeyChange {
 pub struct Keys {
     runtime: Runtime,
     etcd: Etcd,
+    /// The other members of its cluster.
+    others: Vec<Etcd>,
     client: KvClient,
     prefix: String,
 }
@@ -46,15 +49,94 @@ impl Keys {
 
     /// With flags of etcd.
     pub fn start_with(flags: &[&str]) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = runtime();
         let (etcd, client) = runtime.block_on(async {
             let etcd = Etcd::start_with(flags).await;
             let client = etcd.client().await.kv_client();
             (etcd, client)
         });
         let client = client.max_decoding_message_size(64 << 20);
-        Self { runtime, etcd, client, prefix: PREFIX.to_owned() }
+        Self { runtime, etcd, others: Vec::new(), client, prefix: PREFIX.to_owned() }
+    }
+
+    /// On the running members of a cluster; waits until all answer.
+    pub fn on_members(mut members: Vec<Etcd>) -> Self {
+        let runtime = runtime();
+        let client = runtime.block_on(async {
+            for member in &mut members {
+                member.answering().await;
+            }
+            members[0].client().await.kv_client()
+        });
+        let etcd = members.remove(0);
+        Self { runtime, etcd, others: members, client, prefix: PREFIX.to_owned() }
+    }
+
+    /// A member of the cluster.
+    pub fn member(&mut self, number: usize) -> &mut Etcd {
+        if number == 0 { &mut self.etcd } else { &mut self.others[number - 1] }
+    }
+
+    /// The number of the member that leads, once there is one.
+    pub fn leader(&self) -> usize {
+        super::until("a leader", Duration::from_secs(20), || {
+            let mut members = [&self.etcd].into_iter().chain(&self.others);
+            members.position(|member| self.runtime.block_on(member.leads()) == Some(true))
+        })
+    }
+
+    /// Writes JSON through whichever member takes it, again and again; the revision of the last write.
+    pub fn put_patiently(&mut self, key: &str, value: &Value) -> i64 {
+        let key = self.key(key);
+        let members = [&self.etcd].into_iter().chain(&self.others).map(Etcd::endpoint).collect::<Vec<_>>();
+        let mut turns = members.iter().cycle();
+        super::until("a member that takes a write", Duration::from_secs(20), || {
+            let endpoint = turns.next()?;
+            let written = async {
+                let options = ConnectOptions::new().with_connect_timeout(Duration::from_millis(500));
+                let mut client = Client::connect([endpoint], Some(options)).await.ok()?;
+                client
+                    .put(key.as_str(), value.to_string(), None)
+                    .await
+                    .ok()?
+                    .header()
+                    .map(|head| head.revision())
+            };
+            let written =
+                async { tokio::time::timeout(Duration::from_secs(1), written).await.ok().flatten() };
+            self.runtime.block_on(written)
+        })
+    }
+
+    /// From now on whoever speaks to etcd logs in. `user` may do everything; this client is another one.
+    pub fn require_login(&mut self, user: &str, password: &str) {
+        self.client = self.runtime.block_on(async {
+            let mut client = self.etcd.client().await;
+            for (name, password) in [("root", "root"), (user, password)] {
+                client.user_add(name, password, None).await.unwrap();
+                client.user_grant_role(name, "root").await.unwrap();
+            }
+            client.auth_enable().await.unwrap();
+            self.etcd.client_as("root", "root").await.kv_client()
+        });
+    }
+
+    /// Changes a user's password, which ends every login.
+    pub fn set_password(&mut self, user: &str, password: &str) {
+        self.client = self.runtime.block_on(async {
+            let mut root = self.etcd.client_as("root", "root").await;
+            root.user_change_password(user, password).await.unwrap();
+            self.etcd.client_as("root", "root").await.kv_client()
+        });
+    }
+
+    /// Another user, which makes every login older than the rights.
+    pub fn add_user(&mut self, user: &str) {
+        self.client = self.runtime.block_on(async {
+            let mut root = self.etcd.client_as("root", "root").await;
+            root.user_add(user, "x", None).await.unwrap();
+            self.etcd.client_as("root", "root").await.kv_client()
+        });
     }
 
     /// The same store, with everything below another prefix, as `vulcand`.
@@ -69,7 +151,8 @@ impl Keys {
 
     /// As `--store` takes it.
     pub fn url(&self) -> String {
-        format!("etcd://{}", self.etcd.endpoint())
+        let members = [&self.etcd].into_iter().chain(&self.others).map(Etcd::endpoint);
+        format!("etcd://{}", members.collect::<Vec<_>>().join(","))
     }
 
     /// Where its clients connect.
@@ -316,6 +399,10 @@ impl Keys {
     pub fn put_frontend(&mut self, id: &str, route: &str, backend: &str) -> i64 {
         self.put(&format!("frontends/{id}/frontend"), &frontend(route, backend))
     }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 /// How a watch ended.

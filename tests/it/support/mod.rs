@@ -8,6 +8,8 @@ pub mod etcd;
 pub mod fleet;
 mod flip;
 pub mod flipgate;
+pub mod h2raw;
+mod haproxy;
 mod http;
 pub mod keys;
 #[cfg(feature = "kubernetes")]
@@ -29,6 +31,7 @@ pub use directory::Directory;
 pub use fleet::Fleet;
 pub use flip::{Ended, Flip};
 pub use flipgate::Flipgate;
+pub use haproxy::Haproxy;
 #[cfg(feature = "kubernetes")]
 pub use http::try_call;
 pub use http::{Answer, Connection, get};
@@ -41,7 +44,7 @@ pub use python::Python;
 pub use recorder::Recorder;
 pub use relay::Relay;
 pub use tls::{TestAuthority, TestCertificate};
-pub use traffic::{Plan, Tally, Traffic};
+pub use traffic::{Colours, Encrypted, Plan, Tally, Traffic};
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};

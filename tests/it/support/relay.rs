@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use std::time::Duration;
 struct Wire {
     cut: AtomicBool,
     ended: AtomicBool,
+    accepted: AtomicU64,
     streams: Mutex<Vec<TcpStream>>,
 }
 
@@ -31,6 +32,7 @@ impl Relay {
                     return;
                 }
                 let Ok(client) = client else { continue };
+                for_thread.accepted.fetch_add(1, Ordering::SeqCst);
                 if for_thread.cut.load(Ordering::SeqCst) {
                     continue;
                 }
@@ -52,6 +54,11 @@ impl Relay {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections were ever tried.
+    pub fn accepted(&self) -> u64 {
+        self.wire.accepted.load(Ordering::SeqCst)
     }
 
     /// Breaks every connection and refuses new ones.

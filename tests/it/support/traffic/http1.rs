@@ -1,17 +1,17 @@
 //! HTTP/1.1 by hand: little work for a request, so that the load leaves the machine to what is measured.
 
-use super::{Pace, Question, Shared};
+use super::wire::{Wire, connect};
+use super::{Pace, Plan, Question, Shared};
 use bytes::{Buf, BytesMut};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 pub(super) struct Client {
     proxy: SocketAddr,
     keeps: bool,
-    stream: Option<TcpStream>,
+    stream: Option<Wire>,
     buffer: BytesMut,
     head: String,
 }
@@ -20,7 +20,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut pace: Pace, mut client: Client)
     while shared.goes_on() {
         pace.wait().await;
         let question = shared.question();
-        if !shared.note(&question, client.ask(&shared.plan.host, &question)).await {
+        if !shared.note(&question, client.ask(&shared.plan, &question)).await {
             client.stream = None;
         }
     }
@@ -31,19 +31,18 @@ impl Client {
         Self { proxy, keeps, stream: None, buffer: BytesMut::new(), head: String::new() }
     }
 
-    async fn ask(&mut self, host: &str, question: &Question) -> Result<(u16, Vec<u8>), String> {
+    async fn ask(&mut self, plan: &Plan, question: &Question) -> Result<(u16, Vec<u8>), String> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
-                let stream =
-                    TcpStream::connect(self.proxy).await.map_err(|error| format!("connect: {error}"))?;
-                let _ = stream.set_nodelay(true);
+                let stream = connect(plan, self.proxy, false).await?;
                 self.buffer.clear();
                 stream
             }
         };
         self.head.clear();
         let Question { number, is_post, body } = question;
+        let host = &plan.host;
         let method = if *is_post { "POST" } else { "GET" };
         let close = if self.keeps { "" } else { "Connection: close\r\n" };
         let _ = write!(
@@ -55,7 +54,10 @@ impl Client {
         }
         self.head.push_str("\r\n");
         let mut request = Buf::chain(self.head.as_bytes(), body.as_slice());
-        let sent = stream.write_all_buf(&mut request).await;
+        let mut sent = stream.write_all_buf(&mut request).await;
+        if sent.is_ok() {
+            sent = stream.flush().await;
+        }
         // What was answered before the request was sent is worth more than that it could not be sent.
         let (status, body, closes) = match (answer(&mut stream, &mut self.buffer).await, sent) {
             (Ok(answer), _) => answer,
@@ -70,7 +72,7 @@ impl Client {
 }
 
 /// Status, body, and whether the connection ends with it.
-async fn answer(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<(u16, Vec<u8>, bool), String> {
+async fn answer(stream: &mut Wire, buffer: &mut BytesMut) -> Result<(u16, Vec<u8>, bool), String> {
     let (status, length, closes) = loop {
         if let Some(head) = head(buffer)? {
             break head;
@@ -105,7 +107,7 @@ fn head(buffer: &mut BytesMut) -> Result<Option<(u16, usize, bool)>, String> {
     Ok(Some((status, length, closes)))
 }
 
-async fn more(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<(), String> {
+async fn more(stream: &mut Wire, buffer: &mut BytesMut) -> Result<(), String> {
     match stream.read_buf(buffer).await {
         Ok(0) if buffer.is_empty() => Err("closed without an answer".to_owned()),
         Ok(0) => Err(format!("closed after {} bytes of the answer", buffer.len())),

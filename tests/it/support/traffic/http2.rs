@@ -1,11 +1,10 @@
 //! HTTP/2: several clients on one connection.
 
-use super::{Pace, Question, Shared};
+use super::{Pace, Plan, Question, Shared, wire};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// One connection after the other, each until one of its clients fails.
@@ -13,7 +12,7 @@ pub(super) async fn run(shared: Arc<Shared>, connection: usize) {
     let proxy = shared.plan.proxy(connection);
     let first = shared.plan.kept + shared.plan.short + connection * shared.plan.http2.1;
     while shared.goes_on() {
-        let sender = match connect(proxy).await {
+        let sender = match connect(&shared.plan, proxy).await {
             Ok(sender) => sender,
             Err(reason) => {
                 let question = shared.question();
@@ -30,9 +29,8 @@ pub(super) async fn run(shared: Arc<Shared>, connection: usize) {
     }
 }
 
-async fn connect(proxy: SocketAddr) -> Result<SendRequest<Bytes>, String> {
-    let stream = TcpStream::connect(proxy).await.map_err(|error| format!("connect: {error}"))?;
-    let _ = stream.set_nodelay(true);
+async fn connect(plan: &Plan, proxy: SocketAddr) -> Result<SendRequest<Bytes>, String> {
+    let stream = wire::connect(plan, proxy, true).await?;
     let (sender, connection) =
         h2::client::handshake(stream).await.map_err(|error| format!("handshake: {error}"))?;
     tokio::spawn(connection);
@@ -43,7 +41,7 @@ async fn client_on(shared: Arc<Shared>, sender: SendRequest<Bytes>, mut pace: Pa
     while shared.goes_on() {
         pace.wait().await;
         let question = shared.question();
-        let asked = ask(sender.clone(), &shared.plan.host, &question);
+        let asked = ask(sender.clone(), &shared.plan, &question);
         let asked = async { asked.await.map_err(|error| format!("HTTP/2: {error}")) };
         if !shared.note(&question, asked).await {
             return;
@@ -53,13 +51,14 @@ async fn client_on(shared: Arc<Shared>, sender: SendRequest<Bytes>, mut pace: Pa
 
 async fn ask(
     sender: SendRequest<Bytes>,
-    host: &str,
+    plan: &Plan,
     question: &Question,
 ) -> Result<(u16, Vec<u8>), h2::Error> {
     let mut sender = sender.ready().await?;
+    let scheme = if plan.encrypted.is_some() { "https" } else { "http" };
     let request = http::Request::builder()
         .method(if question.is_post { "POST" } else { "GET" })
-        .uri(format!("http://{host}/shop/{}", question.number))
+        .uri(format!("{scheme}://{}/shop/{}", plan.host, question.number))
         .header("x-request-number", question.number);
     let request =
         if question.is_post { request.header("content-length", question.body.len()) } else { request };

@@ -3,8 +3,13 @@
 //!
 //! It runs on one thread and goes on until stopped, for [`Plan::most`] at the longest.
 
+mod colours;
 mod http1;
 mod http2;
+mod wire;
+
+pub use colours::Colours;
+pub use wire::Encrypted;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,6 +39,10 @@ pub struct Plan {
     pub posts: u64,
     /// Requests a second over all clients; as many as go through, if none.
     pub rate: Option<u64>,
+    /// Over TLS, if there is something to trust.
+    pub encrypted: Option<Encrypted>,
+    /// Which colours are right at what time; any, if none.
+    pub colours: Option<Colours>,
     pub most: Duration,
 }
 
@@ -83,6 +92,8 @@ impl Plan {
             http2: (3, 4),
             posts: 30,
             rate: None,
+            encrypted: None,
+            colours: None,
             most: Duration::from_secs(3_600),
         }
     }
@@ -240,7 +251,13 @@ impl Shared {
         let answer =
             timeout(ANSWER_MAX, ask).await.unwrap_or_else(|_| Err(format!("nothing in {ANSWER_MAX:?}")));
         let millis = begin.elapsed().as_secs_f64() * 1e3;
-        let checked = answer.and_then(|(status, body)| question.check(status, &body));
+        let checked = answer.and_then(|(status, body)| {
+            let colour = question.check(status, &body)?;
+            match &self.plan.colours {
+                Some(colours) => colours.check(&colour, begin).map(|()| colour),
+                None => Ok(colour),
+            }
+        });
         let mut tally = self.tally();
         tally.requests += 1;
         tally.millis.push(millis);

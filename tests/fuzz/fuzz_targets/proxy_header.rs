@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|raw: &[u8]| flipgate_fuzz::proxy_header::check(raw));
