@@ -116,7 +116,7 @@ async fn read_head(
         };
         match filled {
             Some(Ok(1..)) => {}
-            None if timer.is_evicted() => {
+            None if !begun && timer.is_evicted() => {
                 worker.reached(worker.overload().unwrap_or(Limit::Connections));
                 return Ok(None);
             }

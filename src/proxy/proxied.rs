@@ -4,7 +4,7 @@ use super::client::Client;
 use super::listeners::Accepted;
 use super::worker::Worker;
 use crate::model::ProxyVersions;
-use crate::telemetry::Reason;
+use crate::telemetry::{Limit, Reason};
 use crate::wire::{InvalidProxyHeader, ProxyHeader, read_proxy_header};
 use std::io;
 use tokio::io::AsyncReadExt;
@@ -38,7 +38,10 @@ pub(super) async fn take_header(
             return true;
         }
         Err(Missing::Gone) => return false,
-        Err(Missing::Late) => "the PROXY header did not come in time".to_owned(),
+        Err(Missing::Late) => {
+            worker.reached(Limit::ProxyHeaderTime);
+            "the PROXY header did not come in time".to_owned()
+        }
         Err(Missing::Invalid(error)) => error.to_string(),
     };
     worker.shared.refused.at(worker.index).record(Reason::BadRequest);

@@ -206,6 +206,7 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
+        self.slot.idle_since.set(0);
         if let Some(place) = self.timers.slots.borrow_mut().get_mut(self.index) {
             *place = None;
             self.timers.free.borrow_mut().push(self.index);

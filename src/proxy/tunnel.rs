@@ -4,6 +4,7 @@ use super::exchange::Exchange;
 use super::passage::Passage;
 use super::worker::Worker;
 use crate::message::RequestHead;
+use crate::telemetry::Limit;
 use crate::wire::{Stream, Wire};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -77,6 +78,9 @@ pub(super) async fn between_wires(
             _ => {
                 ready!(timer.poll_idle(cx));
                 silent += look;
+                if silent >= timeout {
+                    worker.reached(Limit::TunnelTime);
+                }
                 if worker.is_draining() || silent >= timeout || exchange.is_overdue() {
                     return Poll::Ready(());
                 }

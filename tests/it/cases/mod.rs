@@ -7,7 +7,7 @@ mod corpora;
 mod floods;
 mod framing;
 mod h2;
-mod limits;
+pub mod limits;
 mod semantics;
 mod slow;
 mod tls;

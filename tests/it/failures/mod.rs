@@ -12,6 +12,7 @@ mod members;
 mod names;
 mod scene;
 mod soak;
+mod starved;
 mod store;
 mod storm;
 
