@@ -91,7 +91,8 @@ pub enum Event {
     Snapshot(Snapshot),
     /// The next revision that touched the area.
     Batch(Batch),
-    /// The store does not answer; `reason` is for people. Sent once per outage.
+    /// The store does not answer; `reason` is for people. Sent once per outage, and once more when it turns out that the
+    /// store does answer, but refuses.
     Lost {
         /// One sentence.
         reason: String,

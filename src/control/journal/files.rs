@@ -48,34 +48,53 @@ pub(super) fn prune(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The newest image that is whole, its generation, and what was passed over: each line names a file and an offset.
-pub(super) fn restore(dir: &Path) -> (Option<(u64, Restored)>, Vec<String>) {
-    let mut passed = Vec::new();
+/// What a data directory holds.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The newest image that is whole, and its generation.
+    pub(super) image: Option<(u64, Restored)>,
+    /// What was passed over: each line names a file and an offset.
+    pub(super) passed: Vec<String>,
+    /// Bases that can never be used.
+    pub(super) damaged: Vec<PathBuf>,
+}
+
+/// Looks for the newest image that is whole.
+pub(super) fn restore(dir: &Path) -> Found {
+    let mut found = Found::default();
     let generations = match generations(dir) {
         Ok(generations) => generations,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return (None, passed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return found,
         Err(error) => {
-            passed.push(format!("the data directory {} cannot be read: {error}", dir.display()));
-            return (None, passed);
+            found.passed.push(format!("the data directory {} cannot be read: {error}", dir.display()));
+            return found;
         }
     };
     for generation in generations {
         let mut image = State::default();
         let base = path(dir, generation, FileKind::Base);
         if let Err(damage) = image.read(&base, generation, FileKind::Base) {
-            passed.push(format!("{} is passed over: {damage}", base.display()));
+            found.passed.push(format!("{} is passed over: {damage}", base.display()));
+            if !matches!(damage, Damage::Unreadable(..)) {
+                found.damaged.push(base);
+            }
             continue;
         }
         let journal = path(dir, generation, FileKind::Journal);
         if journal.exists()
             && let Err(damage) = image.read(&journal, generation, FileKind::Journal)
         {
-            passed.push(format!("{} is used up to revision {}: {damage}", journal.display(), image.revision));
+            found.passed.push(format!(
+                "{} is used up to revision {}: {damage}",
+                journal.display(),
+                image.revision
+            ));
         }
         let records = image.objects.into_iter().collect();
-        return (Some((generation, Restored { revision: image.revision, records })), passed);
+        found.image = Some((generation, Restored { revision: image.revision, records }));
+        break;
     }
-    (None, passed)
+    found
 }
 
 /// Why a file ends early.

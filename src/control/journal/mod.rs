@@ -13,6 +13,7 @@ mod writer;
 
 use super::image::{Kept, Record, Restored};
 use crate::model::{ObjectKey, Revision};
+use files::Found;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -98,8 +99,8 @@ impl Journal {
     pub fn open(dir: &Path) -> Result<Opened, JournalError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         let lock = lock(dir)?;
-        let (found, passed_over) = files::restore(dir);
-        for line in &passed_over {
+        let Found { image, passed, damaged } = files::restore(dir);
+        for line in &passed {
             tracing::warn!("{line}");
         }
         let now = SystemTime::now();
@@ -107,19 +108,23 @@ impl Journal {
             wants_base: AtomicBool::new(true),
             has_gap: AtomicBool::new(false),
             problem: Mutex::new(None),
-            passed_over: Mutex::new(passed_over.into_iter().map(|line| (line, now)).collect()),
+            passed_over: Mutex::new(passed.into_iter().map(|line| (line, now)).collect()),
         });
         if let Err(error) = made {
             health.ill(format!("the data directory {} cannot be made: {error}", dir.display()));
         }
         // A generation that was passed over is not written again: its successor must be the newest.
         let newest = files::generations(dir).ok().and_then(|all| all.first().copied());
-        let generation = newest.max(found.as_ref().map(|(generation, _)| *generation)).unwrap_or(0);
+        let generation = newest.max(image.as_ref().map(|(generation, _)| *generation)).unwrap_or(0);
+        for base in damaged {
+            // It must not count as one of those that are kept. Where that fails, the next start passes it over again.
+            let _ = std::fs::rename(&base, base.with_extension("damaged"));
+        }
         let (sender, receiver) = mpsc::sync_channel(QUEUE_MAX);
         let writer = writer::Writer::new(dir.to_path_buf(), generation, health.clone());
         let thread = spawn(writer, receiver).map_err(JournalError::Thread)?;
         let journal = Self { sender: Some(sender), thread: Some(thread), health, _lock: lock };
-        Ok(Opened { journal, restored: found.map(|(_, restored)| restored) })
+        Ok(Opened { journal, restored: image.map(|(_, restored)| restored) })
     }
 
     /// Takes a revision; never waits. When the queue is full it is dropped, and a base is wanted that holds it.

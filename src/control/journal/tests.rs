@@ -77,8 +77,8 @@ fn write(dir: &Path) -> BTreeMap<u64, Objects> {
 }
 
 fn restore(dir: &Path) -> (Option<(u64, Objects)>, Vec<String>) {
-    let (found, passed) = files::restore(dir);
-    (found.map(|(_, it)| (it.revision.0, it.records.into_iter().collect())), passed)
+    let Found { image, passed, .. } = files::restore(dir);
+    (image.map(|(_, it)| (it.revision.0, it.records.into_iter().collect())), passed)
 }
 
 #[test]
@@ -176,6 +176,8 @@ fn a_damaged_base_is_passed_over_for_the_older_one_and_two_are_kept() {
     opened.journal.base(Revision(50), Vec::new());
     flush(&opened.journal);
     assert_eq!(restore(dir.path()).0.map(|(revision, _)| revision), Some(50));
+    // Two that are whole are kept.
+    assert_eq!(files::generations(dir.path()).expect("read"), [5, 3]);
 }
 
 #[test]

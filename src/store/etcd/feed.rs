@@ -49,7 +49,7 @@ pub(super) fn start(shared: Arc<Shared>, area: Area) -> Feed {
             waiting: VecDeque::new(),
             position: None,
             image: Image::default(),
-            lost: false,
+            outage: Outage::None,
             endpoint: 0,
             turns,
             logged_out: false,
@@ -86,6 +86,14 @@ impl From<Failure> for Ended {
     }
 }
 
+/// What was told of an outage, the worse the later: one that people have to end is told also where it follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outage {
+    None,
+    Away,
+    Denied,
+}
+
 /// The feed's side of things, over all sessions.
 struct Follower {
     shared: Arc<Shared>,
@@ -96,8 +104,7 @@ struct Follower {
     /// The server as last seen, with the revision of the last event; none when the next session has to list.
     position: Option<Head>,
     image: Image,
-    /// The last thing told was an outage.
-    lost: bool,
+    outage: Outage,
     endpoint: usize,
     /// When each end point may be tried again.
     turns: Vec<Instant>,
@@ -136,7 +143,7 @@ impl Follower {
         }
     }
 
-    /// Says so, once an outage, and turns to the next end point.
+    /// Says so, once an outage and once more when it is a denial, and turns to the next end point.
     async fn failed(&mut self, failure: Failure) -> Result<(), Ended> {
         let mut reason = failure.reason();
         if let Some(endpoint) = self.shared.endpoints.get(self.endpoint)
@@ -144,13 +151,16 @@ impl Follower {
         {
             reason = format!("{endpoint}: {reason}");
         }
-        if std::mem::replace(&mut self.lost, true) {
-            tracing::debug!(area = ?self.area, reason, "the store still does not answer");
-        } else {
+        let denied = matches!(failure, Failure::Denied(_) | Failure::Refused(_));
+        let outage = if denied { Outage::Denied } else { Outage::Away };
+        if outage > self.outage {
+            self.outage = outage;
             tracing::warn!(area = ?self.area, reason, "the store does not answer");
             self.waiting.push_back(Event::Lost { reason });
+        } else {
+            tracing::debug!(area = ?self.area, reason, "the store still does not answer");
         }
-        if matches!(failure, Failure::Denied(_) | Failure::Refused(_)) {
+        if denied {
             let later = Instant::now() + self.shared.timing.retry_denied;
             self.turns.iter_mut().for_each(|turn| *turn = (*turn).max(later));
         }
@@ -437,7 +447,7 @@ impl Session {
         self.confirmed = Some(revision);
         self.judge_list(follower)?;
         if !self.doubtful {
-            follower.lost = false;
+            follower.outage = Outage::None;
             follower.waiting.push_back(Event::InSync { revision });
         }
         Ok(())

@@ -89,7 +89,10 @@ fn e12_a_flip_to_what_is_dead() {
     let back = flip.event("rolledBack", Duration::from_secs(30)).at;
     let ended = flip.end(Duration::from_secs(60));
     assert!(ended.code != 0 && fleet.target() == "shop-blue", "{ended:#?}");
-    let failed = traffic.take();
+    let mut failed = traffic.take();
+    // Those that were open.
+    until("answers on the old side", Duration::from_secs(20), || (traffic.requests() > 300).then_some(()));
+    failed.add(traffic.take());
     let seconds = back.saturating_duration_since(served).as_secs_f64();
     let details = format!("{} of {} requests failed", failed.failed, failed.requests);
     let fits = figure("failures E12: rolled back", seconds, "s", &details, 1.0);
