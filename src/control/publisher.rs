@@ -13,6 +13,7 @@ use crate::model::{InForce, ObjectKey, Problem, Revision, Severity};
 use crate::store::{Area, Change, Entry, Event, Feed, Store};
 use crate::table::{self, Board, Topic};
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,6 +40,8 @@ pub struct Parts {
     pub environment: Environment,
     /// Where the image is kept; `None`: a start without the store has nothing to serve.
     pub data_dir: Option<PathBuf>,
+    /// Its lock, where the process before this one still writes there, until [`Control::wake_journal`].
+    pub lock: Option<File>,
 }
 
 /// What a handle asks of the loop.
@@ -76,8 +79,8 @@ impl Publisher {
     /// # Errors
     /// Another process has the data directory, or no thread could be started.
     pub fn open(parts: Parts) -> Result<(Self, Control), JournalError> {
-        let Parts { store, board, environment, data_dir } = parts;
-        let opened = data_dir.map(|dir| Journal::open(&dir)).transpose()?;
+        let Parts { store, board, environment, data_dir, lock } = parts;
+        let opened = data_dir.map(|dir| Journal::open_with(&dir, lock)).transpose()?;
         let (journal, from_disk) =
             opened.map_or((None, None), |opened| (Some(opened.journal), opened.restored));
         let (image, restored) = match from_disk {

@@ -28,6 +28,9 @@ const FIRST_GRACE: Duration = Duration::from_secs(1);
 /// What one gets that was idle, for a request that has arrived and was not read yet.
 const IDLE_GRACE: Duration = Duration::from_millis(40);
 
+/// What one gets whose head has begun to arrive: it does not hold the drain for the whole of the head's time.
+const HEAD_GRACE: Duration = Duration::from_secs(2);
+
 /// What becomes of a connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
@@ -91,7 +94,7 @@ async fn read_head(
             if !input.is_empty() {
                 if !begun {
                     begun = true;
-                    timer.set(worker.settings().head_timeout);
+                    timer.set(if graced { HEAD_GRACE } else { worker.settings().head_timeout });
                 }
                 let read =
                     RequestHead::read(input.front(), &mut scan, &mut worker.spare.borrow_mut(), limits);
@@ -102,15 +105,15 @@ async fn read_head(
                 }
             }
         }
-        let filled = match begun || graced {
+        let filled = match graced {
             true => timer.bound(wire.fill()).await,
             false => timer.bound_idle(wire.fill()).await,
         };
         match filled {
             Some(Ok(1..)) => {}
-            None if !begun && !graced && worker.is_draining() => {
+            None if !graced && worker.is_draining() => {
                 graced = true;
-                timer.set(grace);
+                timer.set(if begun { HEAD_GRACE } else { grace });
             }
             None if begun => {
                 worker.reached(Limit::HeadTime);
