@@ -3,7 +3,7 @@
 
 # Program and the Debian package that has it.
 TOOLS="etcd:etcd-server etcdctl:etcd-client wrk:wrk h2load:nghttp2-client nginx:nginx curl:curl python3:python3
-       taskset:util-linux cc:gcc openssl:openssl ip:iproute2"
+       taskset:util-linux cc:gcc openssl:openssl ip:iproute2 haproxy:haproxy"
 
 # Where programs without a package go; below `target`, so that `cargo clean` removes them.
 TOOLS_DIR=$PWD/target/tools

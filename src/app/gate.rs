@@ -1,7 +1,7 @@
 //! Flipgate within another program: a store to follow, and a `tower::Service` that answers requests by its table.
 
-use super::handover::Legacy;
 use super::StartError;
+use super::handover::Legacy;
 use super::wiring::{self, Member, Plan, Wired};
 use crate::control::Control;
 use crate::control::membership::Identity;

@@ -186,8 +186,7 @@ fn receive_descriptor(line: &UnixStream) -> io::Result<OwnedFd> {
     let mut byte = [0];
     let mut bytes = [IoSliceMut::new(&mut byte)];
     let mut space = nix::cmsg_space!([RawFd; 1]);
-    let message =
-        recvmsg::<()>(line.as_raw_fd(), &mut bytes, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let message = recvmsg::<()>(line.as_raw_fd(), &mut bytes, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     for message in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(rights) = message
             && let Some(descriptor) = rights.first()

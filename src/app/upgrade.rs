@@ -120,14 +120,17 @@ impl Running {
         let (line, theirs) = UnixStream::pair()?;
         let mut heir = Heir(Some(spawn(how, theirs)?));
         let (legacy, sender) = (self.legacy()?, line.try_clone()?);
-        let sent = tokio::task::spawn_blocking(move || legacy.send(&sender)).await.map_err(io::Error::other)?;
+        let sent =
+            tokio::task::spawn_blocking(move || legacy.send(&sender)).await.map_err(io::Error::other)?;
         let ready = match sent {
             Ok(()) => wait_ready(&line, longest).await,
             Err(error) => Err(error.into()),
         };
         let ended = match (&ready, heir.0.as_mut()) {
             // Who has closed the line has ended, or is about to.
-            (Err(UpgradeError::Io(_)), Some(child)) => timeout(Duration::from_secs(1), child.wait()).await.ok(),
+            (Err(UpgradeError::Io(_)), Some(child)) => {
+                timeout(Duration::from_secs(1), child.wait()).await.ok()
+            }
             _ => None,
         };
         if let Some(Ok(status)) = ended {
@@ -170,7 +173,7 @@ impl Running {
     /// It is gone, or has changed its mind: this process is not wanted.
     pub async fn take_over(&mut self) -> io::Result<()> {
         if let Some(line) = self.line.take() {
-            let turn = move || {
+            let turn = move || -> io::Result<()> {
                 line.set_read_timeout(Some(PATIENCE))?;
                 (&line).write_all(&[READY])?;
                 let mut word = [0];

@@ -4,9 +4,9 @@ use super::context::{Context, Exit};
 use super::flags::ProxyFlags;
 use crate::app::{self, Invocation, Legacy, Running, notify};
 use crate::telemetry::logs::{self, LogFormat};
+use anyhow::Context as _;
 use std::ffi::OsString;
 use std::time::Duration;
-use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Serve the routes of a store
@@ -32,7 +32,8 @@ impl Proxy {
             context
                 .note("warning: others on this machine can read --seal-key; --seal-key-file keeps it to you");
         }
-        let legacy = Legacy::of_process(context.io.env).context("what the process before this one hands over")?;
+        let legacy =
+            Legacy::of_process(context.io.env).context("what the process before this one hands over")?;
         let config = context.settings(self.flags.0, |_| true)?;
         if config.store.url.is_none() {
             context.note(

@@ -48,7 +48,8 @@ impl Upgrade {
         let outcome = loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let text = std::fs::read(&path).ok();
-            if let Some(outcome) = text.and_then(|text| serde_json::from_slice::<UpgradeOutcome>(&text).ok()) {
+            if let Some(outcome) = text.and_then(|text| serde_json::from_slice::<UpgradeOutcome>(&text).ok())
+            {
                 break outcome;
             }
             if kill(old, None).is_err() {

@@ -12,8 +12,11 @@ use super::status::{Control, Shared};
 use crate::model::{InForce, ObjectKey, Problem, Revision, Severity};
 use crate::store::{Area, Change, Entry, Event, Feed, Store};
 use crate::table::{self, Board, Topic};
+use crate::telemetry::{PanicIn, Restarts};
+use futures_util::FutureExt;
 use std::collections::HashMap;
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -98,6 +101,21 @@ impl Publisher {
 
     /// Publishes tables until `stop`, then brings the image to the disk. The store may fail in any way meanwhile.
     pub async fn run(mut self, stop: CancellationToken) {
+        let mut restarts = Restarts::of(PanicIn::Watch);
+        // What it holds is whole between two objects, and a new feed begins with everything there is.
+        while AssertUnwindSafe(self.follow(&stop)).catch_unwind().await.is_err() {
+            tokio::time::sleep(restarts.after_panic()).await;
+        }
+        self.shared.write_base();
+        let shared = self.shared.clone();
+        // Waits for a disk.
+        let flushed = tokio::task::spawn_blocking(move || shared.flush_journal()).await;
+        if !flushed.unwrap_or(false) {
+            tracing::warn!("the image was not brought to the disk in time");
+        }
+    }
+
+    async fn follow(&mut self, stop: &CancellationToken) {
         let mut routing = self.shared.store.follow(Area::Routing);
         let mut state = self.shared.store.follow(Area::State);
         tokio::select! {
@@ -109,7 +127,7 @@ impl Publisher {
         let (mut has_routing, mut has_state) = (true, true);
         loop {
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return,
                 event = routing.recv(), if has_routing => match event {
                     Some(event) => self.turn(event, &mut routing).await,
                     None => has_routing = self.on_feed_end(Area::Routing),
@@ -121,13 +139,6 @@ impl Publisher {
                 Some(command) = self.commands.recv() => self.on_command(command).await,
                 _ = tick.tick() => self.shared.write_base(),
             }
-        }
-        self.shared.write_base();
-        let shared = self.shared.clone();
-        // Waits for a disk.
-        let flushed = tokio::task::spawn_blocking(move || shared.flush_journal()).await;
-        if !flushed.unwrap_or(false) {
-            tracing::warn!("the image was not brought to the disk in time");
         }
     }
 
@@ -172,6 +183,7 @@ impl Publisher {
     }
 
     fn take(&self, image: &mut Image, event: &Event, turn: &mut Turn) {
+        PanicIn::Watch.trip();
         if let Event::Snapshot(snapshot) = event {
             self.look_at_twin(snapshot.entries.is_empty());
         }

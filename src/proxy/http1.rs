@@ -16,9 +16,11 @@ use super::{ask, choice, headers, mirror, tunnel};
 use crate::message::{
     BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
 };
-use crate::telemetry::{Limit, Reason};
+use crate::telemetry::{Limit, PanicIn, Reason};
 use crate::wire::Wire;
+use futures_util::FutureExt;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -58,7 +60,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>
             }
         };
         let passage = Passage::begin(worker.clone(), client.clone(), head);
-        match answer(passage, &wire, &timer).await {
+        match guarded(passage, &wire, &timer).await {
             After::Open => wire.shrink(),
             After::Close => {
                 linger(&worker, &wire, &timer).await;
@@ -122,6 +124,22 @@ async fn read_head(
             _ => return Ok(None),
         }
     }
+}
+
+/// Answers one request. A panic on its way ends this connection alone, with a 500 if nothing was said yet.
+async fn guarded(passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> After {
+    let worker = passage.worker.clone();
+    wire.take_written();
+    // What a panic leaves half done is of this request and its connection, which both end.
+    if let Ok(after) = AssertUnwindSafe(answer(passage, wire, timer)).catch_unwind().await {
+        return after;
+    }
+    PanicIn::Request.count();
+    if wire.take_written() {
+        return After::Cut;
+    }
+    tell(&worker, wire, Failure::of(Reason::Internal), worker.next_request_id()).await;
+    After::Close
 }
 
 /// Answers one request; the passage ends, and is logged, when the answer has.
@@ -404,9 +422,14 @@ fn malformed(worker: &Worker, error: &HeadError) -> Failure {
 async fn refuse(worker: &Worker, client: &Client, wire: &Wire, failure: Failure) {
     worker.shared.refused.at(worker.index).record(failure.reason);
     tracing::debug!(detail = failure.detail, status = failure.status, "request refused");
-    let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
     let id = worker.next_request_id();
     passage::log_refused(worker, client, id, failure);
+    tell(worker, wire, failure, id).await;
+}
+
+/// Answers in place of a request's own way.
+async fn tell(worker: &Worker, wire: &Wire, failure: Failure, id: u64) {
+    let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
     let Told { content_type, body, .. } = pages::of_process(worker, failure, id);
     head.fields.set_with("Content-Type", |out| out.extend_from_slice(content_type.as_bytes()));
     let mut out = Vec::new();

@@ -5,8 +5,10 @@ use super::client::Client;
 use super::stream::{self, Answer, AnswerBody};
 use super::worker::{Worker, until_drain};
 use crate::message::RequestHead;
+use crate::telemetry::PanicIn;
 use crate::upstream::LocalExecutor;
 use crate::wire::{Stream, Wire};
+use futures_util::FutureExt;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,6 +17,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -107,7 +110,15 @@ async fn handle(
     let ended = body.is_end_stream();
     let head = RequestHead::from_http(&parts, None, ended, &mut worker.spare.borrow_mut(), limits);
     let body = if ended { Body::Empty } else { Body::Hyper(body) };
-    match stream::answer(&worker, &client, head, body, false).await {
+    let answer = AssertUnwindSafe(stream::answer(&worker, &client, head, body, false)).catch_unwind();
+    let Ok(answer) = answer.await else {
+        // Of this stream alone.
+        PanicIn::Request.count();
+        let mut response = http::Response::new(AnswerBody::Own(None));
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        return Ok(response);
+    };
+    match answer {
         Answer::Response(response) => Ok(response),
         // Only asked for where `upgrade` is true.
         Answer::Switched(_) => Ok(http::Response::new(AnswerBody::Own(None))),

@@ -250,9 +250,7 @@ impl Coordinator {
             let table = board.table();
             // Before there is a table nobody could be answered. Most tables have the listeners of the one before.
             let is_due = table.generation > 0 && table.revision >= self.least;
-            if is_due
-                && !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, table.listeners()))
-            {
+            if is_due && !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, table.listeners())) {
                 let all_open = self.follow(&table).await;
                 followed = all_open.then(|| table.listeners().clone());
                 self.inherited.settle();

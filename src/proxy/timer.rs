@@ -13,6 +13,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 /// How often deadlines are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 
+/// A step as long as this is no step: the process was stopped, or its machine was.
+const STOOD_STILL: Duration = Duration::from_secs(2);
+
 /// A worker's timers.
 #[derive(Default)]
 pub(super) struct Timers {
@@ -82,12 +85,16 @@ impl Timers {
 
     /// Ticks for ever.
     pub(super) async fn run(&self) {
-        let started = Instant::now();
+        let (mut ran, mut looked) = (Duration::ZERO, Instant::now());
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             interval.tick().await;
-            self.tick((started.elapsed().as_millis() / TICK.as_millis()) as u64);
+            let now = Instant::now();
+            // While the process stood still nothing could arrive: that is nobody's silence.
+            ran += Some(now - looked).filter(|step| *step < STOOD_STILL).unwrap_or(TICK);
+            looked = now;
+            self.tick((ran.as_millis() / TICK.as_millis()) as u64);
         }
     }
 }

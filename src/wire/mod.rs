@@ -76,6 +76,7 @@ pub struct Wire {
     input: RefCell<Input>,
     ended: Cell<bool>,
     unflushed: Cell<bool>,
+    written: Cell<bool>,
 }
 
 impl Input {
@@ -126,6 +127,7 @@ impl Wire {
             input: RefCell::default(),
             ended: Cell::new(false),
             unflushed: Cell::new(false),
+            written: Cell::new(false),
         }
     }
 
@@ -171,9 +173,15 @@ impl Wire {
         }
     }
 
+    /// Whether anything was written since this was asked last.
+    pub fn take_written(&self) -> bool {
+        self.written.replace(false)
+    }
+
     /// Writes some of `bytes`.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.unflushed.set(true);
+        self.written.set(true);
         written(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes))
     }
 
@@ -184,6 +192,7 @@ impl Wire {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.unflushed.set(true);
+        self.written.set(true);
         written(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices))
     }
 

@@ -33,12 +33,18 @@ pub fn command() -> Command {
 pub struct Builder {
     store: String,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     workers: usize,
 }
 
 impl Builder {
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| argument.to_string()));
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -78,7 +84,7 @@ pub struct Flipgate {
 impl Flipgate {
     /// A proxy on a store: `dir:PATH` or `etcd://HOST:PORT`.
     pub fn on(store: &str) -> Builder {
-        Builder { store: store.to_owned(), arguments: Vec::new(), workers: 2 }
+        Builder { store: store.to_owned(), arguments: Vec::new(), environment: Vec::new(), workers: 2 }
     }
 
     /// Starts a proxy that ended once more, on the same data directory, and waits for its admin API.
@@ -91,7 +97,8 @@ impl Flipgate {
             .arg("--data-dir")
             .arg(self.data_dir())
             .args(["--workers", &self.how.workers.to_string()])
-            .args(&self.how.arguments);
+            .args(&self.how.arguments)
+            .envs(self.how.environment.iter().map(|(name, value)| (name, value)));
         if !self.how.arguments.iter().any(|argument| argument == "--drain-delay") {
             command.args(["--drain-delay", "0s"]);
         }
