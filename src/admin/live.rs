@@ -247,7 +247,7 @@ mod tests {
         }
         let environment = Environment { seal_keys: SealKeys::none(), secrets_dir: None, trace_dir: None };
         let store: Arc<dyn crate::store::Store> = Arc::new(store.clone());
-        let parts = control::Parts { store: store.clone(), board, environment, data_dir: None };
+        let parts = control::Parts { store: store.clone(), board, environment, data_dir: None, lock: None };
         let (publisher, control) = Publisher::open(parts).unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(publisher.run(stop.clone()));

@@ -1,6 +1,7 @@
 //! Flipgate within another program: a store to follow, and a `tower::Service` that answers requests by its table.
 
 use super::StartError;
+use super::handover::Legacy;
 use super::wiring::{self, Member, Plan, Wired};
 use crate::control::Control;
 use crate::control::membership::Identity;
@@ -117,6 +118,7 @@ impl Builder {
             overrides: BTreeMap::new(),
             extra_listeners: Vec::new(),
             identity: Identity { name: self.name, home, isolation_stop_after: None },
+            legacy: Legacy::default(),
         };
         let Wired { control, proxy, stop, publisher, member } =
             wiring::start(plan, &AccessLog::off()).await?;
@@ -183,7 +185,7 @@ impl Gate {
             return true;
         };
         member.lame.send_replace(true);
-        let ended = proxy.drain(deadline).await;
+        let ended = proxy.drain(deadline).await.is_ok();
         drop(stop);
         // What it could not do it has said.
         let _ = member.task.await;

@@ -1,13 +1,20 @@
-//! Wiring: configuration in, running parts with their bound addresses out; the drain; and the embedder's [`Gate`].
+//! Wiring: configuration in, running parts with their bound addresses out; the drain; the upgrade; and the embedder's
+//! [`Gate`].
 
 mod gate;
+mod handover;
 mod machine;
 #[cfg(feature = "admin")]
 mod observe;
+mod systemd;
+mod upgrade;
 mod wiring;
 
 pub use crate::proxy::{GateBody, GateError, Peer};
 pub use gate::{Builder, Gate};
+pub use handover::Legacy;
+pub use systemd::notify;
+pub use upgrade::{Invocation, UpgradeError, UpgradeOutcome};
 
 use crate::config::{Config, ListenerOverride};
 use crate::control::Control;
@@ -19,12 +26,14 @@ use crate::telemetry::AccessLog;
 use crate::tls::SealKeys;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wiring::{Member, Plan, Wired};
+use zeroize::Zeroizing;
 
 /// One wait for the first table; another follows.
 const READY_WAIT: Duration = Duration::from_secs(3600);
@@ -84,7 +93,17 @@ pub struct Running {
     member: Member,
     drain_delay: Duration,
     stop: CancellationToken,
+    /// Ends the admin servers, and is cancelled by `stop` too.
+    stop_admin: CancellationToken,
+    /// Cancelled once they may answer: no process before this one does.
+    may_answer: CancellationToken,
     publisher: tokio::task::JoinHandle<()>,
+    data_dir: PathBuf,
+    secret: Zeroizing<[u8; 32]>,
+    /// To the process before this one, which waits.
+    line: Option<UnixStream>,
+    /// The admin servers' sockets once more: which, and the address that was asked for.
+    sockets: Vec<(usize, SocketAddr, TcpListener)>,
 }
 
 /// Starts everything that `config` asks for, on the current runtime and on threads of its own. Returns once all
@@ -93,6 +112,17 @@ pub struct Running {
 /// # Errors
 /// What only the operator can mend: see [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    let mut running = start_from(config, Legacy::default()).await?;
+    running.may_answer.cancel();
+    running.line = None;
+    Ok(running)
+}
+
+/// As [`start`], with what was left to this process; [`Running::take_over`] is to follow.
+///
+/// # Errors
+/// As there.
+pub async fn start_from(config: Config, mut legacy: Legacy) -> Result<Running, StartError> {
     let store = open_store(&config)?;
     let direct: Vec<&str> = config.store.seal_keys.iter().map(|key| key.expose()).collect();
     let seal_keys = SealKeys::gather(&direct, &config.store.seal_key_files).map_err(StartError::Seal)?;
@@ -102,6 +132,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         PageFiles::open(dir).map_err(|error| StartError::Io { setting: "--error-pages".to_owned(), error })
     };
     let error_pages = config.error_pages.as_ref().map(open).transpose()?;
+    let (secret, line) = (legacy.secret.clone(), legacy.line.take());
+    #[cfg(feature = "admin")]
+    let bound = observe::bind(&config, &mut legacy).await?;
     let plan = Plan {
         store: store.clone(),
         seal_keys: seal_keys.clone(),
@@ -117,9 +150,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             isolation_stop_after: config.isolation_stop_after,
         },
         extra_listeners: if config.default_listener { default_listener() } else { Vec::new() },
+        legacy,
     };
-    #[cfg(feature = "admin")]
-    let bound = observe::bind(&config).await?;
     let Wired { control, proxy, stop, publisher, member } = wiring::start(plan, &access_log).await?;
     let running = Running {
         bound: proxy.bound().clone(),
@@ -133,8 +165,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         access_log,
         control,
         proxy,
+        stop_admin: stop.child_token(),
+        may_answer: CancellationToken::new(),
         stop,
         publisher,
+        data_dir: config.data_dir.clone(),
+        secret,
+        line,
+        sockets: Vec::new(),
     };
     #[cfg(feature = "admin")]
     let running = bound.serve(running, &config, store, Arc::new(seal_keys));
@@ -144,6 +182,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 impl Running {
+    const ADMIN: usize = 0;
+    const HEALTH: usize = 1;
+
     /// The listeners that accept connections, with the addresses that were bound.
     pub fn listeners(&self) -> BTreeMap<ListenerId, ListenAddress> {
         self.bound.addresses()
@@ -199,8 +240,8 @@ impl Running {
         if !self.drain_delay.is_zero() {
             tokio::time::sleep(self.drain_delay).await;
         }
-        if !self.proxy.drain(deadline).await {
-            tracing::warn!(?deadline, "not everything that was open ended in time");
+        if let Err(connections) = self.proxy.drain(deadline).await {
+            tracing::warn!(connections, ?deadline, "cut off: not everything that was open ended in time");
         }
         self.stop.cancel();
         // Both end by themselves; what they could not do they have said.

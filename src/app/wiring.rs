@@ -1,15 +1,16 @@
 //! Board, workers and publisher, put together for the program and for embedders alike.
 
 use super::StartError;
+use super::handover::Legacy;
 use crate::control::image::Environment;
 use crate::control::membership::{Identity, Membership};
 use crate::control::{Control, Parts, Publisher, check_servers};
 use crate::model::{Listener, ListenerId, RouteOrder};
-use crate::proxy::{Override, Proxy, Settings};
+use crate::proxy::{Estate, Inherited, Override, Proxy, Settings};
 use crate::store::Store;
 use crate::table::Board;
 use crate::telemetry::AccessLog;
-use crate::tls::SealKeys;
+use crate::tls::{SealKeys, TicketRings};
 use crate::upstream::StickyKey;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     pub identity: Identity,
     /// Listeners that no store holds.
     pub extra_listeners: Vec<Listener>,
+    /// What the process before this one has left.
+    pub legacy: Legacy,
 }
 
 /// What runs.
@@ -54,18 +57,20 @@ pub(super) struct Member {
 /// answers in time.
 pub(super) async fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, StartError> {
     let (board, inboxes) = Board::with_order(plan.workers, plan.route_order);
+    let Legacy { secret, sockets, lock, least, .. } = plan.legacy;
     // Proxies that share a seal key know each other's cookies.
     let sticky_key = match plan.seal_keys.derive(b"flipgate sticky cookies") {
         Some(secret) => StickyKey::derived(&secret),
-        None => StickyKey::random(),
+        None => StickyKey::derived(secret.as_slice()),
     };
+    let (tickets, inherited) = (TicketRings::derived(secret), Inherited::new(sockets));
     let environment = Environment {
         seal_keys: plan.seal_keys,
         secrets_dir: plan.secrets_dir,
         trace_dir: plan.settings.trace_dir.clone(),
     };
     let parts =
-        Parts { store: plan.store.clone(), board: board.clone(), environment, data_dir: plan.data_dir };
+        Parts { store: plan.store.clone(), board: board.clone(), environment, data_dir: plan.data_dir, lock };
     let (publisher, control) = Publisher::open(parts).map_err(StartError::Data)?;
     let membership = Membership::register(plan.store, plan.identity).await;
     let proxy = Proxy::start(
@@ -74,7 +79,7 @@ pub(super) async fn start(plan: Plan, access_log: &AccessLog) -> Result<Wired, S
         plan.settings,
         plan.overrides,
         plan.extra_listeners,
-        sticky_key,
+        Estate { sticky_key, tickets, inherited, least },
         access_log,
     )
     .map_err(|error| StartError::Io { setting: "--workers".to_owned(), error })?;

@@ -23,6 +23,8 @@ pub enum Exit {
     NoTable,
     /// A flip is written, and not yet safe.
     NotSafe,
+    /// A second signal ended it, whatever was open.
+    AtOnce,
 }
 
 impl Exit {
@@ -33,6 +35,7 @@ impl Exit {
             Self::No => 1,
             Self::Error => 2,
             Self::NoTable | Self::NotSafe => 3,
+            Self::AtOnce => 130,
         }
     }
 }

@@ -89,6 +89,7 @@ impl Deployer {
             };
             match told {
                 Told::Reload => reload(),
+                Told::Upgrade => {}
                 Told::End => break,
             }
         }

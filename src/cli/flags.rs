@@ -25,6 +25,10 @@ pub(super) const ADMIN_DEFAULT: &str = "http://127.0.0.1:8182";
 #[derive(Debug, Clone)]
 pub(super) struct ProxyFlags(pub(super) Partial);
 
+/// The flags of `flipgate upgrade`: what names the running proxy.
+#[derive(Debug, Clone)]
+pub(super) struct UpgradeFlags(pub(super) Partial);
+
 /// The flags of `flipgate registrar`.
 #[cfg(feature = "kubernetes")]
 #[derive(Debug, Clone)]
@@ -127,6 +131,11 @@ macro_rules! flags {
 }
 
 flags!(ProxyFlags, is_of_proxy, arg);
+flags!(UpgradeFlags, is_of_upgrade, arg);
+
+fn is_of_upgrade(setting: &Setting) -> bool {
+    matches!(setting.flag, "data-dir" | "upgrade-timeout")
+}
 
 #[cfg(feature = "kubernetes")]
 flags!(RegistrarFlags, is_of_registrar, arg);

@@ -42,6 +42,7 @@ mod status;
 mod table;
 mod target;
 mod top;
+mod upgrade;
 mod value;
 mod vulcand;
 mod wait;
@@ -79,7 +80,7 @@ Examples:
 
 Every flag can be given as a variable, FLIPGATE_STORE for --store, or in flipgate.toml.
 Exit status: 0 done, 1 a negative answer, 2 an error; `proxy` exits with 3 when it got no table in time, \
-`flip` and `rollback` when what is written is not yet safe.";
+`flip` and `rollback` when what is written is not yet safe; a proxy that a second signal ended at once with 130.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -108,6 +109,7 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Proxy(proxy::Proxy),
+    Upgrade(upgrade::Upgrade),
     Demo(demo::Demo),
     #[cfg(feature = "kubernetes")]
     Registrar(registrar::Registrar),
@@ -229,6 +231,7 @@ fn start(verb: Verb, context: &mut Context<'_, '_>) -> anyhow::Result<Exit> {
     let exit = runtime.block_on(async {
         match verb {
             Verb::Proxy(verb) => verb.run(context).await,
+            Verb::Upgrade(verb) => verb.run(context).await,
             Verb::Demo(verb) => verb.run(context).await,
             #[cfg(feature = "kubernetes")]
             Verb::Registrar(verb) => verb.run(context).await,

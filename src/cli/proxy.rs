@@ -2,8 +2,10 @@
 
 use super::context::{Context, Exit};
 use super::flags::ProxyFlags;
-use crate::app;
+use crate::app::{self, Invocation, Legacy, Running, notify};
 use crate::telemetry::logs::{self, LogFormat};
+use anyhow::Context as _;
+use std::ffi::OsString;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -17,7 +19,7 @@ Examples:
   flipgate proxy --config flipgate.toml
 
 SIGTERM and SIGINT drain: readiness goes, then listeners close, then open requests get their time; a second signal ends \
-at once. SIGHUP reopens logs and reads certificate files, error pages and tokens again. Exits with 3 if there is no table within \
+at once, with 130. SIGUSR2 starts the program anew and hands over to it, as `flipgate upgrade` does. SIGHUP reopens logs and reads certificate files, error pages and tokens again. Exits with 3 if there is no table within \
 --require-table.")]
 pub(super) struct Proxy {
     #[command(flatten)]
@@ -30,6 +32,8 @@ impl Proxy {
             context
                 .note("warning: others on this machine can read --seal-key; --seal-key-file keeps it to you");
         }
+        let legacy =
+            Legacy::of_process(context.io.env).context("what the process before this one hands over")?;
         let config = context.settings(self.flags.0, |_| true)?;
         if config.store.url.is_none() {
             context.note(
@@ -44,8 +48,8 @@ impl Proxy {
         logs::init(format, &config.log.level)?;
         let mut signals = Signals::new()?;
         let require_table = config.require_table;
-        let drain = config.drain_timeout;
-        let running = app::start(config).await?;
+        let (drain, upgrade) = (config.drain_timeout, config.upgrade_timeout);
+        let mut running = app::start_from(config, legacy).await?;
         if let Some(admin) = running.admin() {
             context.note(format_args!("admin listening on http://{admin}"));
         }
@@ -63,27 +67,66 @@ impl Proxy {
             context.note(format_args!("flipgate: there was no table within {waited:?} (--require-table)"));
             return Ok(Exit::NoTable);
         }
-        let mut exit = Exit::Done;
-        loop {
-            let told = tokio::select! {
-                told = signals.next() => told,
-                () = running.isolated() => {
-                    context.note("flipgate: cut off from the store for too long (--isolation-stop-after)");
-                    exit = Exit::Error;
-                    break;
-                }
-            };
-            match told {
-                Told::End => break,
-                Told::Reload => running.reload(),
+        running.take_over().await.context("the process before this one does not hand over")?;
+        notify(context.io.env, &format!("READY=1\nMAINPID={}", std::process::id()));
+        let exit = match serve(&mut running, &mut signals, upgrade).await {
+            Ended::Told => Exit::Done,
+            Ended::Replaced(pid) => {
+                notify(context.io.env, &format!("MAINPID={pid}"));
+                Exit::Done
             }
-        }
+            Ended::Isolated => {
+                context.note("flipgate: cut off from the store for too long (--isolation-stop-after)");
+                Exit::Error
+            }
+        };
         tracing::info!("draining");
         tokio::select! {
-            () = running.shutdown(drain) => {}
-            () = signals.end() => tracing::warn!("ended at once, by a second signal"),
+            () = running.shutdown(drain) => Ok(exit),
+            () = signals.end() => {
+                tracing::warn!("ended at once, by a second signal");
+                Ok(Exit::AtOnce)
+            }
         }
-        Ok(exit)
+    }
+}
+
+/// Why a process serves no longer.
+enum Ended {
+    Told,
+    Isolated,
+    /// By this process.
+    Replaced(u32),
+}
+
+/// Does what signals say, until it is to drain.
+async fn serve(running: &mut Running, signals: &mut Signals, upgrade: Duration) -> Ended {
+    loop {
+        let told = tokio::select! {
+            told = signals.next() => told,
+            () = running.isolated() => return Ended::Isolated,
+        };
+        match told {
+            Told::End => return Ended::Told,
+            Told::Reload => running.reload(),
+            Told::Upgrade => {
+                let mut arguments = std::env::args_os();
+                let program = arguments.next().unwrap_or_else(|| OsString::from("flipgate"));
+                let how = Invocation { program, arguments: arguments.collect() };
+                tracing::info!(program = %how.program.display(), "a new process is started to take over");
+                let upgraded = tokio::select! {
+                    upgraded = running.upgrade(&how, upgrade) => upgraded,
+                    () = signals.end() => return Ended::Told,
+                };
+                match upgraded {
+                    Ok(pid) => {
+                        tracing::info!(pid, "the new process has taken over");
+                        return Ended::Replaced(pid);
+                    }
+                    Err(error) => tracing::error!(%error, "no upgrade; this process goes on"),
+                }
+            }
+        }
     }
 }
 
@@ -99,12 +142,14 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reload: Signal,
+    upgrade: Signal,
 }
 
 /// What a signal means.
 pub(super) enum Told {
     End,
     Reload,
+    Upgrade,
 }
 
 impl Signals {
@@ -114,6 +159,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reload: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -122,11 +168,12 @@ impl Signals {
             _ = self.terminate.recv() => Told::End,
             _ = self.interrupt.recv() => Told::End,
             _ = self.reload.recv() => Told::Reload,
+            _ = self.upgrade.recv() => Told::Upgrade,
         }
     }
 
-    /// SIGTERM or SIGINT; SIGHUP is passed over.
+    /// SIGTERM or SIGINT; others are passed over.
     pub(super) async fn end(&mut self) {
-        while let Told::Reload = self.next().await {}
+        while !matches!(self.next().await, Told::End) {}
     }
 }

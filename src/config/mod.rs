@@ -57,6 +57,8 @@ pub struct Config {
     pub drain_delay: Duration,
     /// What open requests get to end once draining.
     pub drain_timeout: Duration,
+    /// What a new program gets to take over.
+    pub upgrade_timeout: Duration,
     /// Exit when no table is served within this time.
     pub require_table: Option<Duration>,
     /// The admin API; none: off.
@@ -311,6 +313,7 @@ impl<E: Fn(&str) -> Option<String>> Layers<E> {
             listeners: self.listeners(),
             drain_delay: self.value("drain-delay", duration),
             drain_timeout: self.value("drain-timeout", duration),
+            upgrade_timeout: self.value("upgrade-timeout", duration),
             require_table: self.optional("require-table", duration),
             admin: AdminSettings {
                 address: self.value("admin", address_or_off),

@@ -92,6 +92,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     one("", "drain-delay", "DURATION", "5s", "Time between saying not ready and refusing new connections"),
     one("", "drain-timeout", "DURATION", "25s", "Longest time that open requests get to end once draining"),
+    one(
+        "",
+        "upgrade-timeout",
+        "DURATION",
+        "30s",
+        "Longest time that a new program gets to take over in an upgrade",
+    ),
     one("", "require-table", "DURATION", "", "Exit with 3 when no table is served within this time"),
     one("admin", "admin", "ADDRESS|off", "127.0.0.1:8182", "Address of the admin API"),
     one(

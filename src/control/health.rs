@@ -6,9 +6,12 @@
 
 use crate::model::{BackendId, ServerState};
 use crate::table::{Board, Table};
+use crate::telemetry::{PanicIn, Restarts};
 use crate::upstream::{Backend, CheckFailure, Checker, Server, Standing};
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -35,11 +38,20 @@ struct Watched {
 
 /// Follows the board's tables and keeps servers checked until `stop`.
 pub async fn check_servers(board: Arc<Board>, stop: CancellationToken) {
+    let mut restarts = Restarts::of(PanicIn::Checks);
+    // It begins anew: the servers keep what was found.
+    while AssertUnwindSafe(follow(&board, &stop)).catch_unwind().await.is_err() {
+        tokio::time::sleep(restarts.after_panic()).await;
+    }
+}
+
+async fn follow(board: &Board, stop: &CancellationToken) {
     let mut swaps = board.swaps();
     let mut health = Health::new();
     loop {
         // Seen before the table is loaded: a swap that comes between brings another round.
         swaps.borrow_and_update();
+        PanicIn::Checks.trip();
         health.follow(&board.table());
         tokio::select! {
             () = stop.cancelled() => return,

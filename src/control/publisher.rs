@@ -12,7 +12,11 @@ use super::status::{Control, Shared};
 use crate::model::{InForce, ObjectKey, Problem, Revision, Severity};
 use crate::store::{Area, Change, Entry, Event, Feed, Store};
 use crate::table::{self, Board, Topic};
+use crate::telemetry::{PanicIn, Restarts};
+use futures_util::FutureExt;
 use std::collections::HashMap;
+use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,6 +43,8 @@ pub struct Parts {
     pub environment: Environment,
     /// Where the image is kept; `None`: a start without the store has nothing to serve.
     pub data_dir: Option<PathBuf>,
+    /// Its lock, where the process before this one still writes there, until [`Control::wake_journal`].
+    pub lock: Option<File>,
 }
 
 /// What a handle asks of the loop.
@@ -76,8 +82,8 @@ impl Publisher {
     /// # Errors
     /// Another process has the data directory, or no thread could be started.
     pub fn open(parts: Parts) -> Result<(Self, Control), JournalError> {
-        let Parts { store, board, environment, data_dir } = parts;
-        let opened = data_dir.map(|dir| Journal::open(&dir)).transpose()?;
+        let Parts { store, board, environment, data_dir, lock } = parts;
+        let opened = data_dir.map(|dir| Journal::open_with(&dir, lock)).transpose()?;
         let (journal, from_disk) =
             opened.map_or((None, None), |opened| (Some(opened.journal), opened.restored));
         let (image, restored) = match from_disk {
@@ -95,6 +101,21 @@ impl Publisher {
 
     /// Publishes tables until `stop`, then brings the image to the disk. The store may fail in any way meanwhile.
     pub async fn run(mut self, stop: CancellationToken) {
+        let mut restarts = Restarts::of(PanicIn::Watch);
+        // What it holds is whole between two objects, and a new feed begins with everything there is.
+        while AssertUnwindSafe(self.follow(&stop)).catch_unwind().await.is_err() {
+            tokio::time::sleep(restarts.after_panic()).await;
+        }
+        self.shared.write_base();
+        let shared = self.shared.clone();
+        // Waits for a disk.
+        let flushed = tokio::task::spawn_blocking(move || shared.flush_journal()).await;
+        if !flushed.unwrap_or(false) {
+            tracing::warn!("the image was not brought to the disk in time");
+        }
+    }
+
+    async fn follow(&mut self, stop: &CancellationToken) {
         let mut routing = self.shared.store.follow(Area::Routing);
         let mut state = self.shared.store.follow(Area::State);
         tokio::select! {
@@ -106,7 +127,7 @@ impl Publisher {
         let (mut has_routing, mut has_state) = (true, true);
         loop {
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => return,
                 event = routing.recv(), if has_routing => match event {
                     Some(event) => self.turn(event, &mut routing).await,
                     None => has_routing = self.on_feed_end(Area::Routing),
@@ -118,13 +139,6 @@ impl Publisher {
                 Some(command) = self.commands.recv() => self.on_command(command).await,
                 _ = tick.tick() => self.shared.write_base(),
             }
-        }
-        self.shared.write_base();
-        let shared = self.shared.clone();
-        // Waits for a disk.
-        let flushed = tokio::task::spawn_blocking(move || shared.flush_journal()).await;
-        if !flushed.unwrap_or(false) {
-            tracing::warn!("the image was not brought to the disk in time");
         }
     }
 
@@ -169,6 +183,7 @@ impl Publisher {
     }
 
     fn take(&self, image: &mut Image, event: &Event, turn: &mut Turn) {
+        PanicIn::Watch.trip();
         if let Event::Snapshot(snapshot) = event {
             self.look_at_twin(snapshot.entries.is_empty());
         }

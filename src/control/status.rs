@@ -11,6 +11,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+/// How long the disk gets.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A handle of the control plane, for the API and the program around it.
 #[derive(Clone)]
 pub struct Control {
@@ -99,6 +102,30 @@ struct Progress {
 impl Control {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// Leaves the image on the disk to the process that takes over. Waits for a disk.
+    pub fn sleep_journal(&self) {
+        if let Some(journal) = &self.shared.journal {
+            journal.sleep(JOURNAL_PATIENCE);
+        }
+    }
+
+    /// Writes the image from now on: the process before this one has stopped to.
+    pub fn wake_journal(&self) {
+        if let Some(journal) = &self.shared.journal {
+            journal.wake();
+        }
+    }
+
+    /// Brings the image to the disk; false: that took too long. Waits for a disk.
+    pub fn flush_journal(&self) -> bool {
+        self.shared.flush_journal()
+    }
+
+    /// The data directory's lock once more.
+    pub fn data_lock(&self) -> std::io::Result<Option<std::fs::File>> {
+        self.shared.journal.as_ref().map_or(Ok(None), Journal::lock)
     }
 
     /// How things stand.
@@ -357,7 +384,7 @@ impl Shared {
 
     /// False: it took too long.
     pub(super) fn flush_journal(&self) -> bool {
-        self.journal.as_ref().is_none_or(|journal| journal.flush(Duration::from_secs(2)))
+        self.journal.as_ref().is_none_or(|journal| journal.flush(JOURNAL_PATIENCE))
     }
 
     /// What is wrong with the store as a whole and with the disk.

@@ -39,7 +39,7 @@ fn start(store: &MemoryStore, data_dir: Option<&Path>) -> Plane {
     }
     let environment = Environment { seal_keys: SealKeys::none(), secrets_dir: None, trace_dir: None };
     let data_dir = data_dir.map(Path::to_path_buf);
-    let parts = Parts { store: Arc::new(store.clone()), board, environment, data_dir };
+    let parts = Parts { store: Arc::new(store.clone()), board, environment, data_dir, lock: None };
     let (publisher, control) = Publisher::open(parts).expect("opened");
     let stop = CancellationToken::new();
     let running = tokio::spawn(publisher.run(stop.clone()));
@@ -187,6 +187,7 @@ async fn a_data_directory_in_use_is_refused() {
         board: Board::new(1).0,
         environment: Environment { seal_keys: SealKeys::none(), secrets_dir: None, trace_dir: None },
         data_dir: Some(dir.path().to_path_buf()),
+        lock: None,
     };
     let error = Publisher::open(parts).err().expect("refused").to_string();
     assert!(error.contains("in use by process"), "{error}");

@@ -72,6 +72,11 @@ impl Admission {
         }
     }
 
+    /// Connections that are open now.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Whose connection this is, where that is counted.
     fn counted(&self, listener: &Listener, peer: Option<SocketAddr>) -> Option<IpAddr> {
         let ip = peer?.ip().to_canonical();

@@ -27,8 +27,14 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    fn made(path: &Path) -> io::Result<Self> {
+    /// The file that a socket of ours has just made, or one of ours that another process has left to this one.
+    pub(super) fn made(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+
+    /// Leaves the file where it is: it belongs to another process now.
+    pub(super) fn leave(&mut self) {
+        self.path = PathBuf::new();
     }
 }
 
@@ -65,20 +71,25 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Sockets> {
     let mut bound = address;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket = RawSocket::new(Domain::for_address(bound), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        only_v6(&socket, bound)?;
-        socket.set_nonblocking(true)?;
-        // Accepted ones have it from here. It only tunes.
-        let _ = socket.set_tcp_notsent_lowat(UNSENT_MAX);
-        socket.bind(&bound.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = std::net::TcpListener::from(socket);
+        let socket = tcp_socket(bound)?;
         bound = socket.local_addr()?;
         sockets.push(Acceptor::Tcp(RawTcp::Bound(socket)));
     }
     Ok(Sockets { address: ListenAddress::Tcp(bound), sockets, file: None })
+}
+
+/// One socket more at an address that is ours.
+pub(super) fn tcp_socket(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    only_v6(&socket, address)?;
+    socket.set_nonblocking(true)?;
+    // Accepted ones have it from here. It only tunes.
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_MAX);
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// `[::]` takes IPv4 too, as most expect of it.

@@ -33,6 +33,7 @@ impl Failure {
                 502
             }
             Reason::ClientGone => 0,
+            Reason::Internal => 500,
             Reason::NoBackend
             | Reason::NoServer
             | Reason::Maintenance

@@ -16,9 +16,11 @@ use super::{ask, choice, headers, mirror, tunnel};
 use crate::message::{
     BodyLength, Decoded, HeadError, Method, RequestHead, ResponseHead, ResponseWrite, Scan, Version,
 };
-use crate::telemetry::{Limit, Reason};
+use crate::telemetry::{Limit, PanicIn, Reason};
 use crate::wire::Wire;
+use futures_util::FutureExt;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -27,6 +29,9 @@ use std::time::Duration;
 const FIRST_GRACE: Duration = Duration::from_secs(1);
 /// What one gets that was idle, for a request that has arrived and was not read yet.
 const IDLE_GRACE: Duration = Duration::from_millis(40);
+
+/// What one gets whose head has begun to arrive: it does not hold the drain for the whole of the head's time.
+const HEAD_GRACE: Duration = Duration::from_secs(2);
 
 /// What becomes of a connection after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +60,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>
             }
         };
         let passage = Passage::begin(worker.clone(), client.clone(), head);
-        match answer(passage, &wire, &timer).await {
+        match guarded(passage, &wire, &timer).await {
             After::Open => wire.shrink(),
             After::Close => {
                 linger(&worker, &wire, &timer).await;
@@ -99,7 +104,7 @@ async fn read_head(
             if !input.is_empty() {
                 if !begun {
                     begun = true;
-                    timer.set(worker.settings().head_timeout);
+                    timer.set(if graced { HEAD_GRACE } else { worker.settings().head_timeout });
                 }
                 let read =
                     RequestHead::read(input.front(), &mut scan, &mut worker.spare.borrow_mut(), limits);
@@ -110,7 +115,7 @@ async fn read_head(
                 }
             }
         }
-        let filled = match begun || graced {
+        let filled = match graced {
             true => timer.bound(wire.fill()).await,
             false => timer.bound_idle(wire.fill()).await,
         };
@@ -120,9 +125,9 @@ async fn read_head(
                 worker.reached(worker.overload().unwrap_or(Limit::Connections));
                 return Ok(None);
             }
-            None if !begun && !graced && worker.is_draining() => {
+            None if !graced && worker.is_draining() => {
                 graced = true;
-                timer.set(grace);
+                timer.set(if begun { HEAD_GRACE } else { grace });
             }
             None if begun => {
                 worker.reached(Limit::HeadTime);
@@ -135,6 +140,22 @@ async fn read_head(
             Some(_) => return Ok(None),
         }
     }
+}
+
+/// Answers one request. A panic on its way ends this connection alone, with a 500 if nothing was said yet.
+async fn guarded(passage: Passage, wire: &Rc<Wire>, timer: &Rc<Timer>) -> After {
+    let worker = passage.worker.clone();
+    wire.take_written();
+    // What a panic leaves half done is of this request and its connection, which both end.
+    if let Ok(after) = AssertUnwindSafe(answer(passage, wire, timer)).catch_unwind().await {
+        return after;
+    }
+    PanicIn::Request.count();
+    if wire.take_written() {
+        return After::Cut;
+    }
+    tell(&worker, wire, Failure::of(Reason::Internal), worker.next_request_id()).await;
+    After::Close
 }
 
 /// Answers one request; the passage ends, and is logged, when the answer has.
@@ -425,9 +446,14 @@ fn malformed(worker: &Worker, error: &HeadError) -> Failure {
 async fn refuse(worker: &Worker, client: &Client, wire: &Wire, failure: Failure) {
     worker.shared.refused.at(worker.index).record(failure.reason);
     tracing::debug!(detail = failure.detail, status = failure.status, "request refused");
-    let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
     let id = worker.next_request_id();
     passage::log_refused(worker, client, Version::H11, id, failure);
+    tell(worker, wire, failure, id).await;
+}
+
+/// Answers in place of a request's own way.
+async fn tell(worker: &Worker, wire: &Wire, failure: Failure, id: u64) {
+    let mut head = ResponseHead::new(failure.status, &mut worker.spare.borrow_mut());
     let Told { content_type, body, .. } = pages::of_process(worker, failure, id);
     head.fields.set_with("Content-Type", |out| out.extend_from_slice(content_type.as_bytes()));
     let mut out = Vec::new();

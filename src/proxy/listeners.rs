@@ -4,8 +4,9 @@
 //! is opened the address is bound once without that option, so that an address that somebody else holds is a problem
 //! that is listed, and not a silent share of somebody else's traffic.
 
-use super::bind::{SocketFile, bind};
+use super::bind::{SocketFile, Sockets, bind};
 use super::handshake::Secure;
+use super::inherit::{Handed, Inherited};
 use super::worker::{Command, Shared, until_drain};
 use crate::model::{self, InForce, ListenAddress, ListenerId, ListenerProtocol, Problem, Severity};
 use crate::table::{Table, Topic};
@@ -17,6 +18,7 @@ use socket2::SockRef;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -66,6 +68,17 @@ pub(super) enum RawUnix {
 pub(super) type Accepted = crate::wire::Socket;
 
 impl Acceptor {
+    /// The same socket once more, for another process.
+    pub(super) fn keep(&self) -> io::Result<OwnedFd> {
+        let socket = match self {
+            Self::Tcp(RawTcp::Bound(socket)) => SockRef::from(socket),
+            Self::Tcp(RawTcp::Registered(socket)) => SockRef::from(socket),
+            Self::Unix(RawUnix::Bound(socket)) => SockRef::from(socket),
+            Self::Unix(RawUnix::Registered(socket)) => SockRef::from(socket),
+        };
+        socket.try_clone().map(OwnedFd::from)
+    }
+
     /// A connection that waits to be accepted, without waiting for one.
     pub(super) fn accept_waiting(&self) -> Option<(Accepted, Option<SocketAddr>)> {
         let (socket, unix) = match self {
@@ -140,8 +153,10 @@ pub struct Bound {
 struct Open {
     listener: Arc<Listener>,
     address: ListenAddress,
+    /// The workers' sockets once more, for the process that takes over.
+    kept: Vec<OwnedFd>,
     /// Removed with this, unless somebody else has its place by then.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 impl Bound {
@@ -160,6 +175,21 @@ impl Bound {
         for (id, open) in self.lock().iter() {
             look(id, &open.listener.counters);
         }
+    }
+
+    /// The sockets of all listeners, for the process that takes over.
+    pub fn hand_over(&self) -> io::Result<Vec<Handed>> {
+        let open = self.lock();
+        let handed = open.iter().map(|(id, open)| {
+            let sockets = open.kept.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+            Ok(Handed { listener: Some((id.clone(), open.listener.object.address.clone())), sockets })
+        });
+        handed.collect()
+    }
+
+    /// Files of Unix sockets stay when their listeners close: another process has them now.
+    pub fn leave_files(&self) {
+        self.lock().values_mut().filter_map(|open| open.file.as_mut()).for_each(SocketFile::leave);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ListenerId, Open>> {
@@ -185,6 +215,9 @@ pub(super) struct Coordinator {
     pub extra: Vec<Arc<model::Listener>>,
     pub bound: Arc<Bound>,
     pub tickets: Arc<TicketRings>,
+    pub inherited: Inherited,
+    /// No table before this revision is listened for.
+    pub least: model::Revision,
 }
 
 impl Coordinator {
@@ -198,14 +231,16 @@ impl Coordinator {
             let generation = *swaps.borrow_and_update();
             let table = board.table();
             // Before there is a table nobody could be answered. Most tables have the listeners of the one before.
-            if table.generation > 0
-                && !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, table.listeners()))
-            {
+            let is_due = table.generation > 0 && table.revision >= self.least;
+            if is_due && !followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, table.listeners())) {
                 let all_open = self.follow(&table).await;
                 followed = all_open.then(|| table.listeners().clone());
+                self.inherited.settle();
+            }
+            if is_due || table.generation == 0 {
+                board.listeners_follow(generation);
             }
             drop(table);
-            board.listeners_follow(generation);
             tokio::select! {
                 changed = swaps.changed() => {
                     if changed.is_err() {
@@ -260,7 +295,7 @@ impl Coordinator {
     async fn open(&self, id: &ListenerId, object: model::Listener, old: Option<&Arc<Listener>>) -> bool {
         let topic = Topic { key: model::ObjectKey::Listener(id.clone()).to_string(), aspect: "bind" };
         let stays = old.is_some_and(|old| old.object.address == object.address);
-        let sockets = if stays { Ok(None) } else { bind(&object.address, self.workers.len()).map(Some) };
+        let sockets = if stays { Ok(None) } else { self.bind(id, &object.address).map(Some) };
         let sockets = match sockets {
             Ok(sockets) => sockets,
             Err(error) => {
@@ -295,22 +330,37 @@ impl Coordinator {
             }
             return true;
         };
+        // Without, this process only cannot be upgraded.
+        let kept = sockets.sockets.iter().filter_map(|socket| socket.keep().ok()).collect();
+        // As in `close`: the workers' old sockets are to be the last.
+        if let Some(open) = self.bound.lock().get_mut(id) {
+            open.kept.clear();
+        }
         for (worker, socket) in self.workers.iter().zip(sockets.sockets) {
             let opened = Opened { listener: listener.clone(), socket };
             let _ = worker.send(Command::Listen(opened)).await;
         }
         tracing::info!(listener = %id, address = %sockets.address, "listening");
-        let open = Open { listener, address: sockets.address, _file: sockets.file };
+        let open = Open { listener, address: sockets.address, kept, file: sockets.file };
         self.bound.lock().insert(id.clone(), open);
         self.bound.changed.send_modify(|count| *count += 1);
         true
     }
 
+    /// Sockets that are there already, or new ones.
+    fn bind(&self, id: &ListenerId, address: &ListenAddress) -> io::Result<Sockets> {
+        match self.inherited.take(id, address, self.workers.len())? {
+            Some(sockets) => Ok(sockets),
+            None => bind(address, self.workers.len()),
+        }
+    }
+
     async fn close(&self, id: &ListenerId) {
+        // First, so that a worker's socket is the last: it accepts all that wait before it closes.
+        self.bound.lock().remove(id);
         for worker in &self.workers {
             let _ = worker.send(Command::Close(id.clone())).await;
         }
-        self.bound.lock().remove(id);
         self.bound.changed.send_modify(|count| *count += 1);
         let key = model::ObjectKey::Listener(id.clone()).to_string();
         self.shared.board.clear(&Topic { key, aspect: "bind" });

@@ -24,6 +24,7 @@ mod handshake;
 mod headers;
 mod http1;
 mod http2;
+mod inherit;
 mod listeners;
 mod mirror;
 mod outflow;
@@ -51,12 +52,13 @@ pub use body::Aborted;
 pub use gate::{Gate, GateBody, GateError, Peer};
 #[doc(hidden)]
 pub use http2::check_meter;
+pub use inherit::{Handed, Inherited};
 pub use listeners::{Bound, Override};
 pub use overload::MemoryMost;
 pub use pages::{FILE_BYTES_MAX, FILES_MAX, PageFiles};
 pub use settings::{Http2Settings, Settings};
 
-use crate::model::{Listener, ListenerId};
+use crate::model::{Listener, ListenerId, Revision};
 use crate::table::{Board, Inbox};
 use crate::telemetry::{AccessLog, FrontendCounters, RefusedCounters, Traces, WorkerSlots};
 use crate::tls::TicketRings;
@@ -80,6 +82,18 @@ const TICKETS_TURN: Duration = Duration::from_secs(300);
 /// How long workers get to drop what is cut off.
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What a process begins with: its own, or what the one before it has left.
+pub struct Estate {
+    /// Signs cookies.
+    pub sticky_key: StickyKey,
+    /// Seals TLS sessions.
+    pub tickets: TicketRings,
+    /// Sockets that listen already.
+    pub inherited: Inherited,
+    /// Nothing is accepted before a table of this revision.
+    pub least: Revision,
+}
+
 /// The running data plane.
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -91,16 +105,17 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts one worker for each of `inboxes`, and the task that lets listeners follow the board's table. To be
-    /// called within the control runtime. `extra` are listeners that no table holds; `sticky_key` signs cookies.
+    /// called within the control runtime. `extra` are listeners that no table holds.
     pub fn start(
         board: Arc<Board>,
         inboxes: Vec<Inbox>,
         settings: Settings,
         overrides: BTreeMap<ListenerId, Override>,
         extra: Vec<Listener>,
-        sticky_key: StickyKey,
+        estate: Estate,
         access_log: &AccessLog,
     ) -> io::Result<Self> {
+        let Estate { sticky_key, tickets, inherited, least } = estate;
         let (draining, watching) = watch::channel(false);
         let workers = inboxes.len();
         let (effects, calls) = webhooks::queue();
@@ -150,7 +165,7 @@ impl Proxy {
             runtime.recv().map_err(io::Error::other)??;
         }
         let bound = Arc::new(Bound::default());
-        let tickets = Arc::new(TicketRings::random());
+        let tickets = Arc::new(tickets);
         let coordinator = Coordinator {
             shared: shared.clone(),
             workers: commands.clone(),
@@ -158,6 +173,8 @@ impl Proxy {
             extra: extra.into_iter().map(Arc::new).collect(),
             bound: bound.clone(),
             tickets: tickets.clone(),
+            inherited,
+            least,
         };
         shared.board.await_listeners();
         tokio::spawn(coordinator.run());
@@ -183,11 +200,14 @@ impl Proxy {
     }
 
     /// Stops accepting, lets requests in flight end, and waits until all connections have, at most `deadline` long;
-    /// then, or when the future is dropped, cuts off what is left. Returns whether all ended in time.
-    pub async fn drain(self, deadline: Duration) -> bool {
+    /// then, or when the future is dropped, cuts off what is left.
+    ///
+    /// # Errors
+    /// So many connections were cut off.
+    pub async fn drain(self, deadline: Duration) -> Result<(), usize> {
         let cut = self.shared.cut.clone().drop_guard();
         self.draining.send_replace(true);
-        let Self { commands, threads, .. } = self;
+        let Self { shared, commands, threads, .. } = self;
         for commands in commands {
             tokio::spawn(async move {
                 // A worker that has ended already needs no telling.
@@ -197,12 +217,13 @@ impl Proxy {
         let mut joined =
             tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         if tokio::time::timeout(deadline, &mut joined).await.is_ok() {
-            return true;
+            return Ok(());
         }
+        let left = shared.admission.open();
         drop(cut);
         // Whatever a thread is stuck in then, nobody can end it.
         let _ = tokio::time::timeout(CUT_PATIENCE, joined).await;
-        false
+        Err(left)
     }
 }
 

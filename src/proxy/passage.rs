@@ -281,6 +281,12 @@ impl Drop for Passage {
         if self.aside {
             return;
         }
+        if std::thread::panicking() {
+            self.reason = Some(Reason::Internal);
+            if self.status == 0 {
+                self.status = 500;
+            }
+        }
         let duration_us = self.started.elapsed().as_micros() as u64;
         if self.status == 0 && self.reason.is_none() {
             self.reason = Some(Reason::ClientGone);

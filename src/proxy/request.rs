@@ -11,7 +11,7 @@ use crate::middleware::{Ask, Question, Reply, RequestContext, Told, Verdict};
 use crate::model::{BackendId, FrontendSettings, is_listed};
 use crate::route::{Lookup, Params, Query};
 use crate::table::{Frontend, Table};
-use crate::telemetry::Reason;
+use crate::telemetry::{PanicIn, Reason};
 use crate::upstream::Backend;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,6 +71,7 @@ pub(super) fn resume(passage: &mut Passage, pending: Pending, told: Option<Told>
 /// Decides from one table, loaded once; what follows a service's word comes from the same one. On the way the frontend and
 /// backend are noted in `passage`, and its head is made ready for the server.
 pub(super) fn decide(passage: &mut Passage) -> Decided {
+    PanicIn::Request.trip();
     if let Some(limit) = passage.worker.overload() {
         passage.reached(limit);
         return Ok(Decision::Fail(Failure::of(Reason::Overload)));

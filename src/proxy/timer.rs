@@ -15,6 +15,9 @@ pub(super) const TICK: Duration = Duration::from_millis(20);
 /// Idle waits that are remembered, to be ended one after the other.
 const EVICTED_AT_ONCE: usize = 256;
 
+/// A step as long as this is no step: the process was stopped, or its machine was.
+const STOOD_STILL: Duration = Duration::from_secs(2);
+
 /// A worker's timers.
 #[derive(Default)]
 pub(super) struct Timers {
@@ -119,12 +122,16 @@ impl Timers {
 
     /// Ticks for ever.
     pub(super) async fn run(&self) {
-        let started = Instant::now();
+        let (mut ran, mut looked) = (Duration::ZERO, Instant::now());
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             interval.tick().await;
-            self.tick((started.elapsed().as_millis() / TICK.as_millis()) as u64);
+            let now = Instant::now();
+            // While the process stood still nothing could arrive: that is nobody's silence.
+            ran += Some(now - looked).filter(|step| *step < STOOD_STILL).unwrap_or(TICK);
+            looked = now;
+            self.tick((ran.as_millis() / TICK.as_millis()) as u64);
         }
     }
 }

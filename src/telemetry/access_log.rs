@@ -2,10 +2,12 @@
 //!
 //! A request never waits for it. When the writer cannot follow, whole buffers are dropped and their lines counted.
 
+use super::panics::{PanicIn, Restarts};
 use super::record::{AccessRecord, LineWriter};
 use crate::model::{AccessLogFormat, AccessLogTarget};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -103,7 +105,11 @@ impl AccessLog {
         let log = Self { format, writer: Some(Writer { sender, ended }), ..Self::off() };
         let shared = Arc::clone(&log.shared);
         thread::Builder::new().name("access-log".into()).spawn(move || {
-            write_all(sink, &messages, &shared);
+            let (mut sink, mut restarts) = (sink, Restarts::of(PanicIn::AccessLog));
+            let mut run = || catch_unwind(AssertUnwindSafe(|| write_all(&mut sink, &messages, &shared)));
+            while run().is_err() {
+                thread::sleep(restarts.after_panic());
+            }
             let _ = ending.send(());
         })?;
         Ok(log)
@@ -262,7 +268,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The writing thread's life.
-fn write_all(mut sink: Sink, messages: &Receiver<Message>, shared: &Shared) {
+fn write_all(sink: &mut Sink, messages: &Receiver<Message>, shared: &Shared) {
     let mut failing = false;
     loop {
         let message = match messages.recv_timeout(Duration::from_secs(1)) {
@@ -277,6 +283,7 @@ fn write_all(mut sink: Sink, messages: &Receiver<Message>, shared: &Shared) {
         }
         match message {
             Some(Message::Lines { bytes, lines }) => {
+                PanicIn::AccessLog.trip();
                 let result = sink.write(&bytes);
                 if let Err(error) = &result {
                     shared.lost(lines);

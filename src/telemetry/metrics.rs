@@ -7,6 +7,7 @@ use super::counters::{
     RefusedCounters, WorkerSlots, backend_outcomes, limits_reached, listener_connections, malformed,
     refusals,
 };
+use super::panics::PanicIn;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -274,6 +275,14 @@ impl Scrape {
                 for (value, count) in counts {
                     counter(&mut family, &[(label, value)], *count)?;
                 }
+            }
+        }
+        let caught: Vec<_> = PanicIn::ALL.iter().map(|task| (task.as_str(), task.counted())).collect();
+        if caught.iter().any(|(_, count)| *count > 0) {
+            let help = "Panics that were caught, each a defect";
+            let mut family = encoder.encode_descriptor("flipgate_panics", help, None, MetricType::Counter)?;
+            for (task, count) in caught.into_iter().filter(|(_, count)| *count > 0) {
+                counter(&mut family, &[("task", task)], count)?;
             }
         }
         if let Some(lines) = self.access_log_dropped.filter(|lines| *lines > 0) {

@@ -8,6 +8,7 @@ pub mod limit;
 #[cfg(feature = "cli")]
 pub mod logs;
 pub mod metrics;
+pub mod panics;
 pub mod reason;
 mod record;
 pub mod severity;
@@ -21,6 +22,7 @@ pub use counters::{
 };
 pub use limit::Limit;
 pub use metrics::{FrontendLabels, Scrape};
+pub use panics::{PanicIn, Restarts};
 pub use reason::Reason;
 pub use record::{AccessRecord, rfc3339};
 pub use severity::Severity;

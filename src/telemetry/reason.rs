@@ -66,6 +66,8 @@ reasons! {
     BadAnswer = "bad_answer",
     /// The client went away before its answer was complete.
     ClientGone = "client_gone",
+    /// A defect of the proxy ended the request.
+    Internal = "internal",
     /// The process is at one of its own limits.
     Overload = "overload",
     /// The process is ending.

@@ -87,6 +87,7 @@ pub struct Wire {
     /// Whether the last read took all the room it had: more is likely to be there.
     filled: Cell<bool>,
     unflushed: Cell<bool>,
+    written: Cell<bool>,
 }
 
 impl Input {
@@ -138,6 +139,7 @@ impl Wire {
             ended: Cell::new(false),
             filled: Cell::new(false),
             unflushed: Cell::new(false),
+            written: Cell::new(false),
         }
     }
 
@@ -186,9 +188,15 @@ impl Wire {
         }
     }
 
+    /// Whether anything was written since this was asked last.
+    pub fn take_written(&self) -> bool {
+        self.written.replace(false)
+    }
+
     /// Writes some of `bytes`.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.unflushed.set(true);
+        self.written.set(true);
         written(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes))
     }
 
@@ -199,6 +207,7 @@ impl Wire {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.unflushed.set(true);
+        self.written.set(true);
         written(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices))
     }
 

@@ -56,7 +56,7 @@ pub struct Journal {
     sender: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
     health: Arc<Health>,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 enum Message {
@@ -70,6 +70,8 @@ struct Health {
     wants_base: AtomicBool,
     /// A revision was dropped; until the next base nothing is written.
     has_gap: AtomicBool,
+    /// Another process writes the image: nothing is written here.
+    is_asleep: AtomicBool,
     problem: Mutex<Option<(String, SystemTime)>>,
     passed_over: Mutex<Vec<(String, SystemTime)>>,
 }
@@ -97,8 +99,20 @@ impl Journal {
     /// # Errors
     /// Another process has it. A directory that cannot be written is a problem of the journal's, not an error.
     pub fn open(dir: &Path) -> Result<Opened, JournalError> {
+        Self::open_with(dir, None)
+    }
+
+    /// As [`open`](Self::open), with a lock that another process holds too: that one writes until [`wake`](Self::wake).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with(dir: &Path, shared_lock: Option<File>) -> Result<Opened, JournalError> {
+        let is_heir = shared_lock.is_some();
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        let lock = lock(dir)?;
+        let lock = match shared_lock {
+            Some(lock) => Some(lock),
+            None => lock(dir)?,
+        };
         let Found { image, passed, damaged } = files::restore(dir);
         for line in &passed {
             tracing::warn!("{line}");
@@ -106,7 +120,8 @@ impl Journal {
         let now = SystemTime::now();
         let health = Arc::new(Health {
             wants_base: AtomicBool::new(true),
-            has_gap: AtomicBool::new(false),
+            has_gap: AtomicBool::new(is_heir),
+            is_asleep: AtomicBool::new(is_heir),
             problem: Mutex::new(None),
             passed_over: Mutex::new(passed.into_iter().map(|line| (line, now)).collect()),
         });
@@ -123,7 +138,7 @@ impl Journal {
         let (sender, receiver) = mpsc::sync_channel(QUEUE_MAX);
         let writer = writer::Writer::new(dir.to_path_buf(), generation, health.clone());
         let thread = spawn(writer, receiver).map_err(JournalError::Thread)?;
-        let journal = Self { sender: Some(sender), thread: Some(thread), health, _lock: lock };
+        let journal = Self { sender: Some(sender), thread: Some(thread), health, lock };
         Ok(Opened { journal, restored: image.map(|(_, restored)| restored) })
     }
 
@@ -146,11 +161,35 @@ impl Journal {
     /// Whether [`Journal::base`] should be called: at first, when the queue was full, after an error, or when the
     /// journal has outgrown its base.
     pub fn wants_base(&self) -> bool {
-        self.health.wants_base.load(Ordering::Acquire)
+        self.health.wants_base.load(Ordering::Acquire) && !self.health.is_asleep.load(Ordering::Acquire)
+    }
+
+    /// Brings to the disk what was taken, and leaves the rest to the process that takes over.
+    pub fn sleep(&self, timeout: Duration) {
+        self.flush(timeout);
+        self.health.is_asleep.store(true, Ordering::Release);
+        self.skip();
+    }
+
+    /// Writes from now on; the directory is this process's.
+    pub fn wake(&self) {
+        if let Some(lock) = &self.lock {
+            note_owner(lock);
+        }
+        self.health.is_asleep.store(false, Ordering::Release);
+        self.skip();
+    }
+
+    /// The lock once more, for the process that takes over; `None`: there is none.
+    pub fn lock(&self) -> io::Result<Option<File>> {
+        self.lock.as_ref().map(File::try_clone).transpose()
     }
 
     /// Starts a new generation with everything there is; never waits.
     pub fn base(&self, revision: Revision, records: Vec<(ObjectKey, Kept)>) {
+        if self.health.is_asleep.load(Ordering::Acquire) {
+            return;
+        }
         if self.send(Message::Base { revision, records }) {
             self.health.wants_base.store(false, Ordering::Release);
             self.health.has_gap.store(false, Ordering::Release);
@@ -210,7 +249,7 @@ fn lock(dir: &Path) -> Result<Option<File>, JournalError> {
     let writable =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let is_writable = writable.is_ok();
-    let Ok(mut file) = writable.or_else(|_| File::open(&path)) else { return Ok(None) };
+    let Ok(file) = writable.or_else(|_| File::open(&path)) else { return Ok(None) };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -226,13 +265,16 @@ fn lock(dir: &Path) -> Result<Option<File>, JournalError> {
         }
     }
     if is_writable {
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
-        if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "the process id cannot be noted");
-        }
+        note_owner(&file);
     }
     Ok(Some(file))
+}
+
+/// Writes this process's id into the lock.
+fn note_owner(mut lock: &File) {
+    let written =
+        lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    if let Err(error) = written {
+        tracing::warn!(%error, "the process id cannot be noted in the data directory");
+    }
 }

@@ -121,7 +121,9 @@ impl Writer {
         // What was appended before is superseded by the base, which is brought to the disk itself.
         self.open = None;
         self.retry_at = None;
-        let generation = self.generation + 1;
+        // Another process may have written since this one began: see `Journal::wake`.
+        let newest = files::generations(&self.dir).ok().and_then(|all| all.first().copied());
+        let generation = newest.unwrap_or(0).max(self.generation) + 1;
         match write_generation(&self.dir, generation, revision, records) {
             Ok(open) => {
                 self.generation = generation;

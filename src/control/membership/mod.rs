@@ -15,9 +15,12 @@ use crate::flip::record::{
 };
 use crate::flip::{Fleet, FlipError, OpenFlip, Runner};
 use crate::model::{InForce, Severity};
-use crate::store::{Area, Expected, Feed, LeaseChoice, Operation, Store, StoreError, Transaction};
+use crate::store::{Area, Expected, LeaseChoice, Operation, Store, StoreError, Transaction};
+use crate::telemetry::{PanicIn, Restarts};
 use bucket::Bucket;
+use futures_util::FutureExt;
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
@@ -152,9 +155,8 @@ impl Membership {
         stop: CancellationToken,
     ) {
         let now = Instant::now();
-        let (memory, warmed) = Memory::new(now);
+        let (memory, mut warmed) = Memory::new(now);
         let fleet = Fleet::new(self.store.capabilities().leases);
-        let feed = self.store.follow(Area::State);
         let is_slow = self.is_registered && !self.store.capabilities().leases;
         let mut task = Task {
             membership: self,
@@ -174,7 +176,11 @@ impl Membership {
             taken: HashSet::new(),
             not_in_force: (None, Vec::new()),
         };
-        task.turn_until(feed, warmed, isolated, stop).await;
+        let mut restarts = Restarts::of(PanicIn::Membership);
+        // A new feed begins with everything there is.
+        while AssertUnwindSafe(task.turn_until(&mut warmed, &isolated, &stop)).catch_unwind().await.is_err() {
+            tokio::time::sleep(restarts.after_panic()).await;
+        }
         if timeout(FAREWELL, task.leave()).await.is_err() {
             tracing::warn!(name = task.membership.name, "the member could not be taken off the list");
         }
@@ -226,16 +232,17 @@ struct Task {
 impl Task {
     async fn turn_until(
         &mut self,
-        mut feed: Feed,
-        mut warmed: mpsc::UnboundedReceiver<Warmed>,
-        isolated: CancellationToken,
-        stop: CancellationToken,
+        warmed: &mut mpsc::UnboundedReceiver<Warmed>,
+        isolated: &CancellationToken,
+        stop: &CancellationToken,
     ) {
+        let mut feed = self.membership.store.follow(Area::State);
         let (mut marks, mut synced) = (self.control.board().marks(), self.control.synced());
         let mut swaps = self.control.board().swaps();
         let (done, mut ended) = mpsc::unbounded_channel();
         let mut has_feed = true;
         loop {
+            PanicIn::Membership.trip();
             let now = Instant::now();
             let wake_at = self.turn(&done, now).await;
             if let Some(limit) = self.membership.identity.isolation_stop_after

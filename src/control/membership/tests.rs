@@ -35,7 +35,7 @@ async fn proxy(store: &MemoryStore, name: &str) -> Proxy {
     }
     let store: Arc<dyn Store> = Arc::new(store.clone());
     let environment = Environment { seal_keys: SealKeys::none(), secrets_dir: None, trace_dir: None };
-    let parts = Parts { store: store.clone(), board, environment, data_dir: None };
+    let parts = Parts { store: store.clone(), board, environment, data_dir: None, lock: None };
     let (publisher, control) = Publisher::open(parts).unwrap();
     let identity = Identity { name: Some(name.into()), home: None, isolation_stop_after: None };
     let membership = Membership::register(store, identity).await;

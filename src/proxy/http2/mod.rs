@@ -21,10 +21,11 @@ use super::stream::{self, Answer, AnswerBody};
 use super::timer::Timer;
 use super::worker::{Worker, until_drain};
 use crate::message::{RequestHead, Version};
-use crate::telemetry::Limit;
+use crate::telemetry::{Limit, PanicIn};
 use crate::upstream::LocalExecutor;
 use crate::wire::Wire;
 use budget::Rates;
+use futures_util::FutureExt;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -35,6 +36,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -264,7 +266,15 @@ async fn handle(
         line.refused();
     }
     let body = if ended { Body::Empty } else { Body::Hyper(body) };
-    match stream::answer(&worker, &client, Version::H2, head, body, false).await {
+    let answer = stream::answer(&worker, &client, Version::H2, head, body, false);
+    let Ok(answer) = AssertUnwindSafe(answer).catch_unwind().await else {
+        // Of this stream alone.
+        PanicIn::Request.count();
+        let mut response = http::Response::new(AnswerBody::Own(None));
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        return Ok(response);
+    };
+    match answer {
         Answer::Response(response) => Ok(response),
         // Only asked for where `upgrade` is true.
         Answer::Switched(_) => Ok(http::Response::new(AnswerBody::Own(None))),

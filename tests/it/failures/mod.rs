@@ -10,6 +10,7 @@ mod login;
 mod machine;
 mod members;
 mod names;
+mod process;
 mod scene;
 mod soak;
 mod starved;
