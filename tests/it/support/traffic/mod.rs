@@ -35,6 +35,8 @@ pub struct Plan {
     /// Requests a second over all clients; as many as go through, if none.
     pub rate: Option<u64>,
     pub most: Duration,
+    /// Whether a kept connection may end in good order, between requests (a close seen before the next one, or GOAWAY).
+    pub reconnects: bool,
 }
 
 /// What came back.
@@ -84,6 +86,7 @@ impl Plan {
             posts: 30,
             rate: None,
             most: Duration::from_secs(3_600),
+            reconnects: false,
         }
     }
 
