@@ -56,6 +56,7 @@ impl PanicIn {
     /// Panics where a test asks for it: in debug builds only, once for each file of this name that the test makes in the
     /// directory that `FLIPGATE_PANIC_AT` named at the start.
     #[cfg(debug_assertions)]
+    #[expect(clippy::panic, reason = "it is what a test asks for")]
     pub fn trip(self) {
         static DIR: std::sync::OnceLock<Option<std::path::PathBuf>> = std::sync::OnceLock::new();
         let dir = DIR.get_or_init(|| std::env::var_os("FLIPGATE_PANIC_AT").map(Into::into));

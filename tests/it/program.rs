@@ -375,3 +375,92 @@ fn the_admin_api_is_for_this_machine_alone_unless_told_otherwise() {
     assert_eq!(status("PUT", "/v3/backends/x", &[writer]), 200);
     assert!(directory.path().join("backends/x").exists());
 }
+
+#[test]
+fn the_unit_for_systemd_is_right() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/systemd");
+    let dir = tempfile::tempdir().unwrap();
+    let unit = std::fs::read_to_string(units.join("flipgate.service")).unwrap();
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let mut words = command.split_whitespace();
+    assert_eq!(words.next(), Some("/usr/local/bin/flipgate"));
+    // The flags exist: what is missing is a seal key, not a flag.
+    let arguments =
+        words.chain(["--seal-key-file", "/nowhere/key", "--data-dir", "/nowhere"]).collect::<Vec<_>>();
+    let (code, _, error) = verb(&arguments, Path::new("/"));
+    assert!(code == 2 && error.contains("--seal-key-file"), "{error}");
+    for setting in ["Type=notify", "DynamicUser=yes", "NoNewPrivileges=yes", "ProtectSystem=strict"] {
+        assert!(unit.lines().any(|line| line == setting), "{setting}");
+    }
+    // It looks for the program, which need not be there.
+    std::fs::write(dir.path().join("flipgate.service"), unit.replace("/usr/local/bin/flipgate", "/bin/true"))
+        .unwrap();
+    std::fs::copy(units.join("flipgate.socket"), dir.path().join("flipgate.socket")).unwrap();
+    let files = ["flipgate.service", "flipgate.socket"].map(|name| dir.path().join(name));
+    match Command::new("systemd-analyze").arg("verify").args(&files).output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && said.is_empty(), "{said}");
+        }
+        Err(_) => println!("not run: systemd-analyze is not there"),
+    }
+}
+
+#[test]
+fn it_runs_without_rights_and_on_sockets_of_systemd() {
+    let _machine = shared();
+    if !nix::unistd::geteuid().is_root() {
+        return println!("not run: only root can become nobody, and every other test has no rights then");
+    }
+    let server = Nginx::named("a");
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("flipgate");
+    std::fs::copy(crate::support::flipgate::program(), &program).unwrap();
+    // As systemd does: the socket is descriptor 3, and the process is told that it is for it.
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let directory = Directory::new();
+    directory.put(
+        "listeners/http",
+        &json!({"Protocol": "http", "Address": {"Network": "tcp", "Address": address.to_string()}}),
+    );
+    directory.put_way("a", "PathPrefix(`/`)", server.address());
+    let routes = dir.path().join("routes");
+    assert!(Command::new("cp").arg("-r").arg(directory.path()).arg(&routes).status().unwrap().success());
+    let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(dir.path()).status().unwrap();
+    assert!(owned.success());
+    // The shell puts the socket, its standard input, in its place and then becomes the program.
+    let script = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec setpriv --reuid=65534 --regid=65534 \
+                  --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all \"$@\"";
+    let mut command = Command::new("sh");
+    command.env_remove("FLIPGATE_CONFIG").args(["-c", script, "sh"]).arg(&program);
+    command
+        .args(["proxy", "--admin", "off", "--drain-delay", "0s", "--store"])
+        .arg(format!("dir:{}", routes.display()))
+        .arg("--data-dir")
+        .arg(dir.path().join("data"));
+    let log = dir.path().join("output");
+    let output = std::fs::File::create(&log).unwrap();
+    let mut child = command
+        .stdin(std::process::Stdio::from(std::os::fd::OwnedFd::from(socket)))
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn()
+        .unwrap();
+    let said = || std::fs::read_to_string(&log).unwrap();
+    let answered = std::panic::catch_unwind(|| {
+        until("it answers", Duration::from_secs(20), || {
+            let mut connection = Connection::try_open(address).ok()?;
+            connection.set_silence_max(Duration::from_secs(20));
+            Some(connection.get("a.example", "/").ok()?.status == 200)
+        })
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    let ended = child.wait().unwrap();
+    assert!(answered.is_ok_and(|answered| answered), "{}", said());
+    assert!(status.contains("Uid:\t65534\t65534"), "{status}");
+    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    assert!(ended.success(), "{}", said());
+    assert!(dir.path().join("data/lock").exists());
+}

@@ -92,9 +92,12 @@ fn p01_killed_it_serves_again_from_the_snapshot() {
             (answer.status == 200).then_some(())
         });
         slowest = slowest.max(killed.elapsed().as_secs_f64());
-        let leftover = std::fs::read_dir(flipgate.data_dir()).unwrap().flatten();
-        let halves = leftover.filter(|file| file.file_name().to_string_lossy().ends_with(".new"));
-        assert_eq!(halves.count(), 0, "no half-written snapshot");
+        let halves = || {
+            let files = std::fs::read_dir(flipgate.data_dir()).unwrap().flatten();
+            files.filter(|file| file.file_name().to_string_lossy().ends_with(".new")).count()
+        };
+        until("nothing half-written is left", Duration::from_secs(10), || (halves() == 0).then_some(()));
+        assert!(!flipgate.output().contains("is passed over"), "{}", flipgate.output());
     }
     assert!(figure("P01: kill -9 to the first answer", slowest, "s", "etcd away", 1.0));
 }
@@ -109,7 +112,7 @@ fn p02_a_drain_ends_what_is_open_and_cuts_what_is_stuck() {
     directory.put_way("a", "PathPrefix(`/`)", server.address());
     let health = local(free_port());
     let mut flipgate = Flipgate::on(&directory.url())
-        .arguments(&["--health", &health.to_string(), "--drain-delay", "1s", "--drain-timeout", "4s"])
+        .arguments(&["--health", &health.to_string(), "--drain-delay", "1s", "--drain-timeout", "6s"])
         .ready();
     let mut http2 = Connection::open(address);
     http2.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
@@ -138,7 +141,7 @@ fn p02_a_drain_ends_what_is_open_and_cuts_what_is_stuck() {
     }
     assert_eq!(goaways(&mut http2), [0x7fff_ffff, 0], "first none is refused, then what is the last is said");
     assert_eq!(flipgate.end(Duration::from_secs(20)).code(), Some(0));
-    assert!(told.elapsed() >= Duration::from_secs(5), "the stuck upload has its time");
+    assert!(told.elapsed() >= Duration::from_secs(7), "the stuck upload has its time");
     let output = flipgate.output();
     assert!(output.contains("cut off") && output.contains("connections=1"), "{output}");
 }
@@ -195,7 +198,11 @@ fn p04_upgrades_under_load_lose_nothing() {
     let data_dir = flipgate.data_dir();
     let heir = Heir(&data_dir);
     let mut gone = Vec::new();
-    let traffic = Traffic::start(Plan { rate: Some(scaled(300, 1_000)), ..Plan::mixed(&[address], HOST) });
+    let traffic = Traffic::start(Plan {
+        rate: Some(scaled(300, 1_000)),
+        reconnects: true,
+        ..Plan::mixed(&[address], HOST)
+    });
     for number in 0..upgrades {
         let before = traffic.requests();
         until("there is traffic", Duration::from_secs(30), || {
@@ -340,8 +347,8 @@ fn p14_what_panics_is_started_again() {
         directory.put_way(&id, &format!("Host(`{id}.example`)"), server.address());
         until(&format!("{task} has panicked, and the edit is served"), Duration::from_secs(20), || {
             get(address, "a.example", "/");
-            let explained = flipgate.admin().ask("GET", &format!("/v3/routes?frontend={id}")).text();
-            (panics(&flipgate, task) && explained.contains(&id)).then_some(())
+            let served = flipgate.admin().json("/v3/routes")["routes"].to_string();
+            (panics(&flipgate, task) && served.contains(&format!("{id}.example"))).then_some(())
         });
         assert_eq!(get(address, &format!("{id}.example"), "/").status, 200, "after {task}");
     }

@@ -20,6 +20,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut pace: Pace, mut client: Client)
     while shared.goes_on() {
         pace.wait().await;
         let question = shared.question();
+        if shared.plan.reconnects {
+            client.look();
+        }
         if !shared.note(&question, client.ask(&shared.plan, &question)).await {
             client.stream = None;
         }
@@ -29,6 +32,17 @@ pub(super) async fn run(shared: Arc<Shared>, mut pace: Pace, mut client: Client)
 impl Client {
     pub(super) fn new(proxy: SocketAddr, keeps: bool) -> Self {
         Self { proxy, keeps, stream: None, buffer: BytesMut::new(), head: String::new() }
+    }
+
+    /// Lets go of a connection that the proxy has closed.
+    fn look(&mut self) {
+        let is_open = |stream: &TcpStream| {
+            let read = stream.try_read(&mut [0]);
+            read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        };
+        if !self.stream.as_ref().is_some_and(is_open) {
+            self.stream = None;
+        }
     }
 
     async fn ask(&mut self, plan: &Plan, question: &Question) -> Result<(u16, Vec<u8>), String> {

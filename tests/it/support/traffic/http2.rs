@@ -40,6 +40,10 @@ async fn connect(plan: &Plan, proxy: SocketAddr) -> Result<SendRequest<Bytes>, S
 async fn client_on(shared: Arc<Shared>, sender: SendRequest<Bytes>, mut pace: Pace) {
     while shared.goes_on() {
         pace.wait().await;
+        // After GOAWAY nothing more is sent here.
+        if shared.plan.reconnects && sender.clone().ready().await.is_err() {
+            return;
+        }
         let question = shared.question();
         let asked = ask(sender.clone(), &shared.plan, &question);
         let asked = async { asked.await.map_err(|error| format!("HTTP/2: {error}")) };

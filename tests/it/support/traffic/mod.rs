@@ -44,6 +44,8 @@ pub struct Plan {
     /// Which colours are right at what time; any, if none.
     pub colours: Option<Colours>,
     pub most: Duration,
+    /// Whether a kept connection may end in good order, between requests (a close seen before the next one, or GOAWAY).
+    pub reconnects: bool,
 }
 
 /// What came back.
@@ -95,6 +97,7 @@ impl Plan {
             encrypted: None,
             colours: None,
             most: Duration::from_secs(3_600),
+            reconnects: false,
         }
     }
 
