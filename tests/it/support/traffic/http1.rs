@@ -3,6 +3,7 @@
 use super::wire::{Wire, connect};
 use super::{Pace, Plan, Question, Shared};
 use bytes::{Buf, BytesMut};
+use futures_util::FutureExt;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,11 +37,8 @@ impl Client {
 
     /// Lets go of a connection that the proxy has closed.
     fn look(&mut self) {
-        let is_open = |stream: &TcpStream| {
-            let read = stream.try_read(&mut [0]);
-            read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
-        };
-        if !self.stream.as_ref().is_some_and(is_open) {
+        let is_open = |stream: &mut Wire| stream.read(&mut [0]).now_or_never().is_none();
+        if !self.stream.as_mut().is_some_and(is_open) {
             self.stream = None;
         }
     }
