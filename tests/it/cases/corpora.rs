@@ -152,8 +152,8 @@ fn http11probe() {
     let cases = cases("http11probe.json");
     assert_eq!(cases.len(), 100);
     let (mut must, mut others) = (0, 0);
+    let address = corpus.address();
     std::thread::scope(|scope| {
-        let address = corpus.address();
         let run = |case: &Value| {
             let parts: Vec<_> = case["sends"].as_array().unwrap().iter().map(part).collect();
             probe_fault(case, &converse(address, &parts, false))
