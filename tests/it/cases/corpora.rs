@@ -153,13 +153,13 @@ fn http11probe() {
     assert_eq!(cases.len(), 100);
     let (mut must, mut others) = (0, 0);
     let address = corpus.address();
-    let run = |case: &Value| {
-        let parts: Vec<_> = case["sends"].as_array().unwrap().iter().map(part).collect();
-        probe_fault(case, &converse(address, &parts, false))
-    };
     std::thread::scope(|scope| {
+        let run = |case: &Value| {
+            let parts: Vec<_> = case["sends"].as_array().unwrap().iter().map(part).collect();
+            probe_fault(case, &converse(address, &parts, false))
+        };
         for chunk in cases.chunks(25) {
-            let running: Vec<_> = chunk.iter().map(|case| (case, scope.spawn(|| run(case)))).collect();
+            let running: Vec<_> = chunk.iter().map(|case| (case, scope.spawn(move || run(case)))).collect();
             for (case, running) in running {
                 let id = case["id"].as_str().unwrap();
                 *if case["must"] == true { &mut must } else { &mut others } += 1;

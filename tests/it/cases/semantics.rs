@@ -1,1 +1,0 @@
-//! What an intermediary does with fields and methods, S01 to S14.

@@ -1,1 +1,0 @@
-//! TLS and the PROXY protocol, L01 to L13.

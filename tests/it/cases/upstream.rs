@@ -1,1 +1,0 @@
-//! Bad servers, U01 to U15.
