@@ -246,7 +246,7 @@ fn p07_a_damaged_image_counts_for_none_and_the_older_one_is_used() {
     assert!(scene.flipgate.stop().success());
     scene.keys.kill();
     let files = read_all(&dir);
-    let newest = files.keys().filter(|path| is_base(path)).next_back().expect("an image").clone();
+    let newest = files.keys().rfind(|path| is_base(path)).expect("an image").clone();
     assert_eq!(files.keys().filter(|path| is_base(path)).count(), 2);
     let whole = files[&newest].clone();
     let mut flipped = whole.clone();

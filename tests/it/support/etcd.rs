@@ -94,9 +94,7 @@ impl Etcd {
             let status = self.client().await.status().await.ok()?;
             Some(status.leader() == status.header()?.member_id())
         };
-        if self.child.is_none() {
-            return None;
-        }
+        self.child.as_ref()?;
         tokio::time::timeout(Duration::from_secs(1), asked).await.ok().flatten()
     }
 
