@@ -128,7 +128,12 @@ fn help_is_that_of_the_verb() {
         let (asked, flag) = (run_with(asked, "", &[]), run_with(flag, "", &[]));
         assert_eq!((asked.exit, asked.out), (Exit::Done, flag.out));
     }
-    check(&["help", "gett"], Exit::Error, "", "there is no help for `gett`; there is for proxy, demo, ");
+    check(
+        &["help", "gett"],
+        Exit::Error,
+        "",
+        "there is no help for `gett`; there is for proxy, upgrade, demo, ",
+    );
     check(&["help", "middleware"], Exit::Done, "redirect", "help middleware TYPE");
     check(&["help", "middleware", "Redirect"], Exit::Done, "* `PrefixFrom` (path", "");
     check(&["help", "middleware", "redirct"], Exit::Error, "", "is no type of middleware; there are");

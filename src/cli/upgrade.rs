@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What the running process gets above its own time-out.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Let the program on the disk take over from the running proxy; no connection is refused or cut
+/// Let the program on the disk take over from the running proxy
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

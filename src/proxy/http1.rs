@@ -115,9 +115,10 @@ async fn read_head(
                 }
             }
         }
-        let filled = match graced {
-            true => timer.bound(wire.fill()).await,
-            false => timer.bound_idle(wire.fill()).await,
+        let filled = match (graced, begun) {
+            (true, _) => timer.bound(wire.fill()).await,
+            (false, true) => timer.bound_undrained(wire.fill()).await,
+            (false, false) => timer.bound_idle(wire.fill()).await,
         };
         match filled {
             Some(Ok(1..)) => {}

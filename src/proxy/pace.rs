@@ -79,7 +79,7 @@ mod tests {
         check(100, &[(5, 0, true)], true);
         check(0, &[(500, 0, true)], false);
         // A byte a second is too slow, a hundred are not.
-        check(100, &[(1, 1, true); 6], true);
+        check(100, &[(1, 1, true); 7], true);
         check(100, &[(1, 100, true); 60], false);
         // What came fast does not pay for a long wait behind it.
         check(100, &[(1, 100_000, true), (5, 0, true)], true);

@@ -200,6 +200,17 @@ impl Timer {
         value
     }
 
+    /// As [`bound`](Self::bound), and `None` too once the worker drains.
+    pub(super) async fn bound_undrained<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if self.timers.draining.get() => Poll::Ready(None),
+            Poll::Pending => self.poll(cx).map(|()| None),
+        })
+        .await
+    }
+
     /// Runs `future` until it is done or the deadline has passed (`None`).
     pub(super) async fn bound<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = std::pin::pin!(future);
@@ -253,11 +264,10 @@ mod tests {
             Box::pin(busy.bound(std::future::pending())),
         ];
         let mut cx = Context::from_waker(Waker::noop());
-        let mut poll = |timers: &Timers, now| {
+        for (wait, now) in waits.iter_mut().zip(1..) {
             timers.tick(now);
-            [0, 1, 2].map(|index| waits[index].as_mut().poll(&mut cx).is_ready())
-        };
-        poll(&timers, 1);
+            assert!(wait.as_mut().poll(&mut cx).is_pending());
+        }
         assert!(timers.evict_idle());
         assert!(first.is_evicted() && !second.is_evicted());
         assert!(timers.evict_idle());

@@ -104,7 +104,7 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
         }
-        assert_eq!(Reason::COUNT, 21);
+        assert_eq!(Reason::COUNT, 22);
         assert_eq!(Reason::UpstreamTruncated.to_string(), "upstream_truncated");
     }
 }
