@@ -112,10 +112,7 @@ pub struct Running {
 /// # Errors
 /// What only the operator can mend: see [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let mut running = start_from(config, Legacy::default()).await?;
-    running.may_answer.cancel();
-    running.line = None;
-    Ok(running)
+    start_from(config, Legacy::default()).await
 }
 
 /// As [`start`], with what was left to this process; [`Running::take_over`] is to follow.
@@ -174,6 +171,10 @@ pub async fn start_from(config: Config, mut legacy: Legacy) -> Result<Running, S
         line,
         sockets: Vec::new(),
     };
+    // Nobody else answers there.
+    if running.line.is_none() {
+        running.may_answer.cancel();
+    }
     #[cfg(feature = "admin")]
     let running = bound.serve(running, &config, store, Arc::new(seal_keys));
     #[cfg(not(feature = "admin"))]

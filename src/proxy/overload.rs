@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 /// How often memory is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Shares of the limit, in percent: from where on nothing new is taken on, and below which it is again.
 const FULL_FROM: u64 = 85;
 const FULL_UNTIL: u64 = 75;

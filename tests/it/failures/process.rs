@@ -113,6 +113,8 @@ fn p02_a_drain_ends_what_is_open_and_cuts_what_is_stuck() {
     let health = local(free_port());
     let mut flipgate = Flipgate::on(&directory.url())
         .arguments(&["--health", &health.to_string(), "--drain-delay", "1s", "--drain-timeout", "6s"])
+        // The upload is to be cut by the drain.
+        .arguments(&["--min-body-rate", "0"])
         .ready();
     let mut http2 = Connection::open(address);
     http2.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
