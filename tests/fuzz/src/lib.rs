@@ -11,8 +11,11 @@ pub mod route;
 pub mod snapshot;
 mod strict;
 
+/// Panics where an input breaks what must hold.
+pub type Check = fn(&[u8]);
+
 /// Every target with its check.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("body", body::check),
     ("directory", directory::check),
     ("frame_meter", flipgate::proxy::check_meter),
