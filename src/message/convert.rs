@@ -186,13 +186,14 @@ fn request(
         (None, true) => BodyLength::None,
         (None, false) => body_known.map_or(BodyLength::Chunked, BodyLength::Known),
     };
+    let has_body = !matches!(body, BodyLength::None | BodyLength::Known(0));
     let mut head = RequestHead {
         fields,
         method_kind,
         version,
         body,
         keep_alive: true,
-        expect_continue: facts.expect_continue && !end_of_stream && version != Version::H10,
+        expect_continue: facts.expect_continue && has_body && version != Version::H10,
         upgrade: false,
         trailers_accepted: facts.trailers,
         method,

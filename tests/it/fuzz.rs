@@ -7,7 +7,7 @@ use std::path::Path;
 mod targets;
 
 /// Runs a target's check on each file of a folder of its inputs; how many there were.
-fn run(folder: &str, target: &str, check: fn(&[u8])) -> usize {
+fn run(folder: &str, target: &str, check: targets::Check) -> usize {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(folder).join(target);
     let Ok(entries) = fs::read_dir(dir) else { return 0 };
     let mut count = 0;

@@ -54,8 +54,16 @@ fn bodies_of_http2_have_their_length() {
         (vec![("content-length", "5")], false, BodyLength::Known(5)),
         (vec![("content-length", "0")], true, BodyLength::Known(0)),
     ] {
-        assert_eq!(from("POST", "https://a/", &fields, end).unwrap().body, body);
+        let waiting = [&fields[..], &[("expect", "100-continue")]].concat();
+        let head = from("POST", "https://a/", &waiting, end).unwrap();
+        let has_body = matches!(body, BodyLength::Chunked | BodyLength::Known(1..));
+        assert_eq!((head.body, head.expect_continue), (body, has_body));
     }
+    assert!(
+        !from("POST", "https://a/", &[("content-length", "0"), ("expect", "100-continue")], false)
+            .unwrap()
+            .expect_continue
+    );
     refused("POST", "https://a/", &[("content-length", "5")], P::ContentLength);
     refused("POST", "https://a/", &[("content-length", "x")], P::ContentLength);
     refused(

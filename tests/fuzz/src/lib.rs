@@ -11,7 +11,7 @@ pub mod route;
 pub mod snapshot;
 mod strict;
 
-/// Panics where something that must hold of these bytes does not.
+/// Panics where an input breaks what must hold.
 pub type Check = fn(&[u8]);
 
 /// Every target with its check.
