@@ -3,8 +3,10 @@
 //! A ticket is `key name (16 bytes) | nonce (12) | AES-256-GCM of the session, tag included`. A key seals for
 //! [`ROTATION`] and opens for [`LIFETIME`] in all; then it is gone, and with it whatever its tickets could have told.
 //!
-//! A ring without a fleet secret draws its keys at random. One with a fleet secret derives them from it, from the
-//! epoch and from the TLS policy (HKDF, RFC 5869), so that every proxy of a fleet opens the tickets of every other.
+//! A ring without a secret draws its keys at random. One with a secret derives them from it, from the epoch and from the
+//! TLS policy (HKDF, RFC 5869), so that everyone who shares the secret opens the tickets of everyone else. The program's
+//! is drawn at its start and handed on to the process that takes over: whoever reads it out of a process that lives can
+//! derive the keys of past epochs, too.
 
 use crate::model::{ListenerTls, TlsVersion};
 use arc_swap::ArcSwapOption;
