@@ -25,10 +25,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// What a connection gets for its first request where the process drains: it was accepted to be served.
-const FIRST_GRACE: Duration = Duration::from_secs(1);
-/// What one gets that was idle, for a request that has arrived and was not read yet.
-const IDLE_GRACE: Duration = Duration::from_millis(40);
+/// What a connection gets for its next request where the process drains: it was accepted to be served, and a client that
+/// keeps one open may be about to use it. The answer says that it closes.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What one gets whose head has begun to arrive: it does not hold the drain for the whole of the head's time.
 const HEAD_GRACE: Duration = Duration::from_secs(2);
@@ -49,8 +48,7 @@ pub(super) async fn serve(worker: Rc<Worker>, client: Rc<Client>, wire: Rc<Wire>
     let timer = Rc::new(worker.timer());
     let mut first = true;
     loop {
-        let grace = if std::mem::take(&mut first) { FIRST_GRACE } else { IDLE_GRACE };
-        let head = match read_head(&worker, &wire, &timer, grace).await {
+        let head = match read_head(&worker, &wire, &timer, std::mem::take(&mut first)).await {
             Ok(Some(head)) => head,
             Ok(None) => break,
             Err(failure) => {
@@ -83,7 +81,7 @@ async fn read_head(
     worker: &Worker,
     wire: &Wire,
     timer: &Timer,
-    grace: Duration,
+    first: bool,
 ) -> Result<Option<RequestHead>, Failure> {
     let mut scan = Scan::default();
     let limits = &worker.settings().limits;
@@ -91,7 +89,7 @@ async fn read_head(
     let mut graced = false;
     // Whoever was never heard gets no longer than for a head.
     let settings = worker.settings();
-    let heard = begun || grace == IDLE_GRACE;
+    let heard = begun || !first;
     let idle = if heard {
         settings.keep_alive_timeout
     } else {
@@ -128,14 +126,16 @@ async fn read_head(
             }
             None if !graced && worker.is_draining() => {
                 graced = true;
-                timer.set(if begun { HEAD_GRACE } else { grace });
+                timer.set(if begun { HEAD_GRACE } else { GRACE });
             }
             None if begun => {
                 worker.reached(Limit::HeadTime);
                 return Err(Failure::at(Limit::HeadTime, Reason::BadRequest, 408));
             }
             None => {
-                worker.reached(Limit::IdleTime);
+                if !graced {
+                    worker.reached(Limit::IdleTime);
+                }
                 return Ok(None);
             }
             Some(_) => return Ok(None),

@@ -5,13 +5,15 @@ use super::worker::{Shared, until_drain};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Shares of the limit, in percent: from where on nothing new is taken on, and below which it is again.
 const FULL_FROM: u64 = 85;
 const FULL_UNTIL: u64 = 75;
+/// How long it stays below the larger one until that is enough.
+const CALM: Duration = Duration::from_secs(3);
 /// Late ticks until a worker is behind, and further ones that count.
 const BEHIND_FROM: u32 = 3;
 const BEHIND_MOST: u32 = 10;
@@ -49,9 +51,10 @@ fn page_bytes() -> Option<u64> {
     nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??.try_into().ok()
 }
 
-/// Whether memory is full: from a share of its limit on, until it has come below a smaller one.
-fn is_full(was: bool, held: Held, most: MemoryMost) -> bool {
-    let share = if was { FULL_UNTIL } else { FULL_FROM };
+/// Whether memory is full: from a share of its limit on, until it has come below a smaller one, or was `calm` for long
+/// enough: what an allocator keeps must not keep clients out.
+fn is_full(was: bool, calm: bool, held: Held, most: MemoryMost) -> bool {
+    let share = if was && !calm { FULL_UNTIL } else { FULL_FROM };
     let past = |held: u64, most: Option<u64>| most.is_some_and(|most| held / 100 * 100 >= most / 100 * share);
     past(held.resident, most.resident) || past(held.address_space, most.address_space)
 }
@@ -76,6 +79,8 @@ pub(super) async fn watch(shared: Arc<Shared>) {
     let mut draining = shared.draining.clone();
     let mut interval = tokio::time::interval(LOOK_EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // When it was last above the larger share.
+    let mut risen = Instant::now();
     loop {
         tokio::select! {
             _ = interval.tick() => {}
@@ -83,7 +88,11 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         }
         let Some(held) = Held::read() else { continue };
         let was = shared.memory.is_full();
-        let full = is_full(was, held, most);
+        let now = Instant::now();
+        if !was || is_full(false, false, held, most) {
+            risen = now;
+        }
+        let full = is_full(was, now - risen >= CALM, held, most);
         shared.memory.0.store(full, Ordering::Relaxed);
         if full != was {
             let Held { resident, address_space } = held;
@@ -124,7 +133,7 @@ mod tests {
         let most = MemoryMost { resident: Some(100 * MIB), address_space: Some(1000 * MIB) };
         let check = |was, resident: u64, address_space: u64, full| {
             let held = Held { resident: resident * MIB, address_space: address_space * MIB };
-            assert_eq!(is_full(was, held, most), full, "{was} {held:?}");
+            assert_eq!(is_full(was, false, held, most), full, "{was} {held:?}");
         };
         check(false, 84, 100, false);
         check(false, 86, 100, true);
@@ -132,7 +141,9 @@ mod tests {
         check(true, 74, 100, false);
         check(false, 10, 900, true);
         let held = Held { resident: u64::MAX, address_space: u64::MAX };
-        assert!(!is_full(false, held, MemoryMost::default()));
+        assert!(!is_full(false, false, held, MemoryMost::default()));
+        let kept = Held { resident: 80 * MIB, address_space: 0 };
+        assert!(is_full(true, false, kept, most) && !is_full(true, true, kept, most));
     }
 
     #[test]
