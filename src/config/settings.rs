@@ -232,7 +232,7 @@ pub const SETTINGS: &[Setting] = &[
         "limits",
         "max-lag",
         "DURATION",
-        "500ms",
+        "1s",
         "How far behind a worker may stay before it takes on nothing new; 0s: any",
     ),
     one("access_log", "access-log", "stdout|FILE|off", "off", "Where the access log goes"),

@@ -44,7 +44,7 @@ pub struct Settings {
     pub client_bits: ClientBits,
     /// Memory past which nothing new is taken on; default any.
     pub memory_max: MemoryMost,
-    /// How late an event loop may stay before its worker takes on nothing new; default 500 ms, zero: any.
+    /// How late an event loop may stay before its worker takes on nothing new; default 1 s, zero: any.
     pub lag_max: Duration,
     /// What a client's HTTP/2 connection may cost.
     pub http2: Http2Settings,
@@ -104,7 +104,7 @@ impl Default for Settings {
             connections_per_client_max: 0,
             client_bits: ClientBits { v4: 32, v6: 64 },
             memory_max: MemoryMost::default(),
-            lag_max: Duration::from_millis(500),
+            lag_max: Duration::from_secs(1),
             http2: Http2Settings::default(),
             trusted_proxies: Arc::default(),
             error_pages: None,
